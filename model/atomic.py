@@ -1,0 +1,66 @@
+"""Files and directories that appear whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success flushes it to disk and renames it into place.
+
+    Args:
+        path: The file to create or replace; its directory is made if missing.
+
+    Yields:
+        A path to write to. It is removed when the block raises, and `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+        flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yields an empty temporary directory beside `path`; on success flushes its files and swaps it into place.
+
+    Args:
+        path: The directory to create or replace; its parent is made if missing.
+
+    Yields:
+        A directory to fill. It is removed when the block raises, and `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    old = temporary.with_suffix(".old")
+    try:
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            flush(file)
+        flush(temporary)
+        temporary.chmod(0o755)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        flush(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Asks the operating system to put a file or directory on the disk now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,247 @@
+"""The bundle: the one artifact that training writes and that the command line and the server restore.
+
+A directory of plain files, nothing executable. Reading needs neither Keras nor TensorFlow.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+from safetensors.numpy import save_file
+
+from model.atomic import atomic_directory
+from model.config import BLOCKS, FORMAT_VERSION, IMAGE_PIXELS, CaptionerConfig, DecoderConfig, EncoderConfig
+from model.errors import BundleError, ConfigError, VocabularyError
+from model.vocabulary import Vocabulary
+
+DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
+"""The bundle that comes with the project."""
+
+CONFIG, VOCABULARY, CLASSES, WEIGHTS, MANIFEST = (
+    "config.json", "vocabulary.txt", "classes.json", "weights.safetensors", "manifest.json",
+)  # fmt: skip
+DTYPES = ("F16", "F32")
+"""Types of number that weights may have, in safetensors' names."""
+
+Weights = Mapping[str, npt.NDArray[np.floating[Any]]]
+
+
+class ClassName(NamedTuple):
+    """Names one class of the encoder: a WordNet id (or any other) and a label for people."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Holds everything a captioner is restored from.
+
+    Attributes:
+        config: Architecture, search defaults, provenance, scores.
+        vocabulary: Words of the decoder, V of them.
+        classes: Names of the encoder's classes, C of them, in output order.
+        weights: Tensors by `encoder/layer/variable` and `decoder/layer/variable`, float16 or float32.
+    """
+
+    config: CaptionerConfig
+    vocabulary: Vocabulary
+    classes: tuple[ClassName, ...]
+    weights: Weights
+
+
+def save_bundle(path: Path, bundle: Bundle) -> None:
+    """Writes a bundle atomically: it appears whole, or what was there before stays.
+
+    Args:
+        path: Directory to create or replace.
+        bundle: What to write; weights are stored with the dtype they have.
+
+    Raises:
+        BundleError: The parts do not agree with each other, or `path` holds something that is not a bundle.
+    """
+    if path.exists() and not (path / MANIFEST).exists() and (not path.is_dir() or any(path.iterdir())):
+        raise BundleError(f"{path}: expected a bundle or nothing to replace, found something else; choose another path")
+    _check_agreement(bundle.config, len(bundle.vocabulary), len(bundle.classes), "the bundle to save")
+    _check_weights(bundle.config, {name: value.shape for name, value in bundle.weights.items()}, "the bundle to save")
+    with atomic_directory(path) as directory:
+        (directory / CONFIG).write_text(bundle.config.to_json())
+        bundle.vocabulary.save(directory / VOCABULARY)
+        entries = [{"id": name.id, "label": name.label} for name in bundle.classes]
+        (directory / CLASSES).write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, directory / WEIGHTS)
+        for file in directory.iterdir():
+            file.chmod(0o644)
+        files = {file.name: _fingerprint(file) for file in sorted(directory.iterdir())}
+        manifest = {"format_version": FORMAT_VERSION, "files": files}
+        (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def verify_bundle(path: Path) -> CaptionerConfig:
+    """Checks that a bundle is complete and undamaged without loading its weights.
+
+    Args:
+        path: The bundle's directory.
+
+    Returns:
+        Its configuration.
+
+    Raises:
+        BundleError: A file is missing, has another size or hash than the manifest says, or the parts disagree.
+    """
+    _verify_manifest(path)
+    config, vocabulary, classes = _read_texts(path)
+    _check_agreement(config, len(vocabulary), len(classes), str(path))
+    return config
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Reads and verifies a bundle: hashes, names, shapes and types of all tensors, and that every number is finite.
+
+    Args:
+        path: The bundle's directory.
+
+    Returns:
+        The bundle, with its weights in memory.
+
+    Raises:
+        BundleError: Anything is missing, damaged or does not agree; the message says what and what to do.
+    """
+    _verify_manifest(path)
+    config, vocabulary, classes = _read_texts(path)
+    _check_agreement(config, len(vocabulary), len(classes), str(path))
+    weights = _read_weights(path / WEIGHTS)
+    _check_weights(config, {name: value.shape for name, value in weights.items()}, str(path / WEIGHTS))
+    broken = next((name for name, value in weights.items() if not np.isfinite(value).all()), None)
+    if broken is not None:
+        raise BundleError(f"{path / WEIGHTS}: expected finite numbers, {broken} has NaN or infinity; export it again")
+    return Bundle(config, vocabulary, classes, weights)
+
+
+def weight_shapes(config: CaptionerConfig) -> dict[str, tuple[int, ...]]:
+    """Returns the name and shape of every tensor that a bundle of this configuration holds."""
+    encoder = {f"encoder/{name}": shape for name, shape in _encoder_shapes(config.encoder)}
+    decoder = {f"decoder/{name}": shape for name, shape in _decoder_shapes(config.decoder, config.encoder.fc_units)}
+    return encoder | decoder
+
+
+def _encoder_shapes(config: EncoderConfig) -> Iterable[tuple[str, tuple[int, ...]]]:
+    inputs, side = 3, IMAGE_PIXELS // config.input_pooling
+    for block in BLOCKS:
+        channels = block.scaled(config.width)
+        for index in range(1, block.convolutions + 1):
+            yield f"{block.name}_conv{index}/kernel", (3, 3, inputs, channels)
+            yield f"{block.name}_conv{index}/bias", (channels,)
+            inputs = channels
+        side //= 2
+    inputs *= side * side if config.pooling == "flatten" else 1
+    for name, units in (("fc1", config.fc_units), ("fc2", config.fc_units), ("predictions", config.classes)):
+        yield f"{name}/kernel", (inputs, units)
+        yield f"{name}/bias", (units,)
+        inputs = units
+
+
+def _decoder_shapes(config: DecoderConfig, feature_units: int) -> Iterable[tuple[str, tuple[int, ...]]]:
+    inputs, units = config.embedding_units, config.units
+    yield "embedding/embeddings", (config.vocabulary_size, inputs)
+    if config.project_features:
+        yield "projection/kernel", (feature_units, inputs)
+        yield "projection/bias", (inputs,)
+    for index in range(1, config.layers + 1):
+        yield f"gru_{index}/kernel", (inputs, 3 * units)
+        yield f"gru_{index}/recurrent_kernel", (units, 3 * units)
+        yield f"gru_{index}/bias", (2, 3 * units)
+        inputs = units
+    yield "output/kernel", (units, config.vocabulary_size)
+    yield "output/bias", (config.vocabulary_size,)
+
+
+def _fingerprint(file: Path) -> dict[str, object]:
+    return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
+
+
+def _verify_manifest(path: Path) -> None:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        version, files = manifest["format_version"], manifest["files"]
+        entries = {str(name): (entry["sha256"], entry["bytes"]) for name, entry in files.items()}
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: expected a bundle directory with {MANIFEST}, found none; check the path") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path / MANIFEST}: expected a bundle's manifest, received something else; export it again") from error
+    if version != FORMAT_VERSION:
+        raise BundleError(f"{path}: expected bundle format {FORMAT_VERSION}, received {version!r}; export it again with this version")
+    for name in sorted({CONFIG, VOCABULARY, CLASSES, WEIGHTS} - entries.keys()):
+        raise BundleError(f"{path / MANIFEST}: expected an entry for {name}, found none; export the bundle again")
+    for name, (sha256, size) in entries.items():
+        file = path / name
+        if file.parent != path or not file.is_file():
+            raise BundleError(f"{path}: expected the file {name} of the manifest, found none; copy the bundle again")
+        found = _fingerprint(file)
+        if (found["sha256"], found["bytes"]) != (sha256, size):
+            raise BundleError(
+                f"{file}: expected {size} bytes with SHA-256 {sha256}, found {found['bytes']} bytes with {found['sha256']}; "
+                "the file is damaged or was edited, copy the bundle again"
+            )
+
+
+def _read_texts(path: Path) -> tuple[CaptionerConfig, Vocabulary, tuple[ClassName, ...]]:
+    try:
+        config = CaptionerConfig.from_json((path / CONFIG).read_text(encoding="utf-8"))
+        vocabulary = Vocabulary.load(path / VOCABULARY)
+        return config, vocabulary, read_classes(path / CLASSES)
+    except (ConfigError, VocabularyError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def read_classes(path: Path) -> tuple[ClassName, ...]:
+    """Reads class names from `[{"id": …, "label": …}, …]` or Keras's `{"0": ["n01440764", "tench"], …}`.
+
+    Raises:
+        BundleError: The file has neither form.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(entries, dict):
+            return tuple(ClassName(str(entries[str(i)][0]), str(entries[str(i)][1])) for i in range(len(entries)))
+        return tuple(ClassName(str(entry["id"]), str(entry["label"])) for entry in entries)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise BundleError(f'{path}: expected a list of {{"id", "label"}} in output order, received something else') from error
+
+
+def _check_agreement(config: CaptionerConfig, words: int, classes: int, where: str) -> None:
+    if words != config.decoder.vocabulary_size:
+        raise BundleError(f"{where}: expected {config.decoder.vocabulary_size} words as {CONFIG} says, found {words} in {VOCABULARY}")
+    if classes != config.encoder.classes:
+        raise BundleError(f"{where}: expected {config.encoder.classes} classes as {CONFIG} says, found {classes} in {CLASSES}")
+    if config.encoder.batch_norm or config.encoder.residual:
+        raise BundleError(f"{where}: expected an encoder with batch norm and residual branches folded; export it again")
+
+
+def _read_weights(path: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            for name in names:
+                dtype = file.get_slice(name).get_dtype()
+                if dtype not in DTYPES:
+                    raise BundleError(f"{path}: {name}: expected numbers of type {' or '.join(DTYPES)}, received {dtype}")
+            return {name: file.get_tensor(name) for name in names}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise BundleError(f"{path}: expected a safetensors file, received something else ({error})") from error
+
+
+def _check_weights(config: CaptionerConfig, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
+    expected = weight_shapes(config)
+    for name in sorted(expected.keys() ^ shapes.keys()):
+        problem = "found none" if name in expected else "which this architecture lacks"
+        raise BundleError(f"{where}: expected the tensors of {CONFIG}; {name}: {problem}; export the bundle again")
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            raise BundleError(f"{where}: {name}: expected shape {shape}, found {shapes[name]}; export the bundle again")

@@ -1,0 +1,176 @@
+"""Images to captions and classes: the public face of the package."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from model.bundle import Bundle, ClassName, load_bundle
+from model.config import IMAGE_PIXELS, CaptionerConfig
+from model.errors import DeadlineExceededError, SearchOptionError
+from model.runtime.protocol import MAX_BEAM_SIZE, Engine, Floats
+from model.search import Found, beam_search
+from model.vocabulary import END_ID, Vocabulary
+
+MAX_CLASSES = 20
+"""Most classes that can be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Holds one word of a caption and its probability given the words before it, in [0, 1]."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """Holds one caption of an image.
+
+    Attributes:
+        text: The words, joined by spaces.
+        log_probability: Natural logarithm of the caption's probability, its end included.
+        words: The words with their probabilities.
+    """
+
+    text: str
+    log_probability: float
+    words: tuple[Word, ...]
+
+    @property
+    def probability(self) -> float:
+        """Returns the probability of the whole caption, in [0, 1]."""
+        return math.exp(self.log_probability)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPrediction:
+    """Holds one class of an image: id, label and probability in [0, 1]."""
+
+    id: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Holds everything predicted for one image.
+
+    Attributes:
+        captions: Best first.
+        classes: Most probable first.
+        encode_seconds: Time that the encoder took for the whole batch.
+        search_seconds: Time that the search took for the whole batch.
+    """
+
+    captions: tuple[Caption, ...]
+    classes: tuple[ClassPrediction, ...]
+    encode_seconds: float
+    search_seconds: float
+
+
+class Captioner:
+    """Predicts captions and classes. Not thread-safe: one caller at a time.
+
+    Args:
+        config: Architecture and search defaults.
+        vocabulary: Words of the decoder.
+        classes: Names of the encoder's classes.
+        engine: Runs the networks.
+    """
+
+    def __init__(self, config: CaptionerConfig, vocabulary: Vocabulary, classes: tuple[ClassName, ...], engine: Engine) -> None:
+        self.config = config
+        self.vocabulary = vocabulary
+        self.classes = classes
+        self._engine = engine
+        # TensorFlow traces and allocates on the first call of each function; nobody's request should pay for it.
+        self.predict(np.zeros((1, IMAGE_PIXELS, IMAGE_PIXELS, 3), np.uint8))
+
+    @classmethod
+    def load(cls, bundle: Path) -> Self:
+        """Restores a captioner and warms it up.
+
+        Args:
+            bundle: The bundle's directory.
+
+        Returns:
+            A captioner whose first prediction is as fast as the next.
+
+        Raises:
+            BundleError: The bundle is missing, damaged or inconsistent.
+        """
+        return cls.of(load_bundle(bundle))
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """Restores a captioner from a bundle in memory."""
+        # Imported here: only this engine needs TensorFlow, and importing it takes seconds.
+        from model.runtime.tensorflow import TensorFlowEngine  # noqa: PLC0415
+
+        return cls(bundle.config, bundle.vocabulary, bundle.classes, TensorFlowEngine.of(bundle))
+
+    @property
+    def engine(self) -> str:
+        """Returns the name of the engine that runs the networks."""
+        return self._engine.name
+
+    def predict(
+        self, images: npt.NDArray[np.uint8], *, beam_size: int | None = None, captions: int = 1, classes: int = 5,
+        deadline: float | None = None,
+    ) -> list[Prediction]:  # fmt: skip
+        """Captions and classifies a batch of images.
+
+        Args:
+            images: RGB from `model.image.read_image`. Shape (B, 224, 224, 3), uint8.
+            beam_size: Hypotheses kept per image, 1 to 10; None for the bundle's default.
+            captions: Captions wanted per image, 1 to the beam size; fewer come when fewer exist.
+            classes: Classes wanted per image, 0 to 20; at most all that there are come.
+            deadline: Value of `time.monotonic()` after which to give up; None for no limit.
+
+        Returns:
+            One prediction per image, in order.
+
+        Raises:
+            SearchOptionError: A number is out of its range.
+            DeadlineExceededError: The deadline passed.
+        """
+        search = self.config.search if beam_size is None else replace(self.config.search, beam_size=_beam_size(beam_size))
+        _check_range("captions", captions, 1, search.beam_size)
+        _check_range("classes", classes, 0, MAX_CLASSES)
+        if deadline is not None and time.monotonic() > deadline:
+            raise DeadlineExceededError("expected to begin before the deadline, it had passed already; try again later")
+        started = time.monotonic()
+        encoded = self._engine.encode(images)
+        encoded_at = time.monotonic()
+        start = self._engine.start(encoded.features)
+        found = beam_search(start, self._engine.step, search, end_id=END_ID, deadline=deadline)
+        times = (encoded_at - started, time.monotonic() - encoded_at)
+        return [
+            Prediction(tuple(self._caption(f) for f in best[:captions]), self._best_classes(row, classes), *times)
+            for best, row in zip(found, encoded.class_probabilities, strict=True)
+        ]
+
+    def _caption(self, found: Found) -> Caption:
+        texts = self.vocabulary.decode(found.tokens)
+        words = tuple(Word(t, math.exp(value)) for t, value in zip(texts, found.word_log_probs, strict=True))
+        return Caption(" ".join(texts), found.log_prob, words)
+
+    def _best_classes(self, probabilities: Floats, count: int) -> tuple[ClassPrediction, ...]:
+        order = np.argsort(-probabilities, kind="stable")[:count]
+        return tuple(ClassPrediction(*self.classes[i], float(probabilities[i])) for i in order)
+
+
+def _beam_size(value: int) -> int:
+    _check_range("beam_size", value, 1, MAX_BEAM_SIZE)
+    return value
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise SearchOptionError(f"{name}: expected {low} to {high}, received {value}")

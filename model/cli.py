@@ -1,0 +1,142 @@
+"""`showtell`: captions photos from the command line, and inspects bundles."""
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from model.bundle import DEFAULT_BUNDLE, verify_bundle
+from model.errors import CaptionerError, ImageError
+from model.image import read_image
+
+if TYPE_CHECKING:
+    from model.captioner import Captioner, Prediction
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+MANY = 4
+"""Photos from which on a progress bar is shown."""
+
+
+class _CaptionByDefault(click.Group):
+    """Runs `caption` when the first argument is no command, so that `showtell photo.jpg` works."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help", "--version"):
+            args = ["caption", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_CaptionByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="show-and-tell-server")
+def main() -> None:
+    """Captions and classifies photos.
+
+    \b
+    Examples:
+      showtell photo.jpg
+      showtell --captions 3 --beam-size 5 holiday/ 'more/*.png'
+      showtell --json photo.jpg > photo.json
+      showtell info model/bundles/default
+
+    `showtell caption --help` lists the options.
+    """
+    # TensorFlow prints start-up notes to standard error unless told so before its import.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@main.command()
+@click.argument("photos", nargs=-1, required=True)
+@click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, help="Bundle to use; the one that comes with the project by default.")
+@click.option("--captions", type=click.IntRange(1, 10), default=1, show_default=True, help="Captions per photo.")
+@click.option("--beam-size", type=click.IntRange(1, 10), help="Width of the search; the bundle's default, or --captions where that is more.")
+@click.option("--classes", type=click.IntRange(0, 20), default=3, show_default=True, help="Classes per photo.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+def caption(photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int | None, classes: int, as_json: bool) -> None:
+    """Captions PHOTOS: files, folders (searched recursively) or glob patterns.
+
+    Exits with 1 when a photo failed; the others are done all the same.
+    """
+    # Imported here: the engine takes seconds to load, and --help and info do without it.
+    from model.captioner import Captioner
+
+    try:
+        loaded = Captioner.load(bundle)
+    except CaptionerError as error:
+        raise click.ClickException(str(error)) from error
+    beam = beam_size if beam_size is not None else max(captions, loaded.config.search.beam_size)
+    if captions > beam:
+        raise click.BadParameter(f"expected at most the beam size ({beam}), received {captions}", param_hint="--captions")
+    paths = list(_expand(photos))
+    failed = 0
+    for path in tqdm(paths, unit="photo", disable=len(paths) < MANY or not sys.stderr.isatty()):
+        try:
+            prediction = _predict(loaded, path, beam_size=beam, captions=captions, classes=classes)
+        except (OSError, ImageError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            tqdm.write(f"{path}: {reason}", file=sys.stderr)
+            failed += 1
+            continue
+        tqdm.write(json.dumps(_as_json(path, prediction)) if as_json else _as_text(path, prediction), file=sys.stdout)
+    if failed:
+        click.echo(f"{failed} of {len(paths)} photos failed", err=True)
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+def info(bundle: Path) -> None:
+    """Verifies a BUNDLE and says what is in it; the default one where none is named."""
+    from model.bundle import load_bundle
+
+    try:
+        verify_bundle(bundle)
+        content = load_bundle(bundle)
+    except CaptionerError as error:
+        raise click.ClickException(str(error)) from error
+    parameters = sum(value.size for value in content.weights.values())
+    size = sum(file.stat().st_size for file in bundle.iterdir())
+    config = asdict(content.config)
+    click.echo(f"{config['name']} {config['version']}: verified, {parameters:,} parameters, {size / 1e6:.1f} MB")
+    for section in ("encoder", "decoder", "search", "scores", "provenance"):
+        click.echo(f"\n{section}")
+        for name, value in config[section].items():
+            click.echo(f"  {name}: {json.dumps(value, indent=2) if isinstance(value, dict) else value}")
+
+
+def _expand(arguments: Sequence[str]) -> Iterator[Path]:
+    """Yields the files that arguments stand for; a name that matches nothing is yielded to fail by itself."""
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        elif path.exists() or not glob.has_magic(argument):
+            yield path
+        else:
+            yield from sorted(Path(match) for match in glob.glob(argument, recursive=True)) or [path]  # noqa: PTH207
+
+
+def _predict(captioner: "Captioner", path: Path, **options: Any) -> "Prediction":
+    image = read_image(path.read_bytes())
+    return captioner.predict(image.pixels[None], **options)[0]
+
+
+def _as_json(path: Path, prediction: "Prediction") -> dict[str, Any]:
+    captions = [asdict(caption) | {"probability": caption.probability} for caption in prediction.captions]
+    return {"file": str(path), "captions": captions, "classes": [asdict(item) for item in prediction.classes]}
+
+
+def _as_text(path: Path, prediction: "Prediction") -> str:
+    captions = [f"  {caption.text}  (p={caption.probability:.2g})" for caption in prediction.captions]
+    classes = ", ".join(f"{item.label.replace('_', ' ')} {item.probability:.0%}" for item in prediction.classes)
+    return "\n".join([str(path), *captions, *([f"  classes: {classes}"] if classes else [])])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""The architecture and the defaults of a captioner as frozen dataclasses with strict JSON.
+
+Standard library only, so that a tool can read a bundle's `config.json` without numpy or Keras.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+from model.errors import ConfigError
+
+IMAGE_PIXELS = 224
+"""Height and width of every image that enters the encoder, in pixels."""
+
+FORMAT_VERSION = 1
+"""Version of the bundle format that this code writes and the only one that it reads."""
+
+
+
+class Block(NamedTuple):
+    """Names one block of convolutions of the network at width 1."""
+
+    name: str
+    convolutions: int
+    channels: int
+
+    def scaled(self, width: float) -> int:
+        """Returns the channels at a width in (0, 1], at least 1."""
+        return max(1, round(self.channels * width))
+
+
+BLOCKS = (
+    Block("block1", 2, 64),
+    Block("block2", 2, 128),
+    Block("block3", 4, 256),
+    Block("block4", 4, 512),
+    Block("block5", 4, 512),
+)
+"""Configuration E of the VGG paper: 16 convolutions 3x3, a 2x2 max pool after each block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig:
+    """Describes a VGG-19 encoder; the defaults are the network of the paper.
+
+    Attributes:
+        width: Factor on the channels of every convolution, in (0, 1].
+        fc_units: Units of both fully connected layers, and so the length D of `features`.
+        classes: Number of classes C of the `predictions` layer.
+        normalization: `caffe` (BGR minus the ImageNet mean, in [-124, 152]) or `unit` (RGB in [-1, 1]).
+        input_pooling: Side of the average pool in front of the first convolution, in pixels. 2 makes the
+            convolutions see 112x112 and costs a quarter of the time.
+        batch_norm: Whether batch normalisation follows every convolution and both FC layers, in front of the ReLU
+            (training only; a bundle has it folded).
+        residual: Whether a convolution that keeps the number of channels adds its input to its output, in front of
+            the ReLU (training only; a bundle has it folded into the kernel).
+        pooling: `flatten` feeds the FC layers the whole last feature map, `average` its mean over positions.
+        dropout: Fraction of FC units dropped while training, in [0, 1).
+
+    Raises:
+        ConfigError: A value is outside its range.
+
+    Source:
+        Simonyan & Zisserman 2014, configuration E (arXiv:1409.1556). Deviations, all off by default: `width`,
+        `unit`, `input_pooling`, `batch_norm`, `average`, and `residual`, which is the identity branch of RepVGG
+        (Ding et al. 2021, arXiv:2101.03697).
+    """
+
+    width: float = 1.0
+    fc_units: int = 4096
+    classes: int = 1000
+    normalization: Literal["caffe", "unit"] = "caffe"
+    input_pooling: int = 1
+    batch_norm: bool = False
+    residual: bool = False
+    pooling: Literal["flatten", "average"] = "flatten"
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check("encoder.width", self.width, 0 < self.width <= 1, "a number in (0, 1]")
+        _check("encoder.fc_units", self.fc_units, self.fc_units >= 1, "at least 1")
+        _check("encoder.classes", self.classes, self.classes >= 1, "at least 1")
+        _check("encoder.normalization", self.normalization, self.normalization in ("caffe", "unit"), "caffe or unit")
+        _check("encoder.input_pooling", self.input_pooling, self.input_pooling in (1, 2, 4, 7), "1, 2, 4 or 7")
+        _check("encoder.pooling", self.pooling, self.pooling in ("flatten", "average"), "flatten or average")
+        _check("encoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderConfig:
+    """Describes a Show-and-Tell decoder of stacked GRU cells.
+
+    Attributes:
+        vocabulary_size: Number of tokens V, the special ones included.
+        embedding_units: Length E of a word's embedding, and of the decoder's first input.
+        layers: Number of stacked GRU cells L.
+        units: Units U of each cell.
+        project_features: Whether a dense layer maps the feature (D,) to (E,); without it D must equal E.
+        dropout: Fraction dropped of inputs and outputs while training, in [0, 1).
+
+    Raises:
+        ConfigError: A value is outside its range.
+
+    Source:
+        Vinyals et al. 2015 (arXiv:1411.4555), with GRU cells (Cho et al. 2014, arXiv:1406.1078) in place of LSTM.
+    """
+
+    vocabulary_size: int
+    embedding_units: int
+    layers: int = 1
+    units: int = 512
+    project_features: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("decoder.vocabulary_size", self.vocabulary_size, self.vocabulary_size >= 4, "at least 4")
+        _check("decoder.embedding_units", self.embedding_units, self.embedding_units >= 1, "at least 1")
+        _check("decoder.layers", self.layers, self.layers >= 1, "at least 1")
+        _check("decoder.units", self.units, self.units >= 1, "at least 1")
+        _check("decoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """Holds the defaults of the caption search.
+
+    Attributes:
+        beam_size: Hypotheses kept per image K, in [1, 10]; 1 is greedy.
+        max_words: Most words in a caption, in [1, 100].
+        length_penalty: Exponent a of `log_probability / words ** a` by which finished captions are ranked;
+            0 ranks by probability alone.
+
+    Raises:
+        ConfigError: A value is outside its range.
+    """
+
+    beam_size: int = 3
+    max_words: int = 20
+    length_penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("search.beam_size", self.beam_size, 1 <= self.beam_size <= 10, "1 to 10")
+        _check("search.max_words", self.max_words, 1 <= self.max_words <= 100, "1 to 100")
+        _check("search.length_penalty", self.length_penalty, 0 <= self.length_penalty <= 2, "0 to 2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionerConfig:
+    """Describes a whole captioner: what a bundle's `config.json` holds.
+
+    Attributes:
+        name: Short name, shown to every client.
+        version: Version of the trained model, shown to every client.
+        encoder: Architecture of the encoder.
+        decoder: Architecture of the decoder.
+        search: Defaults of the search.
+        format_version: Version of the bundle format; must be `FORMAT_VERSION`.
+        provenance: How it was made: data, commands, hours. Free form.
+        scores: Measured scores by split and metric, for example `{"flickr8k dev": {"BLEU-4": 11.2}}`.
+
+    Raises:
+        ConfigError: A value is outside its range, or encoder and decoder do not fit.
+    """
+
+    name: str
+    version: str
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    search: SearchConfig
+    format_version: int = FORMAT_VERSION
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check("name", self.name, bool(self.name), "a non-empty string")
+        _check("version", self.version, bool(self.version), "a non-empty string")
+        _check("format_version", self.format_version, self.format_version == FORMAT_VERSION, str(FORMAT_VERSION))
+        fits = self.decoder.project_features or self.decoder.embedding_units == self.encoder.fc_units
+        expected = f"equal to encoder.fc_units ({self.encoder.fc_units}) when features are not projected"
+        _check("decoder.embedding_units", self.decoder.embedding_units, fits, expected)
+
+    def to_json(self) -> str:
+        """Returns the configuration as indented JSON, ending in a newline."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parses JSON strictly: an unknown, missing or mistyped field is an error that names it.
+
+        Args:
+            text: A JSON object as `to_json` writes it.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ConfigError: The text is not such an object.
+        """
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"expected a JSON object, received text that is not JSON: {error}") from error
+        return _parse(cls, value, "")
+
+
+def paper() -> CaptionerConfig:
+    """Returns the full-size design: VGG-19 with ImageNet input and four GRU layers of 1000 on unprojected features.
+
+    Nothing was trained at this size here: it needs the ImageNet weights file and a data set such as COCO.
+    """
+    return CaptionerConfig(
+        name="show-and-tell-paper",
+        version="1",
+        encoder=EncoderConfig(),
+        decoder=DecoderConfig(
+            vocabulary_size=10_000, embedding_units=4096, layers=4, units=1000, project_features=False
+        ),
+        search=SearchConfig(max_words=10),
+    )
+
+
+def small() -> CaptionerConfig:
+    """Returns the size of the default bundle: quarter-width VGG-19 at 112 pixels and one GRU layer of 512.
+
+    Commands, time and scores of the trained bundle: `showtell info` and `model/bundles/default/config.json`.
+    """
+    return CaptionerConfig(
+        name="show-and-tell-small",
+        version="1",
+        encoder=EncoderConfig(
+            width=0.25, fc_units=1280, normalization="unit", input_pooling=2, batch_norm=True, residual=True, pooling="average", dropout=0.0
+        ),
+        decoder=DecoderConfig(vocabulary_size=10_000, embedding_units=512, units=512, dropout=0.4),
+        search=SearchConfig(),
+    )
+
+
+PRESETS = types.MappingProxyType({"paper": paper, "small": small})
+"""Preset configurations by the name that the command line takes."""
+
+
+def with_vocabulary_size(config: CaptionerConfig, vocabulary_size: int) -> CaptionerConfig:
+    """Returns `config` with the decoder's vocabulary size replaced, as a data set's own vocabulary needs."""
+    return replace(config, decoder=replace(config.decoder, vocabulary_size=vocabulary_size))
+
+
+def _check(name: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name}: expected {expected}, received {value!r}")
+
+
+T = TypeVar("T")
+
+
+def _parse(cls: type[T], value: object, where: str) -> T:
+    """Builds a dataclass from parsed JSON, checking every field's name and type."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where or 'config'}: expected a JSON object, received {type(value).__name__}")
+    assert is_dataclass(cls)
+    hints = typing.get_type_hints(cls)
+    known = {item.name for item in fields(cls)}
+    prefix = f"{where}." if where else ""
+    for name in sorted(value.keys() ^ known):
+        problem = "is not a known field; remove it" if name in value else "is missing"
+        raise ConfigError(f"{prefix}{name} {problem}; expected exactly the fields {', '.join(sorted(known))}")
+    return cls(**{name: _parse_field(hints[name], value[name], prefix + name) for name in known})
+
+
+def _parse_field(hint: Any, value: object, where: str) -> object:
+    if is_dataclass(hint):
+        return _parse(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is Literal:
+        expected: tuple[type, ...] = (str,)
+    elif hint is float:
+        expected = (float, int)
+    else:
+        expected = (dict,) if typing.get_origin(hint) is not None else (hint,)
+    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
+        names = " or ".join(kind.__name__ for kind in expected)
+        raise ConfigError(f"{where}: expected {names}, received {value!r}")
+    return float(value) if hint is float else value  # type: ignore[arg-type]

@@ -1,0 +1,48 @@
+"""The errors a caller of the captioner can meet; no HTTP words in here.
+
+Every message says what was expected, what was received and what to do.
+"""
+
+
+class CaptionerError(Exception):
+    """Is the root of every error that this project raises on purpose."""
+
+
+class ConfigError(CaptionerError):
+    """A configuration has an unknown, missing or out-of-range value."""
+
+
+class VocabularyError(CaptionerError):
+    """A vocabulary file is malformed, or a token id lies outside it."""
+
+
+class BundleError(CaptionerError):
+    """A bundle is missing, damaged, incomplete or of another format version."""
+
+
+class DataError(CaptionerError):
+    """Training data is missing, malformed or does not fit the rest of the run."""
+
+
+class SearchOptionError(CaptionerError):
+    """A search option asked for is outside what the captioner can do."""
+
+
+class DeadlineExceededError(CaptionerError):
+    """The time allowed for a request ran out before its captions were found."""
+
+
+class ImageError(CaptionerError):
+    """Bytes could not be turned into an image."""
+
+
+class ImageTooLargeError(ImageError):
+    """An image has more pixels than the limit allows."""
+
+
+class UnsupportedImageError(ImageError):
+    """The bytes are in none of the accepted image formats."""
+
+
+class CorruptImageError(ImageError):
+    """The bytes claim an accepted format but cannot be decoded."""

@@ -1,0 +1,146 @@
+"""Uploaded bytes to a (224, 224, 3) array: the only preprocessing in the project, used to train and to serve."""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from model.config import IMAGE_PIXELS
+from model.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
+
+MAX_PIXELS = 50_000_000
+"""Largest width times height accepted by default, in pixels."""
+
+# "JPEG" opens MPO files too; naming "MPO" makes Pillow raise KeyError on unknown bytes.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""Pillow's names of the accepted formats; the bytes decide, never a file name or a content type."""
+
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+
+# What Pillow's decoders are known to raise on hostile bytes.
+_DECODE_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError, ArithmeticError,
+    NotImplementedError, RuntimeError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """Holds one image ready for the encoder.
+
+    Attributes:
+        pixels: Upright RGB, stretched to the encoder's size. Shape (224, 224, 3), uint8.
+        width: Width of the upright original, in pixels.
+        height: Height of the upright original, in pixels.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+
+
+def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """Decodes the first frame of an image file, turns it upright and stretches it to the encoder's input.
+
+    Transparency is laid over white, 16-bit samples are scaled to 8, EXIF orientation is applied, and the resize
+    is bilinear with anti-aliasing, to exactly 224x224 without cropping.
+
+    Args:
+        data: The whole file, in one of `FORMATS`.
+        max_pixels: Largest width times height, checked from the header before anything is decoded.
+
+    Returns:
+        The pixels and the original's upright size.
+
+    Raises:
+        UnsupportedImageError: The bytes are in no accepted format.
+        ImageTooLargeError: The image has more than `max_pixels` pixels.
+        CorruptImageError: The format is accepted, but the bytes are truncated or damaged.
+    """
+    image = _open(data, max_pixels)
+    try:
+        width, height = image.size
+        if image.format == "JPEG":
+            # Lets libjpeg decode at 1/2, 1/4 or 1/8 where that still leaves twice the pixels needed.
+            image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
+        image.load()
+        orientation = _orientation(image)
+        square = _to_rgb(image).resize((IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.BILINEAR)
+        if orientation in _TRANSPOSE:
+            square = square.transpose(_TRANSPOSE[orientation])
+        pixels = np.asarray(square, np.uint8)  # (H, W, C)
+    except _DECODE_ERRORS as error:
+        raise CorruptImageError(
+            f"expected a whole {image.format} file, received one that is truncated or damaged; "
+            "open it in an image viewer and save it again"
+        ) from error
+    if orientation >= 5:
+        width, height = height, width
+    return DecodedImage(pixels, width, height)
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Reads the header only."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLargeError(_too_large("more", max_pixels)) from error
+    except _DECODE_ERRORS as error:
+        if data.startswith(_SIGNATURES):
+            raise CorruptImageError("expected a whole image, received one whose header is damaged") from error
+        raise UnsupportedImageError(
+            "expected a JPEG, PNG, WebP, GIF, BMP or TIFF image, received bytes of no such format; "
+            "convert the file to JPEG or PNG"
+        ) from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLargeError(_too_large(f"{width}x{height}", max_pixels))
+    return image
+
+
+def _too_large(received: str, max_pixels: int) -> str:
+    return f"expected at most {max_pixels} pixels (width times height), received {received}; scale the image down"
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 to 8; damaged metadata count as upright."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _DECODE_ERRORS:
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _wide_to_rgb(image)
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _wide_to_rgb(image: Image.Image) -> Image.Image:
+    """Scales 16-bit, 32-bit and float samples to 8 bits; Pillow's own conversion would clip them to white."""
+    samples = np.nan_to_num(np.asarray(image, np.float32))  # (H, W)
+    top = float(samples.max(initial=0.0))
+    full_scale = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
+    if image.mode.startswith("I;16"):
+        full_scale = 65535.0
+    return Image.fromarray((samples.clip(0) * (255.0 / full_scale)).astype(np.uint8), "L").convert("RGB")

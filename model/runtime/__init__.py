@@ -1,0 +1,1 @@
+"""Engines: what runs a captioner's networks. One protocol, one module for each engine."""

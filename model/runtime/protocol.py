@@ -1,0 +1,43 @@
+"""What an engine must do to be driven by the captioner."""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_BEAM_SIZE = 10
+"""Candidates that an engine returns for each hypothesis, and so the widest beam."""
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+
+class Encoded(NamedTuple):
+    """Holds what the encoder says of a batch of images.
+
+    Attributes:
+        features: Shape (B, D), float32.
+        class_probabilities: Shape (B, C), float32, each row summing to 1.
+    """
+
+    features: Any
+    class_probabilities: Floats
+
+
+class Engine(Protocol):
+    """Runs the encoder and single steps of the decoder. Not thread-safe: one caller at a time.
+
+    Padding and unknown are never among the candidates, and the end never is among the first words; probabilities are
+    those of the full softmax all the same.
+    """
+
+    name: str
+
+    def encode(self, images: npt.NDArray[np.uint8], /) -> Encoded:
+        """Runs the encoder on RGB images, shape (B, 224, 224, 3)."""
+
+    def start(self, features: Any, /) -> tuple[Floats, Ints, Any]:
+        """Reads features (B, D); returns log-probabilities and ids of the best first words, each (B, M), and the state."""
+
+    def step(self, tokens: Ints, parents: Ints, state: Any, /) -> tuple[Floats, Ints, Any]:
+        """Scores the next words as `model.search.Step` says; M is the smaller of MAX_BEAM_SIZE and V."""

@@ -1,0 +1,73 @@
+"""`showtell-serve`: checks everything that can be checked, then serves."""
+
+import dataclasses
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from model.bundle import verify_bundle
+from model.errors import BundleError, ConfigError
+from server.settings import ServerSettings, flag_of, variable_of
+from server.wsgi import GunicornServer
+
+_BACKLOG = 2048
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _setting_options(command: F) -> F:
+    """Adds one option per setting, so that the table in server/settings.py stays the only one."""
+    for item in reversed(dataclasses.fields(ServerSettings)):
+        accepted = f"{item.metadata['low']} to {item.metadata['high']}; " if item.type in (int, float) else ""
+        notes = f"[{accepted}default {item.default}; environment {variable_of(item.name)}]"
+        kind = "NUMBER" if accepted else "TEXT"
+        command = click.option(flag_of(item.name), metavar=kind, help=f"{item.metadata['about']}  {notes}")(command)
+    return command
+
+
+@click.command(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
+@_setting_options
+def main(**flags: str | None) -> None:
+    """Serve image captions over HTTP, with a demo page at /.
+
+    \b
+    Examples:
+      showtell-serve
+      showtell-serve --port 8123 --bundle my-bundle
+      SHOWTELL_HOST=0.0.0.0 showtell-serve
+      curl -F image=@photo.jpg http://127.0.0.1:8000/v1/predict
+    """  # noqa: D301 - \b tells click not to wrap
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = ServerSettings.from_strings(os.environ, flags)
+        verify_bundle(settings.bundle)
+        listener = _listen(settings.host, settings.port)
+    except (ConfigError, BundleError) as error:
+        raise click.ClickException(str(error)) from error
+    url = _url(settings.host, listener.getsockname()[1])
+    GunicornServer(settings, listener, lambda: click.echo(f"Ready: open {url} (Ctrl-C stops)")).run()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Binds here, not in gunicorn, which would try five times before it says that the port is in use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        # Python's own message names the address.
+        message = f"expected a free address to listen on, received {error.strerror}; choose with --host and --port"
+        raise ConfigError(message) from error
+
+
+def _url(host: str, port: int) -> str:
+    """Returns an address for a browser on this machine."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{name}:{port}/"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""What can go wrong with a request before an image is even looked at; like model.errors, no HTTP words in here.
+
+Every message says what was expected, what was received and what to do.
+"""
+
+from model.errors import CaptionerError
+
+
+class ParameterError(CaptionerError):
+    """A query parameter is unknown, repeated or out of its range."""
+
+
+class MalformedBodyError(CaptionerError):
+    """A request body is empty, ends early or has the wrong form."""
+
+
+class BodyTooLargeError(CaptionerError):
+    """A request body has more bytes than the limit allows."""
+
+
+class NotReadyError(CaptionerError):
+    """The captioner is still being loaded."""
+
+
+class QueueFullError(CaptionerError):
+    """As many requests are waiting already as the queue holds."""

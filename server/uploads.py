@@ -1,0 +1,93 @@
+"""The bytes of the images in a request: a multipart form, or the body itself."""
+
+from flask import Request
+from gunicorn.http.errors import ParseException
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
+
+from server.errors import BodyTooLargeError, MalformedBodyError
+from server.settings import ServerSettings
+
+FIELD = "image"
+"""Name of the form field that holds an image."""
+
+_BLOCK_BYTES = 64 * 1024
+_HINT = f"send the images as multipart/form-data in the field {FIELD!r}, or one image as the body"
+
+
+def read_uploads(request: Request, settings: ServerSettings) -> list[bytes]:
+    """Reads the images that a request carries, without looking into them.
+
+    A body that is not `multipart/form-data` is one image, whatever its content type says: many clients send none, or
+    a wrong one, and the bytes tell.
+
+    Args:
+        request: The request; its body must not have been read.
+        settings: The limits.
+
+    Returns:
+        The bytes of each image; at least one.
+
+    Raises:
+        BodyTooLargeError: The body is larger than the limit.
+        MalformedBodyError: The body is empty, ends early, is no proper form or has fields that are unknown or too many.
+    """
+    body = _read_body(request, settings.max_body_bytes)
+    if not body:
+        raise MalformedBodyError(f"expected an image, received an empty body; {_HINT}")
+    if request.mimetype != "multipart/form-data":
+        return [body]
+    try:
+        # latin-1 cannot fail; a boundary that is not ASCII simply does not occur in the body.
+        boundary = request.mimetype_params.get("boundary", "").encode("latin-1", "replace")
+        return _read_form(body, boundary, settings.max_images)
+    except ValueError as error:
+        raise MalformedBodyError(
+            f"expected a multipart form, received one that is cut off or damaged; {_HINT}"
+        ) from error
+
+
+def _read_body(request: Request, max_bytes: int) -> bytes:
+    """Reads the body block by block, so that one without a length cannot grow past the limit either."""
+    too_large = BodyTooLargeError(
+        f"expected a body of at most {max_bytes} bytes, received more; send fewer or smaller images"
+    )
+    length = request.content_length
+    if length is not None and length > max_bytes:
+        raise too_large
+    body = bytearray()
+    try:
+        while block := request.stream.read(_BLOCK_BYTES):
+            body += block
+            if len(body) > max_bytes:
+                raise too_large
+    except (OSError, ParseException) as error:  # gunicorn's, for malformed chunks and lost connections
+        raise MalformedBodyError(
+            "expected a whole body, received one that breaks off or has malformed chunks"
+        ) from error
+    if length is not None and len(body) < length:
+        raise MalformedBodyError(f"expected {length} bytes as Content-Length says, received {len(body)}")
+    return bytes(body)
+
+
+def _read_form(body: bytes, boundary: bytes, max_images: int) -> list[bytes]:
+    """Reads the parts in memory, with or without a file name; werkzeug's own would put large ones on the disk."""
+    decoder = MultipartDecoder(boundary)
+    decoder.receive_data(body)
+    decoder.receive_data(None)
+    images: list[bytes] = []
+    while not isinstance(event := decoder.next_event(), Epilogue):
+        if isinstance(event, Field | File):
+            if event.name != FIELD:
+                raise MalformedBodyError(
+                    f"expected only the field {FIELD!r}, received the field {str(event.name)[:50]!r}"
+                )
+            if len(images) == max_images:
+                raise MalformedBodyError(
+                    f"expected at most {max_images} images in a request, received more; send them in parts"
+                )
+            images.append(b"")
+        elif isinstance(event, Data):
+            images[-1] += event.data
+    if not images:
+        raise MalformedBodyError(f"expected the field {FIELD!r} at least once, received a form without fields; {_HINT}")
+    return images

@@ -1,0 +1,123 @@
+// @ts-check
+// Transport: the only file that knows HTTP. It answers with a prediction or throws a Problem.
+
+/** @typedef {{ text: string, probability: number }} Word */
+/** @typedef {{ text: string, log_probability: number, probability: number, words: Word[] }} Caption */
+/** @typedef {{ id: string, label: string, probability: number }} ImageClass */
+/**
+ * @typedef {object} Prediction
+ * @property {number} width
+ * @property {number} height
+ * @property {Caption[]} captions
+ * @property {ImageClass[]} classes
+ * @property {Record<string, number>} timings_ms
+ */
+/** @typedef {'http' | 'unreachable' | 'timeout' | 'unreadable-answer' | 'unreadable-file'} ProblemKind */
+
+/** @typedef {{ body_bytes: number, image_pixels: number }} Limits */
+/** @typedef {{ name: string, version: string, limits: Limits }} Service */
+
+/** What is assumed of a server that has not said otherwise, its defaults. @type {Service} */
+export const UNKNOWN_SERVICE = { name: '', version: '', limits: { body_bytes: 10 * 1024 ** 2, image_pixels: 50e6 } };
+const TIMEOUT_SECONDS = 120;
+const QUERY = 'beam_size=3&captions=3&classes=5';
+
+/** Why there is no prediction. */
+export class Problem extends Error {
+  /**
+   * @param {ProblemKind} kind
+   * @param {{ status?: number, detail?: string, retryAfterSeconds?: number }} [facts]
+   */
+  constructor(kind, { status = 0, detail = '', retryAfterSeconds = 0 } = {}) {
+    super(detail || kind);
+    this.kind = kind;
+    this.status = status;
+    this.detail = detail;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/**
+ * Asks the server what it sees in one photo.
+ * @param {File} photo
+ * @param {Limits} limits a photo above them is refused here, as the server would, but before it is sent
+ * @param {AbortSignal} signal aborting it rejects with the signal's reason
+ * @returns {Promise<Prediction>}
+ * @throws {Problem}
+ */
+export async function predict(photo, limits, signal) {
+  if (photo.size > limits.body_bytes) throw new Problem('http', { status: 413 });
+  await requireReadable(photo);
+  const form = new FormData();
+  form.append('image', photo, photo.name || 'photo');
+  const { response, body } = await exchange(`/v1/predict?${QUERY}`, { method: 'POST', body: form, signal });
+  if (!response.ok) throw refusal(response.status, body, response.headers.get('Retry-After'));
+  const entry = body?.results?.[0];
+  if (entry && entry.status !== 200) throw refusal(entry.status, entry, null);
+  if (!Array.isArray(entry?.captions) || !Array.isArray(entry?.classes)) throw new Problem('unreadable-answer');
+  return entry;
+}
+
+/**
+ * Asks which captioner answers here, within which limits. The page works without an answer.
+ * @returns {Promise<Service>}
+ */
+export async function describeService() {
+  try {
+    const response = await fetch('/v1/model');
+    return response.ok ? { ...UNKNOWN_SERVICE, ...(await response.json()) } : UNKNOWN_SERVICE;
+  } catch {
+    return UNKNOWN_SERVICE;
+  }
+}
+
+/** A folder, or a file deleted since it was chosen, would otherwise look like a broken network. @param {File} photo */
+async function requireReadable(photo) {
+  try {
+    await photo.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Problem('unreadable-file');
+  }
+}
+
+/**
+ * @param {string} url
+ * @param {RequestInit & { signal: AbortSignal }} request
+ * @returns {Promise<{ response: Response, body: any }>}
+ */
+async function exchange(url, request) {
+  request.signal.throwIfAborted();
+  const limit = new AbortController();
+  const onAbort = () => limit.abort(request.signal.reason);
+  request.signal.addEventListener('abort', onAbort);
+  const timer = setTimeout(() => limit.abort(new Problem('timeout')), TIMEOUT_SECONDS * 1000);
+  try {
+    const response = await fetch(url, { ...request, signal: limit.signal });
+    return { response, body: await readJson(response) };
+  } catch {
+    throw limit.signal.aborted ? limit.signal.reason : new Problem('unreachable');
+  } finally {
+    clearTimeout(timer);
+    request.signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Null for what is no JSON, such as an error page of a proxy. @param {Response} response @returns {Promise<any>} */
+async function readJson(response) {
+  const text = await response.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {number} status @param {any} body @param {string | null} retryAfter @returns {Problem} */
+function refusal(status, body, retryAfter) {
+  const seconds = Number(retryAfter);
+  return new Problem('http', {
+    status,
+    detail: typeof body?.detail === 'string' ? body.detail : '',
+    retryAfterSeconds: Number.isFinite(seconds) ? seconds : 0,
+  });
+}

@@ -1,0 +1,91 @@
+"""Fixtures that more than one package's tests use."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from model.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle, ClassName, save_bundle
+from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
+from model.decoder import Decoder
+from model.encoder import build_encoder
+from model.vocabulary import SPECIAL, Vocabulary
+from model.weights import bundle_weights
+
+WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "grass", "man", "in", "red", "hat")
+
+
+def make_toy_bundle(seed: int = 7) -> Bundle:
+    """Builds a whole captioner with random weights: real code all through, too small to be slow."""
+    keras.utils.set_random_seed(seed)
+    vocabulary = Vocabulary([*SPECIAL, *WORDS])
+    classes = tuple(ClassName(f"n{index:08}", f"class_{index}") for index in range(12))
+    config = CaptionerConfig(
+        name="toy",
+        version="1",
+        encoder=EncoderConfig(width=0.03, fc_units=16, classes=12, normalization="unit", input_pooling=4, dropout=0.0),
+        decoder=DecoderConfig(vocabulary_size=len(vocabulary), embedding_units=8, units=12),
+        search=SearchConfig(max_words=6),
+        scores={"toy dev": {"BLEU-4": 0.0}},
+    )
+    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.fc_units)
+    weights = bundle_weights(encoder, decoder, np.float32)
+    return Bundle(config, vocabulary, classes, weights)
+
+
+@pytest.fixture(scope="session")
+def toy() -> Bundle:
+    """Returns a tiny bundle in memory."""
+    return make_toy_bundle()
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(toy: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the path of a tiny bundle on disk."""
+    path = tmp_path_factory.mktemp("bundles") / "toy"
+    save_bundle(path, toy)
+    return path
+
+
+@contextlib.contextmanager
+def running_server(bundle: Path, log: Path) -> Iterator[str]:
+    """Runs a real server on a free port of 127.0.0.1, yields its URL when it is ready, and stops it by SIGTERM.
+
+    Args:
+        bundle: What to serve.
+        log: File for what it writes to standard error.
+    """
+    command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(bundle)]
+    root = Path(__file__).parent.parent
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("Ready: open http://127.0.0.1:"), log.read_text()
+            yield line.split()[2].rstrip("/")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(60)
+        assert status == 0, log.read_text()
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], contextlib.AbstractContextManager[str]]:
+    """Returns a function from a bundle to a context with a real server; leaving it checks that it exits with 0."""
+    return lambda bundle: running_server(bundle, tmp_path_factory.mktemp("server") / "log.txt")
+
+
+@pytest.fixture(scope="session")
+def live_server(serve: Callable[[Path], contextlib.AbstractContextManager[str]], toy_bundle: Path) -> Iterator[str]:
+    """Yields the URL of a real server, with the default bundle when there is one."""
+    with serve(DEFAULT_BUNDLE if (DEFAULT_BUNDLE / MANIFEST).exists() else toy_bundle) as url:
+        yield url

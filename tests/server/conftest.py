@@ -1,0 +1,94 @@
+"""A real queue with a real toy captioner, and a captioner that takes its time where a test decides how much."""
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image, ImageDraw
+
+from model.captioner import Captioner, Prediction
+from model.config import CaptionerConfig
+from server.app import create_app
+from server.batching import InferenceQueue
+from server.settings import ServerSettings
+
+
+class HeldCaptioner:
+    """Stands in for a captioner: each prediction lasts until the test releases it."""
+
+    engine = "held"
+
+    def __init__(self, config: CaptionerConfig) -> None:
+        self.config = config
+        self.started = threading.Event()
+        self.released = threading.Event()
+        self.batch_sizes: list[int] = []
+        self.error: Exception | None = None
+
+    def predict(self, images: np.ndarray, **_options: object) -> list[Prediction]:
+        self.batch_sizes.append(len(images))
+        self.started.set()
+        assert self.released.wait(30)
+        if self.error is not None:
+            raise self.error
+        return [Prediction((), (), 0.0, 0.0)] * len(images)
+
+
+@pytest.fixture(scope="session")
+def photo() -> bytes:
+    """Returns a JPEG of 90x60 pixels."""
+    image = Image.new("RGB", (90, 60), "skyblue")
+    ImageDraw.Draw(image).ellipse((20, 10, 60, 50), fill="darkgreen")
+    return encoded(image, "JPEG")
+
+
+def encoded(image: Image.Image, name: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, name)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def inference(toy_bundle: Path) -> InferenceQueue:
+    """Returns a queue whose captioner is loaded."""
+    inference = InferenceQueue(lambda: Captioner.load(toy_bundle), 4)
+    inference.start()
+    inference.loading.result(120)
+    return inference
+
+
+@pytest.fixture(scope="session")
+def client(inference: InferenceQueue) -> FlaskClient:
+    return create_app(ServerSettings(), inference).test_client()
+
+
+@pytest.fixture
+def held(inference: InferenceQueue) -> Iterator[HeldCaptioner]:
+    captioner = HeldCaptioner(inference.captioner.config)
+    yield captioner
+    captioner.released.set()
+
+
+@pytest.fixture
+def held_inference(held: HeldCaptioner) -> InferenceQueue:
+    """Returns a queue with room for one waiting job, and a captioner that waits for the test."""
+    inference = InferenceQueue(lambda: cast(Captioner, held), 1)
+    inference.start()
+    inference.loading.result(10)
+    return inference
+
+
+@pytest.fixture(scope="session")
+def form() -> Callable[..., dict[str, Any]]:
+    """Returns a function from the bytes of images to the arguments of a multipart request."""
+
+    def make(*images: bytes) -> dict[str, Any]:
+        files = [(io.BytesIO(data), f"private-name-{index}.jpg") for index, data in enumerate(images)]
+        return {"data": {"image": files}, "content_type": "multipart/form-data"}
+
+    return make

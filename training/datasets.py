@@ -1,0 +1,196 @@
+"""Readers of captioned photo collections as they lie on disk. Standard library only."""
+
+import csv
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import DataError
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionedImage:
+    """Names one photo with all its captions.
+
+    Attributes:
+        path: The image file.
+        name: Its name within the collection, unique there.
+        captions: Its sentences, at least one.
+        split: `train` or `dev`.
+    """
+
+    path: Path
+    name: str
+    captions: tuple[str, ...]
+    split: str
+
+
+def find_photos(folders: Sequence[Path], exclude: frozenset[str] = frozenset()) -> list[Path]:
+    """Lists the photos below the folders, sorted within each; a folder named twice counts twice.
+
+    Args:
+        folders: Directories, searched recursively.
+        exclude: File names to leave out, so that photos kept for scoring are not trained on.
+
+    Returns:
+        Paths of files with a photo's suffix.
+
+    Raises:
+        DataError: A folder is missing, or there is no photo in any.
+    """
+    photos: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: expected a directory of photos, found none; check the path")
+        photos += sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.name not in exclude)
+    if not photos:
+        raise DataError(f"expected photos ({', '.join(sorted(PHOTO_SUFFIXES))}) below {', '.join(map(str, folders))}, found none")
+    return photos
+
+
+def read_flickr8k(root: Path) -> list[CaptionedImage]:
+    """Reads Flickr8k's token file and its train and dev lists; the test list is never read.
+
+    Args:
+        root: Directory with `Flickr8k.token.txt`, `Flickr_8k.trainImages.txt`, `Flickr_8k.devImages.txt` and the
+            photos in `images`, `Flicker8k_Dataset` or `Flickr8k_Dataset`.
+
+    Returns:
+        The photos of both splits.
+
+    Raises:
+        DataError: A file is missing or malformed.
+
+    Source:
+        Hodosh, Young & Hockenmaier 2013, JAIR 47.
+    """
+    captions: dict[str, list[str]] = defaultdict(list)
+    token_file = root / "Flickr8k.token.txt"
+    for number, line in enumerate(_lines(token_file), start=1):
+        key, tab, text = line.partition("\t")
+        if not tab or "#" not in key:
+            raise DataError(f"{token_file}:{number}: expected name.jpg#0<TAB>caption, received {line[:60]!r}")
+        captions[key.rpartition("#")[0]].append(text)
+    names = ("images", "Flicker8k_Dataset", "Flickr8k_Dataset")
+    folder = next((root / name for name in names if (root / name).is_dir()), None)
+    if folder is None:
+        raise DataError(f"{root}: expected the photos in one of {', '.join(names)}, found none")
+    found = []
+    for split in ("train", "dev"):
+        for name in _lines(root / f"Flickr_8k.{split}Images.txt"):
+            if name not in captions:
+                raise DataError(f"{token_file}: expected captions of {name} (listed for {split}), found none")
+            found.append(CaptionedImage(folder / name, name, tuple(captions[name]), split))
+    return found
+
+
+def read_coco(root: Path) -> list[CaptionedImage]:
+    """Reads COCO captions: `annotations/captions_train*.json` for train and `captions_val*.json` for dev.
+
+    Args:
+        root: Directory with `annotations` and image folders named like the annotation files (`train2017`, …).
+
+    Returns:
+        The photos of both splits.
+
+    Raises:
+        DataError: A file is missing or malformed.
+
+    Source:
+        Chen et al. 2015 (arXiv:1504.00325).
+    """
+    found = []
+    for split, prefix in (("train", "captions_train"), ("dev", "captions_val")):
+        file = next(iter(sorted((root / "annotations").glob(f"{prefix}*.json"))), None)
+        if file is None:
+            raise DataError(f"{root}: expected annotations/{prefix}2017.json, found none; check the path")
+        folder = root / file.stem.removeprefix("captions_")
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            names = {image["id"]: image["file_name"] for image in content["images"]}
+            captions: dict[str, list[str]] = defaultdict(list)
+            for entry in content["annotations"]:
+                captions[names[entry["image_id"]]].append(str(entry["caption"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file}: expected COCO's caption annotations, received something else ({error!r})") from error
+        found += [CaptionedImage(folder / name, f"{folder.name}/{name}", tuple(texts), split) for name, texts in sorted(captions.items())]
+    return found
+
+
+def read_csv(path: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage]:
+    """Reads a table with the columns `image` and `caption`, and `split` (`train` or `dev`) where there is one.
+
+    Args:
+        path: A `.csv` with a header or a `.jsonl` with an object a line; image paths are relative to it.
+        dev_fraction: Share of the images put in dev when there is no `split`, chosen by a hash of the name.
+
+    Returns:
+        The photos, in order of their first appearance.
+
+    Raises:
+        DataError: A column is missing, or one image is in both splits.
+    """
+    captions: dict[str, list[str]] = defaultdict(list)
+    splits: dict[str, str] = {}
+    for number, row in enumerate(_rows(path), start=1):
+        if not row.get("image") or not row.get("caption"):
+            raise DataError(f"{path}, row {number}: expected the columns image and caption, received {sorted(row)}")
+        name = str(row["image"])
+        split = str(row.get("split") or _split_of(name, dev_fraction))
+        if split not in ("train", "dev") or splits.setdefault(name, split) != split:
+            raise DataError(f"{path}, row {number}: expected one split, train or dev, for {name}, received {split!r}")
+        captions[name].append(str(row["caption"]))
+    return [CaptionedImage(path.parent / name, name, tuple(texts), splits[name]) for name, texts in captions.items()]
+
+
+def read_folder(root: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage]:
+    """Reads a folder in which `name.txt`, a caption a line, lies beside the photo `name.jpg`.
+
+    Args:
+        root: The folder, searched recursively.
+        dev_fraction: Share of the images put in dev, chosen by a hash of the name.
+
+    Returns:
+        The photos that have captions.
+
+    Raises:
+        DataError: No photo has a caption file.
+    """
+    found = []
+    for photo in find_photos([root]):
+        text = photo.with_suffix(".txt")
+        if text.is_file():
+            name = str(photo.relative_to(root))
+            found.append(CaptionedImage(photo, name, tuple(_lines(text)), _split_of(name, dev_fraction)))
+    found = [image for image in found if image.captions]
+    if not found:
+        raise DataError(f"{root}: expected name.txt with a caption a line beside name.jpg, found none")
+    return found
+
+
+def _split_of(name: str, dev_fraction: float) -> str:
+    """Assigns by hash, so that more photos later do not move those already assigned."""
+    draw = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
+    return "dev" if draw < dev_fraction else "train"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected a UTF-8 text file: {error}") from error
+
+
+def _rows(path: Path) -> Iterable[dict[str, object]]:
+    lines = _lines(path)
+    if path.suffix == ".jsonl":
+        try:
+            return [dict(json.loads(line)) for line in lines]
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}: expected a JSON object a line: {error}") from error
+    return [dict(row) for row in csv.DictReader(lines)]

@@ -1,0 +1,44 @@
+"""A note in every run directory of the commands that made it and the time they took."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from model.atomic import atomic_file
+
+NOTE = "run.json"
+
+
+@contextmanager
+def recorded(directory: Path, command: Sequence[str]) -> Iterator[None]:
+    """Adds the command run inside the block, and the seconds it took, to the directory's note.
+
+    Args:
+        directory: Run directory; made if missing.
+        command: The words of the command line.
+    """
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        entries = [*read_runs(directory), {"command": " ".join(command), "seconds": round(time.monotonic() - started)}]
+        with atomic_file(directory / NOTE) as file:
+            file.write_text(json.dumps(entries, indent=1) + "\n")
+
+
+def read_runs(directory: Path) -> list[dict[str, Any]]:
+    """Returns the commands run in a directory so far with their seconds; none where there is no note."""
+    note = directory / NOTE
+    return list(json.loads(note.read_text())) if note.exists() else []
+
+
+def stage(directory: Path) -> dict[str, Any]:
+    """Summarises a run directory for a bundle: its distinct commands in order and the hours of all together."""
+    runs = read_runs(directory)
+    return {
+        "commands": list(dict.fromkeys(run["command"] for run in runs)),
+        "hours": round(sum(run["seconds"] for run in runs) / 3600, 2),
+    }
