@@ -174,9 +174,13 @@ def _verify_manifest(path: Path) -> None:
     except FileNotFoundError as error:
         raise BundleError(f"{path}: expected a bundle directory with {MANIFEST}, found none; check the path") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path / MANIFEST}: expected a bundle's manifest, received something else; export it again") from error
+        raise BundleError(
+            f"{path / MANIFEST}: expected a bundle's manifest, received something else; export it again"
+        ) from error
     if version != FORMAT_VERSION:
-        raise BundleError(f"{path}: expected bundle format {FORMAT_VERSION}, received {version!r}; export it again with this version")
+        raise BundleError(
+            f"{path}: expected bundle format {FORMAT_VERSION}, received {version!r}; export it again with this version"
+        )
     for name in sorted({CONFIG, VOCABULARY, CLASSES, WEIGHTS} - entries.keys()):
         raise BundleError(f"{path / MANIFEST}: expected an entry for {name}, found none; export the bundle again")
     for name, (sha256, size) in entries.items():
@@ -186,7 +190,8 @@ def _verify_manifest(path: Path) -> None:
         found = _fingerprint(file)
         if (found["sha256"], found["bytes"]) != (sha256, size):
             raise BundleError(
-                f"{file}: expected {size} bytes with SHA-256 {sha256}, found {found['bytes']} bytes with {found['sha256']}; "
+                f"{file}: expected {size} bytes with SHA-256 {sha256}, "
+                f"found {found['bytes']} bytes with SHA-256 {found['sha256']}; "
                 "the file is damaged or was edited, copy the bundle again"
             )
 
@@ -212,14 +217,20 @@ def read_classes(path: Path) -> tuple[ClassName, ...]:
             return tuple(ClassName(str(entries[str(i)][0]), str(entries[str(i)][1])) for i in range(len(entries)))
         return tuple(ClassName(str(entry["id"]), str(entry["label"])) for entry in entries)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise BundleError(f'{path}: expected a list of {{"id", "label"}} in output order, received something else') from error
+        raise BundleError(
+            f'{path}: expected a list of {{"id", "label"}} in output order, received something else'
+        ) from error
 
 
 def _check_agreement(config: CaptionerConfig, words: int, classes: int, where: str) -> None:
     if words != config.decoder.vocabulary_size:
-        raise BundleError(f"{where}: expected {config.decoder.vocabulary_size} words as {CONFIG} says, found {words} in {VOCABULARY}")
+        raise BundleError(
+            f"{where}: expected {config.decoder.vocabulary_size} words as {CONFIG} says, found {words} in {VOCABULARY}"
+        )
     if classes != config.encoder.classes:
-        raise BundleError(f"{where}: expected {config.encoder.classes} classes as {CONFIG} says, found {classes} in {CLASSES}")
+        raise BundleError(
+            f"{where}: expected {config.encoder.classes} classes as {CONFIG} says, found {classes} in {CLASSES}"
+        )
     if config.encoder.batch_norm or config.encoder.residual:
         raise BundleError(f"{where}: expected an encoder with batch norm and residual branches folded; export it again")
 
@@ -231,7 +242,9 @@ def _read_weights(path: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:
             for name in names:
                 dtype = file.get_slice(name).get_dtype()
                 if dtype not in DTYPES:
-                    raise BundleError(f"{path}: {name}: expected numbers of type {' or '.join(DTYPES)}, received {dtype}")
+                    raise BundleError(
+                        f"{path}: {name}: expected numbers of type {' or '.join(DTYPES)}, received {dtype}"
+                    )
             return {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, OSError) as error:
         raise BundleError(f"{path}: expected a safetensors file, received something else ({error})") from error

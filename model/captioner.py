@@ -84,7 +84,9 @@ class Captioner:
         engine: Runs the networks.
     """
 
-    def __init__(self, config: CaptionerConfig, vocabulary: Vocabulary, classes: tuple[ClassName, ...], engine: Engine) -> None:
+    def __init__(
+        self, config: CaptionerConfig, vocabulary: Vocabulary, classes: tuple[ClassName, ...], engine: Engine
+    ) -> None:
         self.config = config
         self.vocabulary = vocabulary
         self.classes = classes
@@ -111,7 +113,7 @@ class Captioner:
     def of(cls, bundle: Bundle) -> Self:
         """Restores a captioner from a bundle in memory."""
         # Imported here: only this engine needs TensorFlow, and importing it takes seconds.
-        from model.runtime.tensorflow import TensorFlowEngine  # noqa: PLC0415
+        from model.runtime.tensorflow import TensorFlowEngine
 
         return cls(bundle.config, bundle.vocabulary, bundle.classes, TensorFlowEngine.of(bundle))
 
@@ -140,7 +142,9 @@ class Captioner:
             SearchOptionError: A number is out of its range.
             DeadlineExceededError: The deadline passed.
         """
-        search = self.config.search if beam_size is None else replace(self.config.search, beam_size=_beam_size(beam_size))
+        search = (
+            self.config.search if beam_size is None else replace(self.config.search, beam_size=_beam_size(beam_size))
+        )
         _check_range("captions", captions, 1, search.beam_size)
         _check_range("classes", classes, 0, MAX_CLASSES)
         if deadline is not None and time.monotonic() > deadline:
@@ -163,7 +167,7 @@ class Captioner:
 
     def _best_classes(self, probabilities: Floats, count: int) -> tuple[ClassPrediction, ...]:
         order = np.argsort(-probabilities, kind="stable")[:count]
-        return tuple(ClassPrediction(*self.classes[i], float(probabilities[i])) for i in order)
+        return tuple(ClassPrediction(self.classes[i].id, self.classes[i].label, float(probabilities[i])) for i in order)
 
 
 def _beam_size(value: int) -> int:

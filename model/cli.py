@@ -36,7 +36,7 @@ class _CaptionByDefault(click.Group):
 @click.group(cls=_CaptionByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="show-and-tell-server")
 def main() -> None:
-    """Captions and classifies photos.
+    r"""Captions and classifies photos.
 
     \b
     Examples:
@@ -53,12 +53,23 @@ def main() -> None:
 
 @main.command()
 @click.argument("photos", nargs=-1, required=True)
-@click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, help="Bundle to use; the one that comes with the project by default.")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_BUNDLE,
+    help="Bundle to use; the one that comes with the project by default.",
+)
 @click.option("--captions", type=click.IntRange(1, 10), default=1, show_default=True, help="Captions per photo.")
-@click.option("--beam-size", type=click.IntRange(1, 10), help="Width of the search; the bundle's default, or --captions where that is more.")
+@click.option(
+    "--beam-size",
+    type=click.IntRange(1, 10),
+    help="Width of the search; the bundle's default, or --captions where that is more.",
+)
 @click.option("--classes", type=click.IntRange(0, 20), default=3, show_default=True, help="Classes per photo.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
-def caption(photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int | None, classes: int, as_json: bool) -> None:
+def caption(
+    photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int | None, classes: int, as_json: bool
+) -> None:
     """Captions PHOTOS: files, folders (searched recursively) or glob patterns.
 
     Exits with 1 when a photo failed; the others are done all the same.
@@ -72,7 +83,9 @@ def caption(photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int
         raise click.ClickException(str(error)) from error
     beam = beam_size if beam_size is not None else max(captions, loaded.config.search.beam_size)
     if captions > beam:
-        raise click.BadParameter(f"expected at most the beam size ({beam}), received {captions}", param_hint="--captions")
+        raise click.BadParameter(
+            f"expected at most the beam size ({beam}), received {captions}", param_hint="--captions"
+        )
     paths = list(_expand(photos))
     failed = 0
     for path in tqdm(paths, unit="photo", disable=len(paths) < MANY or not sys.stderr.isatty()):

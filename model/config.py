@@ -7,7 +7,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from model.errors import ConfigError
@@ -17,7 +17,6 @@ IMAGE_PIXELS = 224
 
 FORMAT_VERSION = 1
 """Version of the bundle format that this code writes and the only one that it reads."""
-
 
 
 class Block(NamedTuple):
@@ -231,7 +230,14 @@ def small() -> CaptionerConfig:
         name="show-and-tell-small",
         version="1",
         encoder=EncoderConfig(
-            width=0.25, fc_units=1280, normalization="unit", input_pooling=2, batch_norm=True, residual=True, pooling="average", dropout=0.0
+            width=0.25,
+            fc_units=1280,
+            normalization="unit",
+            input_pooling=2,
+            batch_norm=True,
+            residual=True,
+            pooling="average",
+            dropout=0.0,
         ),
         decoder=DecoderConfig(vocabulary_size=10_000, embedding_units=512, units=512, dropout=0.4),
         search=SearchConfig(),
@@ -259,9 +265,8 @@ def _parse(cls: type[T], value: object, where: str) -> T:
     """Builds a dataclass from parsed JSON, checking every field's name and type."""
     if not isinstance(value, dict):
         raise ConfigError(f"{where or 'config'}: expected a JSON object, received {type(value).__name__}")
-    assert is_dataclass(cls)
     hints = typing.get_type_hints(cls)
-    known = {item.name for item in fields(cls)}
+    known = set(hints)
     prefix = f"{where}." if where else ""
     for name in sorted(value.keys() ^ known):
         problem = "is not a known field; remove it" if name in value else "is missing"

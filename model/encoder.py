@@ -8,7 +8,6 @@ from keras import layers
 
 from model.config import BLOCKS, IMAGE_PIXELS, EncoderConfig
 
-
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 """Mean of ImageNet's training images, blue, green, red, in [0, 255]."""
 
@@ -70,7 +69,9 @@ def build_encoder(config: EncoderConfig) -> keras.Model:
     pool = layers.GlobalAveragePooling2D(name="average_pool") if config.pooling == "average" else layers.Flatten()
     values = pool(values)
     for name in ("fc1", "fc2"):
-        values = _with_relu(config, layers.Dense(config.fc_units, kernel_initializer=_initializer(config), name=name), values)
+        values = _with_relu(
+            config, layers.Dense(config.fc_units, kernel_initializer=_initializer(config), name=name), values
+        )
         features = values
         if config.dropout > 0:
             values = layers.Dropout(config.dropout, name=f"{name}_dropout")(values)

@@ -93,7 +93,9 @@ def beam_search(
         if beam.finished.all():
             break
         if deadline is not None and time.monotonic() > deadline:
-            raise DeadlineExceededError(f"expected captions before the deadline, had {position} words; ask for a smaller beam")
+            raise DeadlineExceededError(
+                f"expected captions before the deadline, had {position} words; ask for a smaller beam"
+            )
         last = np.where(beam.finished, end_id, beam.tokens[:, :, position - 1]).reshape(-1).astype(np.int32)  # (N,)
         log_probs, ids, state = step(last, parents, state)
         shape = (images, beam_size, -1)
@@ -130,7 +132,7 @@ def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: f
     steps = beam.steps + ~beam.finished  # (B, K)
     scores = totals / steps[:, :, None] ** penalty
     order = np.argsort(-scores.reshape(images, -1), axis=1, kind="stable")[:, :size]  # (B, K)
-    slots = (order // width).astype(np.int32)
+    slots: Ints = (order // width).astype(np.int32)
     row = np.arange(images)[:, None]
     was_finished = beam.finished[row, slots]
     words = np.where(was_finished, end_id, ids.reshape(images, -1)[row, order])

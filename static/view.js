@@ -153,7 +153,9 @@ function captionItem(caption, highest) {
   facts.append(bar(share), element('span', 'share', share === 1 ? 'most likely' : `${percent(share)} as likely`));
   const value = element('span', 'odds', odds(caption.log_probability));
   value.title = `log-probability ${caption.log_probability.toFixed(2)}`;
-  facts.append(value, element('span', 'exact', `p = ${exact(caption.probability)}`));
+  const values = element('span', 'values');
+  values.append(value, element('span', 'exact', `p = ${exact(caption.probability)}`));
+  facts.append(values);
   const spoken = caption.words.map((word) => `${word.text} ${percent(word.probability)}`).join(', ');
   item.append(sentence, facts, element('p', 'visually-hidden', `Word by word: ${spoken}`));
   return item;

@@ -69,9 +69,9 @@ def load_features(directory: Path, encoder_run: Path, records: Path, split: str)
     key = hashlib.sha256((encoder_run / ENCODER_CHECKPOINT).read_bytes() + (records / INDEX).read_bytes()).hexdigest()
     cache = directory / f"features-{split}.npz"
     if not cache.exists() or _read_cache(cache)["key"] != key:
-        content = _encode_split(encoder_run, records, split) | {"key": np.array(key)}
+        content = _encode_split(encoder_run, records, split)
         with atomic_file(cache) as temporary, temporary.open("wb") as file:
-            np.savez(file, **content)
+            np.savez(file, allow_pickle=False, key=np.array(key), **content)
     stored = _read_cache(cache)
     texts: list[list[str]] = json.loads(str(stored["references"]))
     tokens: list[list[list[int]]] = json.loads(str(stored["tokens"]))
@@ -149,7 +149,10 @@ def _steps_per_epoch(train: FeatureSet, config: CaptionerTrainingConfig) -> int:
 
 def _compile(decoder: Decoder, config: CaptionerTrainingConfig, steps_per_epoch: int) -> None:
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, (config.epochs - 1) * steps_per_epoch), warmup_target=config.learning_rate, warmup_steps=steps_per_epoch
+        0.0,
+        max(1, (config.epochs - 1) * steps_per_epoch),
+        warmup_target=config.learning_rate,
+        warmup_steps=steps_per_epoch,
     )
     decoder.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
@@ -169,7 +172,12 @@ class _Run:
     """Holds the state of a training run between steps."""
 
     def __init__(
-        self, directory: Path, decoder: Decoder, config: CaptionerTrainingConfig, settings: dict[str, Any], state: dict[str, Any]
+        self,
+        directory: Path,
+        decoder: Decoder,
+        config: CaptionerTrainingConfig,
+        settings: dict[str, Any],
+        state: dict[str, Any],
     ) -> None:
         self.directory, self.decoder, self.config, self.settings = directory, decoder, config, settings
         self.epoch, self.step, self.best = int(state["epoch"]), int(state["step"]), float(state["best"])
@@ -205,7 +213,9 @@ class _Run:
             self.save(LAST)
         return self.step >= total
 
-    def finish_epoch(self, dev: FeatureSet, engine: TensorFlowEngine, vocabulary: Vocabulary, search: SearchConfig) -> None:
+    def finish_epoch(
+        self, dev: FeatureSet, engine: TensorFlowEngine, vocabulary: Vocabulary, search: SearchConfig
+    ) -> None:
         """Scores dev, writes the checkpoints and the history."""
         batches = caption_batches(dev.features, dev.rows, dev.captions, batch_size=256)
         losses, words = zip(*(self.dev_step(*batch) for batch in batches), strict=True)
@@ -244,15 +254,20 @@ def make_train_step(decoder: Decoder, config: CaptionerTrainingConfig) -> Callab
                     hidden, tokens, layer.kernel, layer.bias, negative_samples=config.negative_samples
                 )
             else:
-                loss = full_softmax_loss(hidden, tokens, layer.kernel, layer.bias, label_smoothing=config.label_smoothing)
+                loss = full_softmax_loss(
+                    hidden, tokens, layer.kernel, layer.bias, label_smoothing=config.label_smoothing
+                )
         variables = decoder.trainable_variables
         decoder.optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
 
-    return tf.function(train_step, reduce_retracing=True)
+    traced: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = tf.function(train_step, reduce_retracing=True)
+    return traced
 
 
-def greedy_captions(engine: TensorFlowEngine, split: FeatureSet, vocabulary: Vocabulary, search: SearchConfig) -> dict[str, str]:
+def greedy_captions(
+    engine: TensorFlowEngine, split: FeatureSet, vocabulary: Vocabulary, search: SearchConfig
+) -> dict[str, str]:
     """Captions every photo of a split greedily from its features.
 
     Args:

@@ -47,7 +47,9 @@ def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:
             saved = {name for name in file.keys() if _optimizer(network) or not name.startswith("optimizer/")}  # noqa: SIM118
             if saved != variables.keys():
                 difference = ", ".join(sorted(saved ^ variables.keys())[:4])
-                raise DataError(f"{path}: expected a checkpoint of this network, differs in {difference}; use another run directory")
+                raise DataError(
+                    f"{path}: expected a checkpoint of this network, differs in {difference}; use another run directory"
+                )
             values = {name: file.get_tensor(name) for name in saved}
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(f"{path}: expected a checkpoint, received an unreadable file ({error}); delete it") from error

@@ -28,14 +28,14 @@ option = partial(click.option, show_default=True)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="show-and-tell-server")
 def main() -> None:
-    """Trains a captioner on your own photos.
+    r"""Trains a captioner on your own photos.
 
     \b
     Examples, in order:
       showtell-train prepare flickr8k data/flickr8k --out runs/records
       showtell-train distill --photos data/photos --teacher mobilenet_v2.weights.h5 --out runs/encoder
       showtell-train captioner --records runs/records --encoder runs/encoder --out runs/captioner
-      showtell-train export --records runs/records --encoder runs/encoder --captioner runs/captioner \\
+      showtell-train export --records runs/records --encoder runs/encoder --captioner runs/captioner \
           --classes classes.json --out my-bundle
       showtell-train evaluate my-bundle --records runs/records
 
@@ -103,10 +103,22 @@ def _prepare(name: str, read: Callable[..., list[CaptionedImage]], *, splits: bo
     prepare.command(name, help=text)(command)
 
 
-_prepare("flickr8k", read_flickr8k, splits=False, text="Reads Flickr8k: SOURCE holds the token file, the lists and the photos.")
+_prepare(
+    "flickr8k",
+    read_flickr8k,
+    splits=False,
+    text="Reads Flickr8k: SOURCE holds the token file, the lists and the photos.",
+)
 _prepare("coco", read_coco, splits=False, text="Reads COCO captions: SOURCE holds annotations/ and the photo folders.")
-_prepare("csv", read_csv, splits=True, text="Reads SOURCE, a .csv or .jsonl with image and caption, and split where known.")
-_prepare("folder", read_folder, splits=True, text="Reads a folder SOURCE of photos, each with its captions in a .txt beside it.")
+_prepare(
+    "csv", read_csv, splits=True, text="Reads SOURCE, a .csv or .jsonl with image and caption, and split where known."
+)
+_prepare(
+    "folder",
+    read_folder,
+    splits=True,
+    text="Reads a folder SOURCE of photos, each with its captions in a .txt beside it.",
+)
 
 
 @main.command()
@@ -115,21 +127,36 @@ _prepare("folder", read_folder, splits=True, text="Reads a folder SOURCE of phot
 @option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture of the student.")
-@option("--epochs", type=click.FloatRange(0, min_open=True), default=DistillConfig().epochs, help="Passes over all views.")
+@option(
+    "--epochs", type=click.FloatRange(0, min_open=True), default=DistillConfig().epochs, help="Passes over all views."
+)
 @option("--views", type=click.IntRange(1), default=DistillConfig().views, help="Crops of each photo.")
 @option("--batch-size", type=click.IntRange(1), default=DistillConfig().batch_size, help="Images a step.")
 @option("--learning-rate", type=float, default=DistillConfig().learning_rate, help="Peak learning rate.")
-@option("--precision", type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]), default="float32", help="Arithmetic.")
+@option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    help="Arithmetic.",
+)
 @reported
 def distill(
-    photos: tuple[Path, ...], exclude: Path | None, teacher: Path, out: Path, preset: str, precision: str, **options: Any
+    photos: tuple[Path, ...],
+    exclude: Path | None,
+    teacher: Path,
+    out: Path,
+    preset: str,
+    precision: str,
+    **options: Any,
 ) -> None:
     """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions."""
     from training.distill import distill as run
 
     names = frozenset(exclude.read_text(encoding="utf-8").split("\n")) if exclude else frozenset()
     with recorded(out, _command_line()):
-        complete = run(out, photos, names, teacher, PRESETS[preset]().encoder, DistillConfig(**options), precision=precision)
+        complete = run(
+            out, photos, names, teacher, PRESETS[preset]().encoder, DistillConfig(**options), precision=precision
+        )
     sys.exit(0 if complete else 130)
 
 
@@ -144,7 +171,9 @@ def distill(
 @option("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder; the preset's where not given.")
 @option("--loss", type=click.Choice(["full", "sampled"]), default="full", help="Softmax over all words or a sample.")
 @option("--negative-samples", type=click.IntRange(1), default=50, help="Words drawn a step by --loss sampled.")
-@option("--label-smoothing", type=click.FloatRange(0, 0.9), default=0.0, help="Target spread over all words, --loss full.")
+@option(
+    "--label-smoothing", type=click.FloatRange(0, 0.9), default=0.0, help="Target spread over all words, --loss full."
+)
 @option("--seed", type=int, default=1, help="Seed of weights, order and dropout.")
 @reported
 def captioner(records: Path, encoder: Path, out: Path, preset: str, dropout: float | None, **options: Any) -> None:
@@ -175,7 +204,12 @@ def evaluate(bundle: Path, records: Path, split: str, beam_size: int | None, out
     _print_scores(result.scores, result.tokenizer)
     if out is not None:
         with atomic_file(out) as file:
-            content = {"split": split, "tokenizer": result.tokenizer, "scores": result.scores, "captions": result.captions}
+            content = {
+                "split": split,
+                "tokenizer": result.tokenizer,
+                "scores": result.scores,
+                "captions": result.captions,
+            }
             file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -183,17 +217,35 @@ def evaluate(bundle: Path, records: Path, split: str, beam_size: int | None, out
 @option("--records", type=EXISTING, required=True, help="Records from `prepare`; dev is scored.")
 @option("--encoder", type=EXISTING, required=True, help="Run directory of `distill`.")
 @option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
-@option("--classes", type=EXISTING, required=True, help="Class names: Keras's imagenet_class_index.json or a bundle's classes.json.")
+@option(
+    "--classes",
+    type=EXISTING,
+    required=True,
+    help="Class names: Keras's imagenet_class_index.json or a bundle's classes.json.",
+)
 @option("--out", type=ANY, required=True, help="Directory of the bundle; an older bundle there is replaced.")
 @option("--name", default="show-and-tell-small", help="Name that clients see.")
 @option("--version", default="1", help="Version that clients see.")
 @option("--data", default="", help="What it was trained on, in words.")
 @option("--beam-size", type=click.IntRange(1, 10), default=SearchConfig().beam_size, help="Default beam.")
 @option("--max-words", type=click.IntRange(1, 100), default=SearchConfig().max_words, help="Most words in a caption.")
-@option("--length-penalty", type=click.FloatRange(0, 2), default=SearchConfig().length_penalty, help="Favours longer captions.")
+@option(
+    "--length-penalty",
+    type=click.FloatRange(0, 2),
+    default=SearchConfig().length_penalty,
+    help="Favours longer captions.",
+)
 @reported
 def export(
-    records: Path, encoder: Path, captioner_run: Path, classes: Path, out: Path, name: str, version: str, data: str, **search: Any
+    records: Path,
+    encoder: Path,
+    captioner_run: Path,
+    classes: Path,
+    out: Path,
+    name: str,
+    version: str,
+    data: str,
+    **search: Any,
 ) -> None:
     """Writes the bundle: batch norm folded, float16 weights, scores on dev, and how it was made."""
     from training.export import assemble

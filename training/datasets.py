@@ -49,7 +49,9 @@ def find_photos(folders: Sequence[Path], exclude: frozenset[str] = frozenset()) 
             raise DataError(f"{folder}: expected a directory of photos, found none; check the path")
         photos += sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.name not in exclude)
     if not photos:
-        raise DataError(f"expected photos ({', '.join(sorted(PHOTO_SUFFIXES))}) below {', '.join(map(str, folders))}, found none")
+        raise DataError(
+            f"expected photos ({', '.join(sorted(PHOTO_SUFFIXES))}) below {', '.join(map(str, folders))}, found none"
+        )
     return photos
 
 
@@ -117,8 +119,13 @@ def read_coco(root: Path) -> list[CaptionedImage]:
             for entry in content["annotations"]:
                 captions[names[entry["image_id"]]].append(str(entry["caption"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: expected COCO's caption annotations, received something else ({error!r})") from error
-        found += [CaptionedImage(folder / name, f"{folder.name}/{name}", tuple(texts), split) for name, texts in sorted(captions.items())]
+            raise DataError(
+                f"{file}: expected COCO's caption annotations, received something else ({error!r})"
+            ) from error
+        found += [
+            CaptionedImage(folder / name, f"{folder.name}/{name}", tuple(texts), split)
+            for name, texts in sorted(captions.items())
+        ]
     return found
 
 

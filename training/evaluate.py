@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from model.captioner import Captioner
 from training.metrics import caption_scores, default_tokenizer
 from training.pipeline import ImageRecord, image_batches
@@ -27,7 +29,9 @@ class Evaluation(NamedTuple):
     tokenizer: str
 
 
-def evaluate(captioner: Captioner, records: Path, split: str, *, beam_size: int | None = None, batch_size: int = 32) -> Evaluation:
+def evaluate(
+    captioner: Captioner, records: Path, split: str, *, beam_size: int | None = None, batch_size: int = 32
+) -> Evaluation:
     """Captions every image of a split and scores the best captions.
 
     Args:
@@ -57,9 +61,8 @@ def evaluate(captioner: Captioner, records: Path, split: str, *, beam_size: int 
 def split_batches(records: Path, split: str, batch_size: int, label: str) -> Iterator[ImageRecord]:
     """Yields the batches of a split under a progress bar that counts images."""
     total = sum(shard.records for shard in read_index(records) if shard.name.startswith(f"{split}-"))
-    with progress([], label, total=total, unit="photo") as bar:
+    bar: tqdm[ImageRecord] = progress([], label, total=total, unit="photo")
+    with bar:
         for batch in image_batches(records, split, batch_size):
             yield ImageRecord(*batch)
             bar.update(len(batch[1]))
-
-

@@ -37,11 +37,15 @@ def assemble(encoder_run: Path, captioner_run: Path, classes: tuple[ClassName, .
         DataError: A run directory has no trained network yet, or the two do not belong together.
     """
     if not (captioner_run / BEST).exists():
-        raise DataError(f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`")
+        raise DataError(
+            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
+        )
     encoder, encoder_config = load_student(encoder_run)
     config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
     if config.encoder != encoder_config:
-        raise DataError(f"{captioner_run}: expected a decoder trained on the encoder of {encoder_run}; give the right pair")
+        raise DataError(
+            f"{captioner_run}: expected a decoder trained on the encoder of {encoder_run}; give the right pair"
+        )
     decoder = Decoder(config.decoder, encoder_config.fc_units)
     load_checkpoint(captioner_run / BEST, decoder)
     served = replace(
@@ -49,7 +53,9 @@ def assemble(encoder_run: Path, captioner_run: Path, classes: tuple[ClassName, .
         encoder=replace(encoder_config, batch_norm=False, residual=False, dropout=0.0),
         decoder=replace(config.decoder, dropout=0.0),
     )
-    return Bundle(served, Vocabulary.load(captioner_run / VOCABULARY), classes, bundle_weights(encoder, decoder, np.float16))
+    return Bundle(
+        served, Vocabulary.load(captioner_run / VOCABULARY), classes, bundle_weights(encoder, decoder, np.float16)
+    )
 
 
 def export(

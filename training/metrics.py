@@ -43,7 +43,9 @@ def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokeni
     cider, _ = Cider().compute_score(truth, ours)
     scores = {f"BLEU-{n}": 100 * float(value) for n, value in enumerate(bleu, start=1)}
     scores |= {"ROUGE-L": 100 * float(rouge), "CIDEr": 100 * float(cider)}
-    return {name: round(value, 2) for name, value in scores.items()} | {"distinct captions": float(len(set(captions.values())))}
+    return {name: round(value, 2) for name, value in scores.items()} | {
+        "distinct captions": float(len(set(captions.values())))
+    }
 
 
 def default_tokenizer() -> str:

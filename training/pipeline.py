@@ -45,7 +45,8 @@ def image_batches(directory: Path, split: str, batch_size: int) -> tf.data.Datas
         A dataset of `ImageRecord`.
 
     Raises:
-        DataError: The directory is incomplete. A record that fails its CRC raises `tf.errors.DataLossError` when reached.
+        DataError: The directory is incomplete. Reading on past a damaged
+            record raises `tf.errors.DataLossError`.
     """
     records = tf.data.TFRecordDataset(shard_paths(directory, split))
     parsed = records.map(_parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -90,7 +91,7 @@ def caption_batches(
         seed: Seed of the order and of the view drawn for each caption; None keeps the order and takes view 0.
 
     Returns:
-        A dataset of (features (B, D) float32, tokens (B, T) int32 padded with 0), one pass long and the same every time.
+        A dataset of (features (B, D) float32, tokens (B, T) int32 padded with 0), one pass long, the same every time.
 
     Raises:
         DataError: There is no caption.

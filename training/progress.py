@@ -11,7 +11,9 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], label: str, *, total: int | None = None, initial: int = 0, unit: str = "it") -> "tqdm[T]":
+def progress(
+    items: Iterable[T], label: str, *, total: int | None = None, initial: int = 0, unit: str = "it"
+) -> "tqdm[T]":
     """Wraps an iterable in a progress bar on standard error with rate and time left.
 
     Args:
@@ -49,7 +51,7 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
+from tqdm import tqdm
 
 from model.atomic import atomic_file
 from model.errors import DataError, ImageError
@@ -32,7 +33,12 @@ class Shard:
 
 
 def write_records(
-    directory: Path, images: Sequence[CaptionedImage], vocabulary: Vocabulary, *, shard_images: int = 512, max_words: int = 20
+    directory: Path,
+    images: Sequence[CaptionedImage],
+    vocabulary: Vocabulary,
+    *,
+    shard_images: int = 512,
+    max_words: int = 20,
 ) -> list[Shard] | None:
     """Writes captioned photos as TFRecords, going on where an interrupted run stopped.
 
@@ -62,9 +68,11 @@ def write_records(
         plan += [(f"{split}-{i:05}-of-{len(chunks):05}.tfrecord", chunk) for i, chunk in enumerate(chunks)]
     shards = []
     with StopRequest() as stop:
-        bar = progress([], "writing records", total=len(images), unit="photo")
+        bar: tqdm[CaptionedImage] = progress([], "writing records", total=len(images), unit="photo")
         for name, chunk in stop.until_requested(plan):
-            shards.append(_finished_shard(directory, name) or _write_shard(directory, name, chunk, vocabulary, max_words))
+            shards.append(
+                _finished_shard(directory, name) or _write_shard(directory, name, chunk, vocabulary, max_words)
+            )
             bar.update(len(chunk))
         bar.close()
     if len(shards) < len(plan):
@@ -87,7 +95,9 @@ def read_index(directory: Path) -> list[Shard]:
         entries = json.loads((directory / INDEX).read_text())["shards"]
         shards = [Shard(e["name"], e["records"], e["sha256"], tuple(e["skipped"])) for e in entries]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{directory}: expected finished records ({INDEX}); run `showtell-train prepare` to its end") from error
+        raise DataError(
+            f"{directory}: expected finished records ({INDEX}); run `showtell-train prepare` to its end"
+        ) from error
     missing = next((shard.name for shard in shards if not (directory / shard.name).is_file()), None)
     if missing is not None:
         raise DataError(f"{directory}: expected the shard {missing}, found none; prepare the records again")

@@ -37,7 +37,7 @@ class Engine(Protocol):
         """Runs the encoder on RGB images, shape (B, 224, 224, 3)."""
 
     def start(self, features: Any, /) -> tuple[Floats, Ints, Any]:
-        """Reads features (B, D); returns log-probabilities and ids of the best first words, each (B, M), and the state."""
+        """Reads features (B, D); returns log-probabilities and ids of the best first words, (B, M), and the state."""
 
     def step(self, tokens: Ints, parents: Ints, state: Any, /) -> tuple[Floats, Ints, Any]:
         """Scores the next words as `model.search.Step` says; M is the smaller of MAX_BEAM_SIZE and V."""

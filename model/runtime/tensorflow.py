@@ -30,7 +30,7 @@ class TensorFlowEngine:
         self._candidates = min(MAX_BEAM_SIZE, decoder.config.vocabulary_size)
         state = tf.TensorSpec((None, decoder.config.layers, decoder.config.units), tf.float32)
         pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.uint8)
-        features = tf.TensorSpec((None, encoder.output_shape["features"][-1]), tf.float32)
+        features = tf.TensorSpec((None, encoder.output["features"].shape[-1]), tf.float32)
         rows = tf.TensorSpec((None,), tf.int32)
         self._encode = tf.function(self._encode_graph, input_signature=[pixels])
         self._start = tf.function(self._start_graph, input_signature=[features])
@@ -68,7 +68,9 @@ class TensorFlowEngine:
         logits, state = self._decoder.start(features)
         return (*self._best(logits, (PAD_ID, UNKNOWN_ID, END_ID)), state)
 
-    def _step_graph(self, tokens: tf.Tensor, parents: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _step_graph(
+        self, tokens: tf.Tensor, parents: tf.Tensor, state: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         logits, state = self._decoder.step(tokens, tf.gather(state, parents))
         return (*self._best(logits, (PAD_ID, UNKNOWN_ID)), state)
 
