@@ -53,6 +53,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         temporary.rename(path)
         flush(path.parent)
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from model.bundle import Bundle, ClassName, load_bundle
 from model.config import IMAGE_PIXELS, CaptionerConfig
 from model.errors import DeadlineExceededError, SearchOptionError
 from model.runtime.protocol import MAX_BEAM_SIZE, Engine, Floats
+from model.runtime.quiet import quiet_tensorflow
 from model.search import Found, beam_search
 from model.vocabulary import END_ID, Vocabulary
 
@@ -112,6 +113,7 @@ class Captioner:
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
         """Restores a captioner from a bundle in memory."""
+        quiet_tensorflow()
         # Imported here: only this engine needs TensorFlow, and importing it takes seconds.
         from model.runtime.tensorflow import TensorFlowEngine
 

@@ -2,7 +2,6 @@
 
 import glob
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -47,8 +46,6 @@ def main() -> None:
 
     `showtell caption --help` lists the options.
     """
-    # TensorFlow prints start-up notes to standard error unless told so before its import.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @main.command()

@@ -200,7 +200,7 @@ class CaptionerConfig:
         """
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"expected a JSON object, received text that is not JSON: {error}") from error
         return _parse(cls, value, "")
 
@@ -286,4 +286,7 @@ def _parse_field(hint: Any, value: object, where: str) -> object:
     if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
         names = " or ".join(kind.__name__ for kind in expected)
         raise ConfigError(f"{where}: expected {names}, received {value!r}")
-    return float(value) if hint is float else value  # type: ignore[arg-type]
+    try:
+        return float(value) if hint is float else value  # type: ignore[arg-type]
+    except OverflowError as error:
+        raise ConfigError(f"{where}: expected a number that fits a float, received one that does not") from error

@@ -1,6 +1,7 @@
 """Uploaded bytes to a (224, 224, 3) array: the only preprocessing in the project, used to train and to serve."""
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ MAX_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Pillow's names of the accepted formats; the bytes decide, never a file name or a content type."""
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|GIF8|BM....\0\0\0\0|II[*+]\0|MM\0[*+]", re.DOTALL)
 
 # What Pillow's decoders are known to raise on hostile bytes.
 _DECODE_ERRORS = (
@@ -101,7 +102,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(_too_large("more", max_pixels)) from error
     except _DECODE_ERRORS as error:
-        if data.startswith(_SIGNATURES):
+        if _SIGNATURE.match(data):
             raise CorruptImageError("expected a whole image, received one whose header is damaged") from error
         raise UnsupportedImageError(
             "expected a JPEG, PNG, WebP, GIF, BMP or TIFF image, received bytes of no such format; "

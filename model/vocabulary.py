@@ -36,7 +36,7 @@ class Vocabulary:
         words: Every token in the order of its id, the three special ones first.
 
     Raises:
-        VocabularyError: A special token is not in its place, or a word is empty or repeated.
+        VocabularyError: A special token is not in its place, or a word is empty, repeated or has space in it.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -44,9 +44,9 @@ class Vocabulary:
         self._ids = {word: index for index, word in enumerate(self.words)}
         if self.words[: len(SPECIAL)] != SPECIAL:
             raise VocabularyError(f"expected the first tokens to be {SPECIAL}, received {self.words[:3]}")
-        bad = next((w for i, w in enumerate(self.words) if not w or w != w.strip() or self._ids[w] != i), None)
+        bad = next((w for i, w in enumerate(self.words) if w.split() != [w] or self._ids[w] != i), None)
         if bad is not None:
-            raise VocabularyError(f"expected distinct words without surrounding space, received {bad!r}; remove it")
+            raise VocabularyError(f"expected distinct words without space in them, received {bad!r}; remove it")
 
     def __len__(self) -> int:
         return len(self.words)

@@ -74,8 +74,10 @@ def read_progress(path: Path) -> dict[str, Any]:
 
 
 def _variables(network: keras.Model) -> dict[str, keras.Variable]:
-    # Optimizer variables are keyed by position: their paths carry a counter that differs between processes.
-    variables = {variable.path: variable for variable in network.variables}
+    # Seeds and optimizer variables are keyed by position: their paths carry a counter that differs between processes.
+    seeds = [variable for variable in network.variables if "seed_generator" in variable.path]
+    variables = {variable.path: variable for variable in network.variables if "seed_generator" not in variable.path}
+    variables |= {f"seed/{index:04d}": variable for index, variable in enumerate(seeds)}
     optimizer = _optimizer(network)
     if optimizer:
         optimizer.build(network.trainable_variables)

@@ -1,8 +1,6 @@
 """`showtell-train`: prepare data, distil an encoder, train a decoder, score it, export the bundle."""
 
 import json
-import logging
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +14,7 @@ from model.atomic import atomic_file
 from model.bundle import read_classes
 from model.config import PRESETS, SearchConfig
 from model.errors import CaptionerError
+from model.runtime.quiet import quiet_tensorflow
 from training.config import CaptionerTrainingConfig, DistillConfig
 from training.datasets import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder
 from training.provenance import recorded
@@ -41,9 +40,7 @@ def main() -> None:
 
     Every command can be stopped with Ctrl-C and goes on where it was when it is called again.
     """
-    # TensorFlow prints start-up notes to standard error unless told so before its import.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING)
+    quiet_tensorflow()
 
 
 def reported(function: Callable[..., Any]) -> Callable[..., Any]:

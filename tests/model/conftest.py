@@ -1,0 +1,58 @@
+"""One toy captioner for every test of the package, and photos drawn in code."""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageDraw
+
+from model.bundle import Bundle
+from model.captioner import Captioner
+
+
+@pytest.fixture(scope="session")
+def captioner(toy: Bundle) -> Captioner:
+    """Returns a real captioner with random weights."""
+    return Captioner.of(toy)
+
+
+@pytest.fixture(scope="session")
+def images() -> npt.NDArray[np.uint8]:
+    """Returns four different images, shape (4, 224, 224, 3), in which neighbouring pixels are alike."""
+    coarse = np.random.default_rng(3).integers(0, 256, (4, 7, 7, 3), np.uint8)
+    return coarse.repeat(32, axis=1).repeat(32, axis=2)
+
+
+@pytest.fixture(scope="session")
+def drawing() -> Image.Image:
+    """Returns an RGB drawing of 120x80 pixels that looks different from each side."""
+    image = Image.new("RGB", (120, 80), "skyblue")
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 50, 120, 80), fill="darkgreen")
+    draw.ellipse((10, 10, 50, 50), fill="yellow")
+    draw.rectangle((80, 30, 110, 70), fill="firebrick")
+    return image
+
+
+@pytest.fixture(scope="session")
+def encoded() -> Callable[..., bytes]:
+    """Returns a function from an image, Pillow's name of a format and its options to the bytes of a file."""
+
+    def encode(image: Image.Image, format_name: str, **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, format_name, **options)
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture(autouse=True)
+def forgetful_keras() -> Iterator[None]:
+    """Seeds the weights of every test's networks and frees their names and graphs after it."""
+    keras.utils.set_random_seed(11)
+    yield
+    keras.utils.clear_session(free_memory=False)

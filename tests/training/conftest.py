@@ -1,0 +1,32 @@
+"""Drawn photos with captions: a data set made in code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+COLOURS = ("red", "green", "blue", "yellow")
+SHAPES = ("square", "circle")
+
+
+def draw(path: Path, colour: str, shape: str, seed: int) -> None:
+    """Draws one shape somewhere on a noisy ground."""
+    random = np.random.default_rng(seed)
+    image = Image.fromarray(random.integers(90, 130, (96, 128, 3), dtype=np.uint8))
+    left, top = (int(value) for value in random.integers(5, 40, 2))
+    pencil = ImageDraw.Draw(image)
+    box = (left, top, left + 45, top + 45)
+    (pencil.rectangle if shape == "square" else pencil.ellipse)(box, fill=colour)
+    image.save(path, quality=92)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder of 24 drawn photos, each with two captions in a text file beside it."""
+    folder = tmp_path_factory.mktemp("drawn")
+    for index in range(24):
+        colour, shape = COLOURS[index % 4], SHAPES[index // 4 % 2]
+        draw(folder / f"photo-{index:02}.jpg", colour, shape, index)
+        (folder / f"photo-{index:02}.txt").write_text(f"a {colour} {shape}\nthere is a {colour} {shape} here\n")
+    return folder

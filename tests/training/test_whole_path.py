@@ -1,0 +1,194 @@
+"""The whole way from drawn photos to a served bundle, by the commands that a person types, at toy size."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+
+from model.bundle import ClassName, load_bundle, verify_bundle
+from model.captioner import Captioner
+from model.config import CaptionerConfig, SearchConfig, small
+from model.decoder import Decoder
+from model.errors import DataError
+from model.image import read_image
+from training.captioner import BEST, HISTORY, LAST, load_features, train_captioner
+from training.checkpoint import load_checkpoint, read_progress
+from training.config import CaptionerTrainingConfig, DistillConfig
+from training.distill import CHECKPOINT, distill, load_student
+from training.export import assemble, export
+
+pytestmark = pytest.mark.slow
+
+TRAINING = CaptionerTrainingConfig(epochs=8, batch_size=16, learning_rate=0.02)
+CLASSES = tuple(ClassName(f"n{index:08}", f"class_{index}") for index in range(1000))
+DISTILLING = DistillConfig(views=2, batch_size=8, epochs=1.0)
+
+
+def toy_preset() -> CaptionerConfig:
+    """Returns the small preset at a size that trains in seconds; the teacher fixes the features and classes."""
+    config = small()
+    encoder = replace(config.encoder, width=0.03, input_pooling=4)
+    return replace(config, encoder=encoder, decoder=replace(config.decoder, embedding_units=16, units=24, dropout=0.1))
+
+
+class Runs(NamedTuple):
+    """Names the directories of the stages."""
+
+    root: Path
+    records: Path
+    encoder: Path
+    captioner: Path
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a weights file of a teacher that has learned nothing."""
+    keras.utils.set_random_seed(5)
+    path = tmp_path_factory.mktemp("teacher") / "mobilenet_v2.weights.h5"
+    keras.applications.MobileNetV2(weights=None).save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(drawn: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Returns run directories in which every stage has been run to its end."""
+    root = tmp_path_factory.mktemp("runs")
+    made = Runs(root, root / "records", root / "encoder", root / "captioner")
+    command = [sys.executable, "-m", "training.cli", "prepare", "folder", str(drawn)]
+    command += ["--out", str(made.records), "--min-count", "1", "--dev-fraction", "0.3"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert distill(made.encoder, [drawn], frozenset({"photo-00.jpg"}), teacher, toy_preset().encoder, DISTILLING)
+    assert train_captioner(made.captioner, made.encoder, made.records, toy_preset(), TRAINING)
+    yield made
+    keras.config.set_dtype_policy("float32")
+
+
+@contextlib.contextmanager
+def terminated_when_there_is(file: Path) -> Iterator[None]:
+    """Sends this process SIGTERM as soon as a file appears, as an operator would at any moment."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            if file.exists():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def assert_same_weights(one: keras.Model, two: keras.Model) -> None:
+    for first, second in zip(one.trainable_variables, two.trainable_variables, strict=True):
+        a, b = (keras.ops.convert_to_numpy(value) for value in (first, second))
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_distilling_stopped_and_resumed_is_distilling_in_one_go(
+    drawn: Path, teacher: Path, runs: Runs, tmp_path: Path
+) -> None:
+    arguments = (tmp_path, [drawn], frozenset({"photo-00.jpg"}), teacher, toy_preset().encoder, DISTILLING)
+    with terminated_when_there_is(tmp_path / CHECKPOINT):
+        assert not distill(*arguments, checkpoint_steps=2)
+    assert 2 <= read_progress(tmp_path / CHECKPOINT)["step"] < 6
+    assert distill(*arguments)
+    assert_same_weights(load_student(runs.encoder)[0], load_student(tmp_path)[0])
+
+
+def test_training_learns_and_keeps_its_figures(runs: Runs) -> None:
+    history = [json.loads(line) for line in (runs.captioner / HISTORY).read_text().splitlines()]
+    assert [entry["epoch"] for entry in history] == list(range(1, TRAINING.epochs + 1))
+    assert history[-1]["dev_loss"] < history[0]["dev_loss"]
+    assert (runs.captioner / BEST).exists()
+
+
+def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path: Path) -> None:
+    with terminated_when_there_is(tmp_path / HISTORY):
+        assert not train_captioner(tmp_path, runs.encoder, runs.records, toy_preset(), TRAINING)
+    assert train_captioner(tmp_path, runs.encoder, runs.records, toy_preset(), TRAINING)
+    networks = []
+    for directory in (runs.captioner, tmp_path):
+        config = CaptionerConfig.from_json((directory / "config.json").read_text())
+        decoder = Decoder(config.decoder, config.encoder.fc_units)
+        load_checkpoint(directory / LAST, decoder)
+        networks.append(decoder)
+    assert_same_weights(*networks)
+
+
+def test_resuming_with_other_options_is_refused(runs: Runs) -> None:
+    with pytest.raises(DataError, match="same options"):
+        train_captioner(runs.captioner, runs.encoder, runs.records, toy_preset(), replace(TRAINING, batch_size=8))
+
+
+def test_features_are_computed_once_and_are_those_of_the_encoder(runs: Runs, drawn: Path) -> None:
+    dev = load_features(runs.captioner, runs.encoder, runs.records, "dev")
+    encoder, _ = load_student(runs.encoder)
+    image = read_image((drawn / dev.names[0]).read_bytes()).pixels
+    views = np.stack([image, image[:, ::-1]])
+    np.testing.assert_allclose(dev.features[0], encoder(views, training=False)["features"], rtol=1e-3, atol=1e-4)
+    assert len(dev.rows) == 2 * len(dev.names) == len(dev.captions)
+
+
+def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, drawn: Path, tmp_path: Path) -> None:
+    classes = CLASSES
+    bundle = assemble(runs.encoder, runs.captioner, classes)
+    stages = {"prepare": runs.records}
+    search = SearchConfig(beam_size=2, max_words=6)
+    path = tmp_path / "bundle"
+    result = export(path, bundle, runs.records, stages, name="toy", version="3", data="drawings", search=search)
+    config = verify_bundle(path)
+    assert config.scores == {"dev": result.scores}
+    assert config.provenance["stages"]["prepare"]["commands"][0].startswith("showtell-train prepare folder")
+    assert not config.encoder.batch_norm
+    assert all(value.dtype == np.float16 for value in load_bundle(path).weights.values())
+    encoder, _ = load_student(runs.encoder)
+    captioner = Captioner.load(path)
+    photo = sorted(drawn.glob("*.jpg"))[1]
+    pixels = read_image(photo.read_bytes()).pixels[None]
+    logits = np.asarray(encoder(pixels, training=False)["logits"])[0]
+    best = captioner.predict(pixels, classes=1)[0].classes[0]
+    probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    assert best.probability == pytest.approx(float(probabilities.max()), rel=0.02)
+
+
+def test_export_refuses_a_directory_that_is_no_trained_decoder(runs: Runs) -> None:
+    with pytest.raises(DataError, match="run `showtell-train captioner`"):
+        assemble(runs.encoder, runs.records, ())
+
+
+def test_export_killed_leaves_the_old_bundle_or_the_new_one(runs: Runs, tmp_path: Path) -> None:
+    classes = tmp_path / "classes.json"
+    classes.write_text(json.dumps([{"id": c.id, "label": c.label} for c in CLASSES]))
+    out = tmp_path / "bundle"
+    command = [sys.executable, "-m", "training.cli", "export", "--records", str(runs.records)]
+    command += ["--encoder", str(runs.encoder), "--captioner", str(runs.captioner), "--classes", str(classes)]
+    command += ["--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Killed when the first file of the new bundle is being written.
+    while process.poll() is None and not list(tmp_path.glob(".bundle.*/*")):
+        try:
+            process.wait(0.0005)
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    process.wait()
+    if out.exists():
+        verify_bundle(out)
+    subprocess.run(command, check=True, capture_output=True)
+    assert verify_bundle(out).scores["dev"]["distinct captions"] >= 1
