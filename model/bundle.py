@@ -66,10 +66,10 @@ def save_bundle(path: Path, bundle: Bundle) -> None:
     Raises:
         BundleError: The parts do not agree with each other, or `path` holds something that is not a bundle.
     """
-    if path.exists() and not (path / MANIFEST).exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not _is_replaceable(path):
         raise BundleError(f"{path}: expected a bundle or nothing to replace, found something else; choose another path")
     _check_agreement(bundle.config, len(bundle.vocabulary), len(bundle.classes), "the bundle to save")
-    _check_weights(bundle.config, {name: value.shape for name, value in bundle.weights.items()}, "the bundle to save")
+    _check_weights(bundle.config, bundle.weights, "the bundle to save")
     with atomic_directory(path) as directory:
         (directory / CONFIG).write_text(bundle.config.to_json())
         bundle.vocabulary.save(directory / VOCABULARY)
@@ -117,10 +117,7 @@ def load_bundle(path: Path) -> Bundle:
     config, vocabulary, classes = _read_texts(path)
     _check_agreement(config, len(vocabulary), len(classes), str(path))
     weights = _read_weights(path / WEIGHTS)
-    _check_weights(config, {name: value.shape for name, value in weights.items()}, str(path / WEIGHTS))
-    broken = next((name for name, value in weights.items() if not np.isfinite(value).all()), None)
-    if broken is not None:
-        raise BundleError(f"{path / WEIGHTS}: expected finite numbers, {broken} has NaN or infinity; export it again")
+    _check_weights(config, weights, str(path / WEIGHTS))
     return Bundle(config, vocabulary, classes, weights)
 
 
@@ -162,6 +159,12 @@ def _decoder_shapes(config: DecoderConfig, feature_units: int) -> Iterable[tuple
     yield "output/bias", (config.vocabulary_size,)
 
 
+def _is_replaceable(path: Path) -> bool:
+    """Returns whether nothing but the files of a bundle is there; a `manifest.json` alone is no sign of one."""
+    names = {file.name for file in path.iterdir()} if path.is_dir() else {""}
+    return not names or (MANIFEST in names and names <= {CONFIG, VOCABULARY, CLASSES, WEIGHTS, MANIFEST})
+
+
 def _fingerprint(file: Path) -> dict[str, object]:
     return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
 
@@ -173,7 +176,7 @@ def _verify_manifest(path: Path) -> None:
         entries = {str(name): (entry["sha256"], entry["bytes"]) for name, entry in files.items()}
     except FileNotFoundError as error:
         raise BundleError(f"{path}: expected a bundle directory with {MANIFEST}, found none; check the path") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(
             f"{path / MANIFEST}: expected a bundle's manifest, received something else; export it again"
         ) from error
@@ -216,7 +219,7 @@ def read_classes(path: Path) -> tuple[ClassName, ...]:
         if isinstance(entries, dict):
             return tuple(ClassName(str(entries[str(i)][0]), str(entries[str(i)][1])) for i in range(len(entries)))
         return tuple(ClassName(str(entry["id"]), str(entry["label"])) for entry in entries)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise BundleError(
             f'{path}: expected a list of {{"id", "label"}} in output order, received something else'
         ) from error
@@ -250,11 +253,16 @@ def _read_weights(path: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:
         raise BundleError(f"{path}: expected a safetensors file, received something else ({error})") from error
 
 
-def _check_weights(config: CaptionerConfig, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
+def _check_weights(config: CaptionerConfig, weights: Weights, where: str) -> None:
     expected = weight_shapes(config)
-    for name in sorted(expected.keys() ^ shapes.keys()):
+    for name in sorted(expected.keys() ^ weights.keys()):
         problem = "found none" if name in expected else "which this architecture lacks"
         raise BundleError(f"{where}: expected the tensors of {CONFIG}; {name}: {problem}; export the bundle again")
     for name, shape in expected.items():
-        if shapes[name] != shape:
-            raise BundleError(f"{where}: {name}: expected shape {shape}, found {shapes[name]}; export the bundle again")
+        value = weights[name]
+        if value.shape != shape:
+            raise BundleError(f"{where}: {name}: expected shape {shape}, found {value.shape}; export the bundle again")
+        if value.dtype not in (np.float16, np.float32):
+            raise BundleError(f"{where}: {name}: expected float16 or float32, found {value.dtype}; convert it")
+        if not np.isfinite(value).all():
+            raise BundleError(f"{where}: {name}: expected finite numbers, found NaN or infinity; export it again")

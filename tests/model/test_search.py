@@ -1,0 +1,229 @@
+"""Greedy and beam search, read off small tables of word probabilities."""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.config import SearchConfig
+from model.errors import DeadlineExceededError
+from model.search import Floats, Found, Ints, beam_search
+
+END = 0
+WORDS = ("<end>", "a", "dog", "cat", "runs", "red")
+
+Said = tuple[int, ...]
+Distribution = npt.NDArray[np.float32]
+NextWord = Callable[[Said], Distribution]
+
+TABLE = {
+    "": {"a": 0.6, "dog": 0.4},
+    "a": {"dog": 0.4, "cat": 0.35, "red": 0.25},
+    "dog": {"<end>": 0.9, "runs": 0.1},
+    "cat": {"<end>": 0.5, "runs": 0.5},
+    "runs": {"<end>": 1.0},
+    "red": {"dog": 0.5, "cat": 0.5},
+}
+"""Probability of the next word after the last one. Greedy says "a dog" (0.216), but "dog" alone has 0.36."""
+
+
+class Speaker:
+    """Is a step function whose state is everything that was said, so that a wrongly gathered state is noticed.
+
+    Args:
+        speakers: For each image the log-probabilities of the next word after the words said, shape (V,).
+        width: Candidates returned per hypothesis, M.
+    """
+
+    def __init__(self, speakers: Sequence[NextWord], width: int) -> None:
+        self.speakers, self.width = speakers, width
+        self.calls = 0
+
+    def start(self) -> tuple[Floats, Ints, list[tuple[int, Said]]]:
+        state: list[tuple[int, Said]] = [(image, ()) for image in range(len(self.speakers))]
+        return (*self._best(state), state)
+
+    def __call__(
+        self, tokens: Ints, parents: Ints, state: list[tuple[int, Said]]
+    ) -> tuple[Floats, Ints, list[tuple[int, Said]]]:
+        self.calls += 1
+        assert (tokens.dtype, parents.dtype, tokens.shape) == (np.int32, np.int32, parents.shape)
+        said = [(state[p][0], (*state[p][1], int(t))) for t, p in zip(tokens, parents, strict=True)]
+        assert {len(words) for _, words in said} == {self.calls}
+        rows = len(said) // len(self.speakers)
+        assert [image for image, _ in said] == [row // rows for row in range(len(said))]
+        return (*self._best(said), said)
+
+    def _best(self, said: list[tuple[int, Said]]) -> tuple[Floats, Ints]:
+        log_probs = np.stack([self._after(image, words) for image, words in said])
+        ids = np.argsort(-log_probs, axis=1, kind="stable")[:, : self.width].astype(np.int32)
+        return np.take_along_axis(log_probs, ids, axis=1), ids
+
+    def _after(self, image: int, words: Said) -> Distribution:
+        if END in words:
+            # What a network says after the end means nothing; here it would improve any score that it leaked into.
+            return np.zeros_like(self.speakers[image](()))
+        return self.speakers[image](words)
+
+
+def by_table(table: dict[str, dict[str, float]]) -> NextWord:
+    def after(said: Said) -> Distribution:
+        row = table[WORDS[said[-1]] if said else ""]
+        with np.errstate(divide="ignore"):
+            return np.log(np.array([row.get(word, 0.0) for word in WORDS], np.float32))
+
+    return after
+
+
+def by_chance(seed: int, size: int) -> NextWord:
+    """Returns a speaker whose next word depends on all words before it."""
+
+    def after(said: Said) -> Distribution:
+        return np.log(np.random.default_rng([seed, *said]).dirichlet(np.ones(size)) + 1e-6).astype(np.float32)
+
+    return after
+
+
+def search(*speakers: NextWord, deadline: float | None = None, beam: int = 3, words: int = 6, penalty: float = 0.0,
+           width: int = 10) -> list[list[Found]]:  # fmt: skip
+    speaker = Speaker(speakers, width)
+    config = SearchConfig(beam_size=beam, max_words=words, length_penalty=penalty)
+    return beam_search(speaker.start(), speaker, config, end_id=END, deadline=deadline)
+
+
+def texts(found: list[Found]) -> list[str]:
+    return [" ".join(WORDS[token] for token in caption.tokens) for caption in found]
+
+
+def every_caption(after: NextWord, size: int, max_words: int, penalty: float) -> list[tuple[Said, float, float]]:
+    """Returns tokens, log-probability and score of all sentences up to a length, best first."""
+    captions = []
+    for length in range(max_words + 1):
+        for words in itertools.product(range(1, size), repeat=length):
+            tokens = (*words, END) if length < max_words else words
+            total = sum(float(after(tokens[:index])[token]) for index, token in enumerate(tokens))
+            captions.append((words, total, total / len(tokens) ** penalty))
+    return sorted(captions, key=lambda caption: -caption[2])
+
+
+def test_a_wide_beam_finds_what_greedy_search_misses() -> None:
+    assert texts(search(by_table(TABLE), beam=1)[0]) == ["a dog"]
+    (found,) = search(by_table(TABLE), beam=3)
+    assert texts(found)[0] == "dog"
+    np.testing.assert_allclose(found[0].log_prob, np.log(0.4 * 0.9), rtol=1e-5)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 7), st.integers(1, 6))
+def test_a_beam_of_one_is_greedy(seed: int, size: int, max_words: int) -> None:
+    after = by_chance(seed, size)
+    said: Said = ()
+    while len(said) < max_words and END not in said:
+        said = (*said, int(after(said).argmax()))
+    ((found,),) = search(after, beam=1, words=max_words)
+    assert found.tokens == tuple(token for token in said if token != END)
+    assert found.log_prob == pytest.approx(sum(float(after(said[:i])[t]) for i, t in enumerate(said)), rel=1e-5)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(2, 1), (2, 4), (2, 8), (3, 2), (3, 3), (4, 2), (9, 2), (10, 1)]),
+    st.sampled_from([0.0, 0.7, 1.0, 2.0]),
+)
+def test_a_beam_that_holds_all_sentences_is_brute_force(seed: int, sizes: tuple[int, int], penalty: float) -> None:
+    size, max_words = sizes
+    after = by_chance(seed, size)
+    expected = every_caption(after, size, max_words, penalty)[:10]
+    (found,) = search(after, beam=10, words=max_words, penalty=penalty)
+    assert [caption.tokens for caption in found] == [tokens for tokens, _, _ in expected]
+    np.testing.assert_allclose([c.log_prob for c in found], [log_prob for _, log_prob, _ in expected], rtol=1e-5)
+    np.testing.assert_allclose([c.score for c in found], [score for _, _, score in expected], rtol=1e-5)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 8), st.integers(1, 7), st.integers(1, 10), st.floats(0, 2))
+def test_captions_are_distinct_ranked_and_scored_by_their_own_words(
+    seed: int, size: int, max_words: int, beam: int, penalty: float
+) -> None:
+    after = by_chance(seed, size)
+    (found,) = search(after, beam=beam, words=max_words, penalty=penalty)
+    assert 1 <= len(found) <= beam
+    assert len({caption.tokens for caption in found}) == len(found)
+    assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+    for caption in found:
+        tokens = (*caption.tokens, END) if len(caption.tokens) < max_words else caption.tokens
+        logs = [float(after(tokens[:index])[token]) for index, token in enumerate(tokens)]
+        assert END not in caption.tokens
+        assert caption.word_log_probs == pytest.approx(logs[: len(caption.tokens)])
+        assert caption.log_prob == pytest.approx(sum(logs), rel=1e-5)
+        assert caption.score == pytest.approx(sum(logs) / len(tokens) ** penalty, rel=1e-5)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=4), st.integers(1, 4), st.sampled_from([0.0, 1.0]))
+def test_a_batch_of_images_gives_what_each_gives_alone(seeds: list[int], beam: int, penalty: float) -> None:
+    speakers = [by_chance(seed, 5) for seed in seeds]
+    together = search(*speakers, beam=beam, penalty=penalty)
+    assert together == [search(speaker, beam=beam, penalty=penalty)[0] for speaker in speakers]
+
+
+def test_a_finished_caption_keeps_its_score_while_others_go_on() -> None:
+    after = by_table({"": {"<end>": 0.3, "a": 0.7}, "a": {"<end>": 0.1, "a": 0.9}})
+    for max_words in (2, 3, 6, 20):
+        (found,) = search(after, beam=2, words=max_words)
+        ended = next(caption for caption in found if caption.tokens == ())
+        assert (ended.word_log_probs, ended.log_prob) == ((), pytest.approx(np.log(0.3)))
+
+
+def test_captions_that_never_end_have_the_most_words() -> None:
+    after = by_table({"": {"a": 0.6, "red": 0.4}, "a": {"a": 0.5, "red": 0.5}, "red": {"a": 0.9, "red": 0.1}})
+    (found,) = search(after, beam=3, words=5)
+    assert [len(caption.tokens) for caption in found] == [5, 5, 5]
+    assert all(len(caption.word_log_probs) == 5 for caption in found)
+
+
+def test_the_search_stops_when_every_caption_has_ended() -> None:
+    speaker = Speaker([by_table({"": {"dog": 1.0}, "dog": {"<end>": 1.0}})], 6)
+    (found,) = beam_search(speaker.start(), speaker, SearchConfig(beam_size=3, max_words=100), end_id=END)
+    assert texts(found) == ["dog"]
+    assert speaker.calls == 1
+
+
+def test_impossible_words_are_never_said_and_fewer_captions_come() -> None:
+    (found,) = search(by_table({"": {"a": 0.5, "cat": 0.5}, "a": {"<end>": 1}, "cat": {"<end>": 1}}), beam=10)
+    assert sorted(texts(found)) == ["a", "cat"]
+    assert all(np.isfinite(caption.log_prob) for caption in found)
+
+
+@pytest.mark.parametrize(("penalty", "best"), [(0.0, "dog"), (0.5, "dog"), (2.0, "a red cat runs")])
+def test_a_length_penalty_favours_longer_captions(penalty: float, best: str) -> None:
+    assert texts(search(by_table(TABLE), beam=10, penalty=penalty)[0])[0] == best
+
+
+def test_fewer_candidates_than_places_in_the_beam_are_enough() -> None:
+    (found,) = search(by_table(TABLE), beam=10, width=2)
+    assert texts(found)[0] == "dog"
+    assert len(found) > 2
+
+
+def test_a_deadline_in_the_past_is_an_error_and_one_in_the_future_is_not() -> None:
+    with pytest.raises(DeadlineExceededError, match="had 1 words"):
+        search(by_table(TABLE), deadline=time.monotonic() - 1)
+    assert search(by_table(TABLE), deadline=time.monotonic() + 1000) == search(by_table(TABLE))
+
+
+def test_a_deadline_that_passes_during_a_step_ends_the_search_after_it() -> None:
+    speaker = Speaker([by_chance(1, 6)], 6)
+    deadline = time.monotonic() + 0.05
+
+    def slow_step(tokens: Ints, parents: Ints, state: list[tuple[int, Said]]) -> tuple[Floats, Ints, object]:
+        while time.monotonic() <= deadline:
+            pass
+        return speaker(tokens, parents, state)
+
+    with pytest.raises(DeadlineExceededError, match="had [12] words"):
+        beam_search(speaker.start(), slow_step, SearchConfig(max_words=100), end_id=END, deadline=deadline)
+    assert speaker.calls <= 1
