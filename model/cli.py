@@ -13,12 +13,11 @@ from tqdm import tqdm
 
 from model.bundle import DEFAULT_BUNDLE, verify_bundle
 from model.errors import CaptionerError, ImageError
-from model.image import read_image
+from model.image import SUFFIXES, read_image
 
 if TYPE_CHECKING:
     from model.captioner import Captioner, Prediction
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 MANY = 4
 """Photos from which on a progress bar is shown."""
 

@@ -27,7 +27,7 @@ from training.evaluate import split_batches
 from training.loss import full_softmax_loss, sampled_softmax_loss
 from training.metrics import caption_scores
 from training.pipeline import caption_batches, count_batches
-from training.progress import StopRequest, progress
+from training.progress import StopRequest, note, progress
 from training.records import INDEX, VOCABULARY
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -181,6 +181,7 @@ class _Run:
     ) -> None:
         self.directory, self.decoder, self.config, self.settings = directory, decoder, config, settings
         self.epoch, self.step, self.best = int(state["epoch"]), int(state["step"]), float(state["best"])
+        self.losses: list[float] = []
         self.train_step = make_train_step(decoder, config)
         self.dev_step = tf.function(self._dev_loss, reduce_retracing=True)
 
@@ -203,7 +204,7 @@ class _Run:
             train.features, train.rows, train.captions, batch_size=config.batch_size, seed=config.seed + self.epoch
         )
         label = f"epoch {self.epoch + 1}/{config.epochs}"
-        self.losses = []
+        self.losses.clear()
         bar = progress(batches.skip(self.step), label, total=total, initial=self.step, unit="step")
         for features, tokens in stop.until_requested(bar):
             self.losses.append(float(self.train_step(features, tokens)))
@@ -227,8 +228,7 @@ class _Run:
         self.best = max(self.best, figures["CIDEr"])
         with (self.directory / HISTORY).open("a") as file:
             file.write(json.dumps({"epoch": self.epoch} | figures) + "\n")
-        tqdm_line = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-        progress([], f"epoch {self.epoch}: {tqdm_line}").close()
+        note(f"epoch {self.epoch}: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.items()))
         if improved:
             self.save(BEST)
         self.save(LAST)

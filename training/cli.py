@@ -149,7 +149,7 @@ def distill(
     """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions."""
     from training.distill import distill as run
 
-    names = frozenset(exclude.read_text(encoding="utf-8").split("\n")) if exclude else frozenset()
+    names = frozenset(exclude.read_text(encoding="utf-8").split()) if exclude else frozenset()
     with recorded(out, _command_line()):
         complete = run(
             out, photos, names, teacher, PRESETS[preset]().encoder, DistillConfig(**options), precision=precision

@@ -1,4 +1,4 @@
-"""Readers of captioned photo collections as they lie on disk. Standard library only."""
+"""Readers of captioned photo collections as they lie on disk; no framework."""
 
 import csv
 import hashlib
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import DataError
-
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+from model.image import SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +46,10 @@ def find_photos(folders: Sequence[Path], exclude: frozenset[str] = frozenset()) 
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: expected a directory of photos, found none; check the path")
-        photos += sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.name not in exclude)
+        photos += sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.name not in exclude)
     if not photos:
         raise DataError(
-            f"expected photos ({', '.join(sorted(PHOTO_SUFFIXES))}) below {', '.join(map(str, folders))}, found none"
+            f"expected photos ({', '.join(sorted(SUFFIXES))}) below {', '.join(map(str, folders))}, found none"
         )
     return photos
 

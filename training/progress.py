@@ -32,6 +32,11 @@ def progress(
     )  # fmt: skip
 
 
+def note(text: str) -> None:
+    """Prints a line on standard error without breaking a progress bar."""
+    tqdm.write(text, file=sys.stderr)
+
+
 class StopRequest:
     """Turns the first Ctrl-C or SIGTERM into a request to stop after the current step; a second one interrupts.
 
@@ -55,7 +60,7 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        tqdm.write("stopping after this step; the checkpoint goes on from here", file=sys.stderr)
+        note("stopping after this step; call the command again to go on from here")
 
     def until_requested(self, items: Iterable[T]) -> Iterator[T]:
         """Yields the items until a stop is requested."""

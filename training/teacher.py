@@ -87,7 +87,8 @@ class Targets:
         self.config = config
         names = "\n".join(path.name for path in paths).encode()
         crops = [config.views, config.smallest_crop, config.seed]
-        key = {"photos": len(paths), "names": hashlib.sha256(names).hexdigest(), "crops": crops}
+        teacher = hashlib.sha256(teacher_weights.read_bytes()).hexdigest()
+        key = {"photos": len(paths), "names": hashlib.sha256(names).hexdigest(), "crops": crops, "teacher": teacher}
         stamp = directory / "targets.json"
         if not stamp.exists() or json.loads(stamp.read_text()) != key:
             stamp.unlink(missing_ok=True)
