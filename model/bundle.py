@@ -161,7 +161,9 @@ def _decoder_shapes(config: DecoderConfig, feature_units: int) -> Iterable[tuple
 
 def _is_replaceable(path: Path) -> bool:
     """Returns whether nothing but the files of a bundle is there; a `manifest.json` alone is no sign of one."""
-    names = {file.name for file in path.iterdir()} if path.is_dir() else {""}
+    if not path.is_dir():
+        return False
+    names = {file.name for file in path.iterdir()}
     return not names or (MANIFEST in names and names <= {CONFIG, VOCABULARY, CLASSES, WEIGHTS, MANIFEST})
 
 
@@ -204,7 +206,9 @@ def _read_texts(path: Path) -> tuple[CaptionerConfig, Vocabulary, tuple[ClassNam
         config = CaptionerConfig.from_json((path / CONFIG).read_text(encoding="utf-8"))
         vocabulary = Vocabulary.load(path / VOCABULARY)
         return config, vocabulary, read_classes(path / CLASSES)
-    except (ConfigError, VocabularyError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path / CONFIG}: expected UTF-8 text, received other bytes; export it again") from error
+    except (ConfigError, VocabularyError) as error:
         raise BundleError(f"{path}: {error}") from error
 
 

@@ -34,7 +34,7 @@ class _CaptionByDefault(click.Group):
 @click.group(cls=_CaptionByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="show-and-tell-server")
 def main() -> None:
-    r"""Captions and classifies photos.
+    """Captions and classifies photos.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def main() -> None:
       showtell info model/bundles/default
 
     `showtell caption --help` lists the options.
-    """
+    """  # noqa: D301 - \b tells click not to wrap
 
 
 @main.command()
@@ -89,7 +89,7 @@ def caption(
             prediction = _predict(loaded, path, beam_size=beam, captions=captions, classes=classes)
         except (OSError, ImageError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            tqdm.write(f"{path}: {reason}", file=sys.stderr)
+            tqdm.write(f"{click.format_filename(path)}: {reason}", file=sys.stderr)
             failed += 1
             continue
         tqdm.write(json.dumps(_as_json(path, prediction)) if as_json else _as_text(path, prediction), file=sys.stdout)
@@ -144,7 +144,7 @@ def _as_json(path: Path, prediction: "Prediction") -> dict[str, Any]:
 def _as_text(path: Path, prediction: "Prediction") -> str:
     captions = [f"  {caption.text}  (p={caption.probability:.2g})" for caption in prediction.captions]
     classes = ", ".join(f"{item.label.replace('_', ' ')} {item.probability:.0%}" for item in prediction.classes)
-    return "\n".join([str(path), *captions, *([f"  classes: {classes}"] if classes else [])])
+    return "\n".join([click.format_filename(path), *captions, *([f"  classes: {classes}"] if classes else [])])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pytest
 
 from model.atomic import atomic_directory, atomic_file
 
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -49,9 +48,14 @@ def test_a_block_that_raises_leaves_the_file_as_it_was(
 ) -> None:
     for name, text in old.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(error), atomic_file(tmp_path / "file.txt") as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write() -> None:
+        with atomic_file(tmp_path / "file.txt") as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write()
     assert tree(tmp_path) == old
 
 
@@ -102,9 +106,14 @@ def test_a_block_that_raises_leaves_the_directory_as_it_was(
     for name, text in old.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    with pytest.raises(error), atomic_directory(tmp_path / "folder") as temporary:
-        (temporary / "half.txt").write_text("half")
-        raise error
+
+    def write() -> None:
+        with atomic_directory(tmp_path / "folder") as temporary:
+            (temporary / "half.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write()
     assert tree(tmp_path) == old
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"][: len(old)]
 

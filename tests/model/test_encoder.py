@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
+import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -188,7 +188,7 @@ def test_features_are_the_second_fully_connected_layer_after_its_relu(images: Im
     encoder = build_encoder(tiny())
     disturb(encoder)
     features = outputs(encoder, images)["features"]
-    assert (features.shape, features.dtype) == ((4, 16), np.float32)
+    assert (features.shape, features.dtype.name) == ((4, 16), "float32")
     np.testing.assert_array_equal(features, output_of(encoder, "fc2_relu", images))
     np.testing.assert_array_equal(features, np.maximum(output_of(encoder, "fc2", images), 0))
     assert (features == 0).any()

@@ -27,7 +27,7 @@ def mean_difference(one: Pixels, other: Pixels) -> float:
 
 
 def stored(upright: Pixels, orientation: int) -> Pixels:
-    """Returns the pixels that a file of an EXIF orientation stores, from what the standard says of row 0 and column 0."""
+    """Returns what a file of an EXIF orientation stores, from what the standard says of row 0 and column 0."""
     turned: dict[int, Pixels] = {
         1: upright,
         2: upright[:, ::-1],
@@ -52,7 +52,7 @@ def test_a_lossless_format_gives_exactly_the_resized_pixels(
     drawing: Image.Image, encoded: Encode, name: str, options: dict[str, Any]
 ) -> None:
     image = read_image(encoded(drawing, name, **options))
-    assert (image.pixels.shape, image.pixels.dtype) == ((224, 224, 3), np.uint8)
+    assert (image.pixels.shape, image.pixels.dtype.name) == ((224, 224, 3), "uint8")
     assert (image.width, image.height) == (120, 80)
     np.testing.assert_array_equal(image.pixels, square(drawing))
 
@@ -152,7 +152,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped(encoded: Encode, name: str) -> No
     [(np.int32, 255), (np.int32, 65535), (np.int32, 2**30), (np.float32, 1), (np.float32, 255), (np.float32, 65535)],
 )
 def test_32_bit_and_float_grey_are_scaled_and_not_clipped(encoded: Encode, dtype: type, top: int) -> None:
-    ramp = (np.linspace(0, 1, 224) * top).astype(dtype)[None].repeat(224, axis=0)
+    ramp: npt.NDArray[Any] = (np.linspace(0, 1, 224) * top).astype(dtype)[None].repeat(224, axis=0)
     pixels = read_image(encoded(Image.fromarray(ramp), "TIFF")).pixels
     expected = np.repeat(ramp[..., None].astype(float) * 255 / top, 3, axis=2)
     np.testing.assert_allclose(pixels.astype(float), expected, atol=1)
