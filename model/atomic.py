@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         A path to write to. It is removed when the block raises, and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         yield temporary
         flush(temporary)
@@ -37,26 +36,34 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         path: The directory to create or replace; its parent is made if missing.
 
     Yields:
-        A directory to fill. It is removed when the block raises, and `path` stays as it was.
+        A directory to fill. It is removed when the block raises, and `path` stays as it was. One process at a time.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    old = temporary.with_suffix(".old")
+    # Fixed names, so that what a killed process left behind is found and put right here.
+    temporary, old = (path.with_name(f".{path.name}.{suffix}") for suffix in ("partial", "old"))
+    _put_back(path, old)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             flush(file)
         flush(temporary)
-        temporary.chmod(0o755)
         if path.exists():
             path.rename(old)
         temporary.rename(path)
         flush(path.parent)
     finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
+        _put_back(path, old)
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(path: Path, old: Path) -> None:
+    """Undoes a swap that was cut off between its two renames; removes the old directory after one that was not."""
+    if old.exists() and not path.exists():
+        old.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

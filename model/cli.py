@@ -83,6 +83,10 @@ def caption(
             f"expected at most the beam size ({beam}), received {captions}", param_hint="--captions"
         )
     paths = list(_expand(photos))
+    if not paths:
+        raise click.ClickException(
+            f"expected photos in {', '.join(photos)}, found none ({', '.join(sorted(SUFFIXES))})"
+        )
     failed = 0
     for path in tqdm(paths, unit="photo", disable=len(paths) < MANY or not sys.stderr.isatty()):
         try:
@@ -122,13 +126,13 @@ def info(bundle: Path) -> None:
 def _expand(arguments: Sequence[str]) -> Iterator[Path]:
     """Yields the files that arguments stand for; a name that matches nothing is yielded to fail by itself."""
     for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        elif path.exists() or not glob.has_magic(argument):
-            yield path
-        else:
-            yield from sorted(Path(match) for match in glob.glob(argument, recursive=True)) or [path]  # noqa: PTH207
+        literal = Path(argument).exists() or not glob.has_magic(argument)
+        matches = [argument] if literal else sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
+        for path in map(Path, matches or [argument]):
+            if path.is_dir():
+                yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            else:
+                yield path
 
 
 def _predict(captioner: "Captioner", path: Path, **options: Any) -> "Prediction":

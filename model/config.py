@@ -129,8 +129,8 @@ class SearchConfig:
     Attributes:
         beam_size: Hypotheses kept per image K, in [1, 10]; 1 is greedy.
         max_words: Most words in a caption, in [1, 100].
-        length_penalty: Exponent a of `log_probability / words ** a` by which finished captions are ranked;
-            0 ranks by probability alone.
+        length_penalty: Exponent a of `log_probability / steps ** a` by which captions are ranked, where steps are the
+            words and the end; 0 ranks by probability alone.
 
     Raises:
         ConfigError: A value is outside its range.

@@ -1,6 +1,7 @@
 """Words and their ids: tokenize, encode, decode, load and save. Standard library only."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
 PAD_ID, END_ID, UNKNOWN_ID = 0, 1, 2
 SPECIAL = (PAD, END, UNKNOWN)
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_JOINERS = "'’-"
+"""Characters that may stand inside a word but not at its ends, nor side by side."""
 
 
 def tokenize(text: str) -> list[str]:
@@ -24,7 +26,11 @@ def tokenize(text: str) -> list[str]:
     Returns:
         Words; hyphens and apostrophes stay inside a word (`t-shirt`, `man's`).
     """
-    return _WORD.findall(text.lower())
+    letters = unicodedata.normalize("NFC", text.lower())
+    # Letters, numbers and combining marks, which many scripts write vowels with; re has no class for these.
+    kept = "".join(c if c in _JOINERS or unicodedata.category(c)[0] in "LNM" else " " for c in letters)
+    words = (word.strip(_JOINERS) for word in re.sub(f"[{_JOINERS}]{{2,}}", " ", kept).split())
+    return [word for word in words if word]
 
 
 class Vocabulary:

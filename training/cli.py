@@ -27,19 +27,19 @@ option = partial(click.option, show_default=True)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="show-and-tell-server")
 def main() -> None:
-    r"""Trains a captioner on your own photos.
+    """Trains a captioner on your own photos.
 
     \b
     Examples, in order:
       showtell-train prepare flickr8k data/flickr8k --out runs/records
       showtell-train distill --photos data/photos --teacher mobilenet_v2.weights.h5 --out runs/encoder
       showtell-train captioner --records runs/records --encoder runs/encoder --out runs/captioner
-      showtell-train export --records runs/records --encoder runs/encoder --captioner runs/captioner \
+      showtell-train export --records runs/records --encoder runs/encoder --captioner runs/captioner \\
           --classes classes.json --out my-bundle
       showtell-train evaluate my-bundle --records runs/records
 
     Every command can be stopped with Ctrl-C and goes on where it was when it is called again.
-    """
+    """  # noqa: D301 - \b tells click not to wrap
     quiet_tensorflow()
 
 

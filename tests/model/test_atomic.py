@@ -164,3 +164,19 @@ def test_a_process_killed_in_the_block_leaves_the_old_content_and_the_next_run_r
         with atomic_file(path) as temporary:
             temporary.write_text("new")
     assert tree(tmp_path / "folder")["file.txt"] == "new"
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["between the renames", "after both"])
+def test_what_a_kill_left_behind_is_put_right_by_the_next_run(tmp_path: Path, swapped: bool) -> None:
+    path = tmp_path / "folder"
+    for name, text in ((".folder.old", "old"), (".folder.partial", "half"), *([("folder", "new")] if swapped else [])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file.txt").write_text(text)
+
+    def interrupted() -> None:
+        with atomic_directory(path):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        interrupted()
+    assert tree(tmp_path) == {"folder/file.txt": "new" if swapped else "old"}

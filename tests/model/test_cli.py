@@ -165,3 +165,9 @@ def test_the_version_is_that_of_the_distribution() -> None:
     result = showtell("--version")
     assert result.exit_code == 0
     assert "0.1.0" in result.stdout
+
+
+def test_a_folder_without_photos_is_an_error(toy_bundle: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--bundle", str(toy_bundle), str(tmp_path)])
+    assert result.exit_code == 1
+    assert "expected photos" in result.output

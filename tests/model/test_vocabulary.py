@@ -1,6 +1,7 @@
 """Vocabularies: words to ids and back, in memory and on disk."""
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,15 @@ def test_a_file_that_is_no_vocabulary_is_a_vocabulary_error(tmp_path: Path, cont
 def test_a_missing_file_is_a_vocabulary_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(VocabularyError, match=r"words\.txt: expected a vocabulary"):
         Vocabulary.load(tmp_path / "words.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("कुत्ता दौड़ रहा है", ["कुत्ता", "दौड़", "रहा", "है"]),
+        ("cafe\u0301 -- olé!", ["café", "olé"]),
+        ("Der Hund läuft über die Straße.", ["der", "hund", "läuft", "über", "die", "straße"]),
+    ],
+)
+def test_words_of_other_languages_stay_whole(text: str, words: list[str]) -> None:
+    assert tokenize(text) == [unicodedata.normalize("NFC", word) for word in words]
