@@ -78,7 +78,7 @@ def save_bundle(path: Path, bundle: Bundle) -> None:
         save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, directory / WEIGHTS)
         for file in directory.iterdir():
             file.chmod(0o644)
-        files = {file.name: _fingerprint(file) for file in sorted(directory.iterdir())}
+        files = {f.name: {"sha256": _sha256(f), "bytes": f.stat().st_size} for f in sorted(directory.iterdir())}
         manifest = {"format_version": FORMAT_VERSION, "files": files}
         (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
@@ -167,8 +167,14 @@ def _is_replaceable(path: Path) -> bool:
     return not names or (MANIFEST in names and names <= {CONFIG, VOCABULARY, CLASSES, WEIGHTS, MANIFEST})
 
 
-def _fingerprint(file: Path) -> dict[str, object]:
-    return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(
+            f"{file}: expected a file that can be read: {error.strerror}; check its permissions"
+        ) from error
 
 
 def _verify_manifest(path: Path) -> None:
@@ -189,16 +195,18 @@ def _verify_manifest(path: Path) -> None:
     for name in sorted({CONFIG, VOCABULARY, CLASSES, WEIGHTS} - entries.keys()):
         raise BundleError(f"{path / MANIFEST}: expected an entry for {name}, found none; export the bundle again")
     for name, (sha256, size) in entries.items():
-        file = path / name
-        if file.parent != path or not file.is_file():
+        if (path / name).parent != path or not (path / name).is_file():
             raise BundleError(f"{path}: expected the file {name} of the manifest, found none; copy the bundle again")
-        found = _fingerprint(file)
-        if (found["sha256"], found["bytes"]) != (sha256, size):
-            raise BundleError(
-                f"{file}: expected {size} bytes with SHA-256 {sha256}, "
-                f"found {found['bytes']} bytes with SHA-256 {found['sha256']}; "
-                "the file is damaged or was edited, copy the bundle again"
-            )
+        _verify_file(path / name, sha256, size)
+
+
+def _verify_file(file: Path, sha256: str, size: int) -> None:
+    found_size = file.stat().st_size
+    if found_size != size:
+        raise BundleError(f"{file}: expected {size} bytes, found {found_size} bytes; copy the bundle again")
+    found = _sha256(file)
+    if found != sha256:
+        raise BundleError(f"{file}: expected SHA-256 {sha256}, found {found}; it is damaged or edited, copy it again")
 
 
 def _read_texts(path: Path) -> tuple[CaptionerConfig, Vocabulary, tuple[ClassName, ...]]:
@@ -221,12 +229,20 @@ def read_classes(path: Path) -> tuple[ClassName, ...]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(entries, dict):
-            return tuple(ClassName(str(entries[str(i)][0]), str(entries[str(i)][1])) for i in range(len(entries)))
-        return tuple(ClassName(str(entry["id"]), str(entry["label"])) for entry in entries)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+            entries = [entries[str(index)] for index in range(len(entries))]
+        return tuple(_class_name(entry) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(
             f'{path}: expected a list of {{"id", "label"}} in output order, received something else'
         ) from error
+
+
+def _class_name(entry: object) -> ClassName:
+    match entry:
+        case [str(identifier), str(label)] | {"id": str(identifier), "label": str(label)}:
+            return ClassName(identifier, label)
+        case _:
+            raise ValueError("neither a pair nor an object of id and label")
 
 
 def _check_agreement(config: CaptionerConfig, words: int, classes: int, where: str) -> None:

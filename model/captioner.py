@@ -12,9 +12,9 @@ import numpy.typing as npt
 from model.bundle import Bundle, ClassName, load_bundle
 from model.config import IMAGE_PIXELS, CaptionerConfig
 from model.errors import DeadlineExceededError, SearchOptionError
-from model.runtime.protocol import MAX_BEAM_SIZE, Engine, Floats
+from model.runtime.protocol import MAX_BEAM_SIZE, Engine
 from model.runtime.quiet import quiet_tensorflow
-from model.search import Found, beam_search
+from model.search import Floats, Found, beam_search
 from model.vocabulary import END_ID, Vocabulary
 
 MAX_CLASSES = 20
@@ -35,7 +35,8 @@ class Caption:
 
     Attributes:
         text: The words, joined by spaces.
-        log_probability: Natural logarithm of the caption's probability, its end included.
+        log_probability: Natural logarithm of the caption's probability, its end included unless it was cut at the most
+            words.
         words: The words with their probabilities.
     """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from model.bundle import DEFAULT_BUNDLE, verify_bundle
+from model.bundle import DEFAULT_BUNDLE, load_bundle
 from model.errors import CaptionerError, ImageError
 from model.image import SUFFIXES, read_image
 
@@ -106,10 +106,7 @@ def caption(
 @click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
 def info(bundle: Path) -> None:
     """Verifies a BUNDLE and says what is in it; the default one where none is named."""
-    from model.bundle import load_bundle
-
     try:
-        verify_bundle(bundle)
         content = load_bundle(bundle)
     except CaptionerError as error:
         raise click.ClickException(str(error)) from error

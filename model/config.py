@@ -117,7 +117,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _check("decoder.vocabulary_size", self.vocabulary_size, self.vocabulary_size >= 4, "at least 4")
         _check("decoder.embedding_units", self.embedding_units, self.embedding_units >= 1, "at least 1")
-        _check("decoder.layers", self.layers, self.layers >= 1, "at least 1")
+        _check("decoder.layers", self.layers, 1 <= self.layers <= 16, "1 to 16")
         _check("decoder.units", self.units, self.units >= 1, "at least 1")
         _check("decoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
 

@@ -32,6 +32,7 @@ _DECODE_ERRORS = (
 )  # fmt: skip
 
 _ORIENTATION_TAG = 0x0112
+_TILE_TAGS = (0x0142, 0x0143)
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -84,7 +85,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
             image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
         image.load()
         orientation = _orientation(image)
-        square = _to_rgb(image).resize((IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.BILINEAR)
+        square = _to_square(image)
         if orientation in _TRANSPOSE:
             square = square.transpose(_TRANSPOSE[orientation])
         pixels = np.asarray(square, np.uint8)  # (H, W, C)
@@ -111,10 +112,18 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             "expected a JPEG, PNG, WebP, GIF, BMP or TIFF image, received bytes of no such format; "
             "convert the file to JPEG or PNG"
         ) from error
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLargeError(_too_large(f"{width}x{height}", max_pixels))
+    if _decoded_pixels(image) > max_pixels:
+        raise ImageTooLargeError(_too_large("x".join(map(str, image.size)), max_pixels))
     return image
+
+
+def _decoded_pixels(image: Image.Image) -> int:
+    """Returns how many pixels will be decoded: a TIFF of one pixel may hold a tile of a billion."""
+    width, height = image.size
+    tags = getattr(image, "tag_v2", {})
+    tile = [tags.get(tag, 1) for tag in _TILE_TAGS]
+    tile_pixels = tile[0] * tile[1] if all(isinstance(side, int) for side in tile) else 0
+    return max(width * height, tile_pixels)
 
 
 def _too_large(received: str, max_pixels: int) -> str:
@@ -130,21 +139,25 @@ def _orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_square(image: Image.Image) -> Image.Image:
+    """Resizes before the colours are converted, so that a large image is not copied whole again and again."""
+    size = (IMAGE_PIXELS, IMAGE_PIXELS)
     if image.mode.startswith("I") or image.mode == "F":
-        return _wide_to_rgb(image)
+        return _wide_to_rgb(image, size)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+        # Pillow has no way from La to RGBA but over LA.
+        straight = image.convert("LA") if image.mode == "La" else image
+        layer = straight.convert("RGBA").resize(size, Image.Resampling.BILINEAR)
+        return Image.alpha_composite(Image.new("RGBA", size, "white"), layer).convert("RGB")
+    return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
 
 
-def _wide_to_rgb(image: Image.Image) -> Image.Image:
+def _wide_to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Scales 16-bit, 32-bit and float samples to 8 bits; Pillow's own conversion would clip them to white."""
-    samples = np.nan_to_num(np.asarray(image, np.float32))  # (H, W)
-    top = float(samples.max(initial=0.0))
+    top = float(np.nan_to_num(image.getextrema()[1], posinf=1.0))
     full_scale = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
     if image.mode.startswith("I;16"):
         full_scale = 65535.0
-    return Image.fromarray((samples.clip(0) * (255.0 / full_scale)).astype(np.uint8), "L").convert("RGB")
+    small = image.convert("F").resize(size, Image.Resampling.BILINEAR)
+    samples = np.nan_to_num(np.asarray(small, np.float32)) * (255.0 / full_scale)  # (H, W)
+    return Image.fromarray(samples.clip(0, 255).astype(np.uint8), "L").convert("RGB")

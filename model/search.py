@@ -65,8 +65,9 @@ def beam_search(
 ) -> list[list[Found]]:
     """Finds the most probable captions of a batch of images.
 
-    Finished hypotheses keep their score and their place in the beam; the search stops when every place is finished
-    or captions have `max_words` words, at which unfinished ones are taken as they are. Beam size 1 is greedy search.
+    Finished hypotheses keep their score and compete with the unfinished ones for the K places; one that loses its place
+    is remembered. The search stops when every place is finished or captions have `max_words` words, at which
+    unfinished ones are taken as they are. Beam size 1 is greedy search.
 
     Args:
         start: Log-probabilities (B, M) and ids (B, M) of the best first words, falling, and the state of B rows.
@@ -88,6 +89,7 @@ def beam_search(
     log_probs, ids, state = start
     images, beam_size = len(ids), config.beam_size
     beam = _first_beam(log_probs, ids, config, end_id)
+    pool = [_finished(beam, image, config.length_penalty, end_id) for image in range(images)]
     parents = np.repeat(np.arange(images, dtype=np.int32), beam_size)  # (N,)
     for position in range(1, config.max_words):
         if beam.finished.all():
@@ -100,8 +102,14 @@ def beam_search(
         log_probs, ids, state = step(last, parents, state)
         shape = (images, beam_size, -1)
         chosen = _extend(beam, log_probs.reshape(shape), ids.reshape(shape), position, config.length_penalty, end_id)
+        for image in range(images):
+            pool[image] |= _finished(beam, image, config.length_penalty, end_id)
         parents = (chosen + np.arange(images)[:, None] * beam_size).reshape(-1).astype(np.int32)  # (N,)
-    return [_ranked(beam, image, config.length_penalty, end_id) for image in range(images)]
+    every = np.isfinite(beam.log_probs)
+    return [
+        _ranked(captions | _captions(beam, image, every[image], config.length_penalty, end_id), beam_size)
+        for image, captions in enumerate(pool)
+    ]
 
 
 def _first_beam(log_probs: Floats, ids: Ints, config: SearchConfig, end_id: int) -> _Beam:
@@ -144,12 +152,23 @@ def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: f
     return slots
 
 
-def _ranked(beam: _Beam, image: int, penalty: float, end_id: int) -> list[Found]:
-    found = []
-    for slot in np.flatnonzero(np.isfinite(beam.log_probs[image])):
+def _finished(beam: _Beam, image: int, penalty: float, end_id: int) -> dict[tuple[int, ...], Found]:
+    return _captions(beam, image, beam.finished[image] & np.isfinite(beam.log_probs[image]), penalty, end_id)
+
+
+def _captions(
+    beam: _Beam, image: int, chosen: npt.NDArray[np.bool_], penalty: float, end_id: int
+) -> dict[tuple[int, ...], Found]:
+    """Returns the captions of the chosen slots (K,) by their tokens, the end included."""
+    captions = {}
+    for slot in np.flatnonzero(chosen):
         steps, log_prob = int(beam.steps[image, slot]), float(beam.log_probs[image, slot])
-        words = [int(token) for token in beam.tokens[image, slot, :steps]]
-        words = words[:-1] if words[-1] == end_id else words
+        tokens = tuple(int(token) for token in beam.tokens[image, slot, :steps])
+        words = tokens[:-1] if tokens[-1] == end_id else tokens
         logs = tuple(float(value) for value in beam.word_log_probs[image, slot, : len(words)])
-        found.append(Found(tuple(words), logs, log_prob, log_prob / steps**penalty))
-    return sorted(found, key=lambda caption: -caption.score)
+        captions[tokens] = Found(words, logs, log_prob, log_prob / steps**penalty)
+    return captions
+
+
+def _ranked(captions: dict[tuple[int, ...], Found], count: int) -> list[Found]:
+    return sorted(captions.values(), key=lambda caption: -caption.score)[:count]

@@ -1,6 +1,7 @@
 """The endpoints under /v1 and the health checks."""
 
 import dataclasses
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from server.uploads import read_uploads
 PARAMETERS = ("beam_size", "captions", "classes")
 DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
+DECODING_AT_ONCE = 2
 
 Json = dict[str, Any]
 
@@ -46,6 +48,7 @@ class Api:
     def __init__(self, settings: ServerSettings, inference: InferenceQueue) -> None:
         self._settings = settings
         self._inference = inference
+        self._decoding = threading.BoundedSemaphore(DECODING_AT_ONCE)
 
     def register(self, app: Flask) -> None:
         """Adds the endpoints to `app`."""
@@ -123,10 +126,15 @@ class Api:
         started = time.monotonic()
         if started > deadline:
             raise DeadlineExceededError("expected all images read before the deadline; send fewer or smaller images")
+        # A large image takes hundreds of MB while it is decoded; all threads doing so at once would take too much.
+        if not self._decoding.acquire(timeout=max(0.0, deadline - started)):
+            raise DeadlineExceededError("expected all images read before the deadline; try again later")
         try:
             image = read_image(data, max_pixels=self._settings.max_pixels)
         except ImageError as error:
             return error
+        finally:
+            self._decoding.release()
         return _Reading(image, time.monotonic() - started)
 
     def _predict(self, readings: list[_Reading], options: PredictOptions, deadline: float) -> list[Json]:

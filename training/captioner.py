@@ -1,15 +1,13 @@
 """Training the Show-and-Tell decoder on the features of a frozen encoder."""
 
-import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from model.atomic import atomic_file
@@ -21,82 +19,16 @@ from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import CaptionerTrainingConfig
-from training.distill import CHECKPOINT as ENCODER_CHECKPOINT
 from training.distill import load_student
-from training.evaluate import split_batches
+from training.features import FeatureSet, input_key, load_features
 from training.loss import full_softmax_loss, sampled_softmax_loss
 from training.metrics import caption_scores
 from training.pipeline import caption_batches, count_batches
 from training.progress import StopRequest, note, progress
-from training.records import INDEX, VOCABULARY
+from training.records import VOCABULARY
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 HISTORY, CONFIG = "history.jsonl", "config.json"
-ENCODE_BATCH = 32
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureSet:
-    """Holds a split's features and captions.
-
-    Attributes:
-        features: The photo and its mirror image. Shape (P, 2, D), float32.
-        names: File names, P of them.
-        references: Sentences of each photo.
-        rows: Photo of each caption. Shape (S,), int64.
-        captions: Token ids of each caption with its end id, S of them.
-    """
-
-    features: npt.NDArray[np.float32]
-    names: list[str]
-    references: list[list[str]]
-    rows: npt.NDArray[np.int64]
-    captions: list[list[int]]
-
-
-def load_features(directory: Path, encoder_run: Path, records: Path, split: str) -> FeatureSet:
-    """Encodes a split's photos once, and reads the result on later calls.
-
-    Args:
-        directory: Where the features are kept, as `features-<split>.npz`.
-        encoder_run: Run directory of the encoder.
-        records: Finished records.
-        split: `train` or `dev`.
-
-    Returns:
-        The features with their captions.
-    """
-    key = hashlib.sha256((encoder_run / ENCODER_CHECKPOINT).read_bytes() + (records / INDEX).read_bytes()).hexdigest()
-    cache = directory / f"features-{split}.npz"
-    if not cache.exists() or _read_cache(cache)["key"] != key:
-        content = _encode_split(encoder_run, records, split)
-        with atomic_file(cache) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, key=np.array(key), **content)
-    stored = _read_cache(cache)
-    texts: list[list[str]] = json.loads(str(stored["references"]))
-    tokens: list[list[list[int]]] = json.loads(str(stored["tokens"]))
-    rows = np.array([row for row, captions in enumerate(tokens) for _ in captions], np.int64)
-    names: list[str] = json.loads(str(stored["names"]))
-    return FeatureSet(stored["features"], names, texts, rows, [ids for captions in tokens for ids in captions])
-
-
-def _read_cache(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
-
-
-def _encode_split(encoder_run: Path, records: Path, split: str) -> dict[str, npt.NDArray[Any]]:
-    encoder, _ = load_student(encoder_run)
-    encode = tf.function(lambda images: encoder(images, training=False)["features"])
-    features, names, references, tokens = [], [], [], []
-    for batch in split_batches(records, split, ENCODE_BATCH, f"encoding {split}"):
-        views = [encode(batch.images).numpy(), encode(batch.images[:, :, ::-1]).numpy()]
-        features.append(np.stack(views, axis=1))  # (B, 2, D)
-        names += [name.decode() for name in batch.names.numpy()]
-        references += [[text.decode() for text in texts.numpy()] for texts in batch.captions]
-        tokens += batch.tokens.to_list()
-    parts = {"names": names, "references": references, "tokens": tokens}
-    return {"features": np.concatenate(features)} | {name: np.array(json.dumps(part)) for name, part in parts.items()}
 
 
 def train_captioner(
@@ -129,17 +61,22 @@ def train_captioner(
     keras.utils.set_random_seed(config.seed)
     decoder = Decoder(captioner_config.decoder, encoder_config.fc_units)
     _compile(decoder, config, _steps_per_epoch(train, config))
-    settings = {"decoder": asdict(captioner_config.decoder), "training": asdict(config)}
+    settings = {
+        "decoder": asdict(captioner_config.decoder),
+        "training": asdict(config),
+        "inputs": input_key(encoder_run, records),
+    }
     state = _resume(directory / LAST, decoder, settings)
     with atomic_file(directory / CONFIG) as file:
         file.write_text(captioner_config.to_json())
     with atomic_file(directory / VOCABULARY) as file:
         vocabulary.save(file)
     run = _Run(directory, decoder, config, settings, state)
+    engine = TensorFlowEngine(encoder, decoder)
     with StopRequest() as stop:
         while run.epoch < config.epochs and not stop.requested:
             if run.train_epoch(train, stop):
-                run.finish_epoch(dev, TensorFlowEngine(encoder, decoder), vocabulary, captioner_config.search)
+                run.finish_epoch(dev, engine, vocabulary, captioner_config.search)
     return run.epoch >= config.epochs
 
 
@@ -163,8 +100,10 @@ def _resume(checkpoint: Path, decoder: Decoder, settings: dict[str, Any]) -> dic
     if not checkpoint.exists():
         return {"epoch": 0, "step": 0, "best": -1.0}
     saved = load_checkpoint(checkpoint, decoder)
-    if {key: saved[key] for key in settings} != settings:
-        raise DataError(f"{checkpoint}: expected the options of this run; give the same options or another directory")
+    if {key: saved.get(key) for key in settings} != settings:
+        raise DataError(
+            f"{checkpoint}: expected the encoder, records and options of this run; give the same or another directory"
+        )
     return {key: saved[key] for key in ("epoch", "step", "best")}
 
 
@@ -226,12 +165,12 @@ class _Run:
         self.epoch, self.step = self.epoch + 1, 0
         improved = figures["CIDEr"] > self.best
         self.best = max(self.best, figures["CIDEr"])
-        with (self.directory / HISTORY).open("a") as file:
-            file.write(json.dumps({"epoch": self.epoch} | figures) + "\n")
         note(f"epoch {self.epoch}: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.items()))
         if improved:
             self.save(BEST)
         self.save(LAST)
+        with (self.directory / HISTORY).open("a") as file:
+            file.write(json.dumps({"epoch": self.epoch} | figures) + "\n")
 
 
 def make_train_step(decoder: Decoder, config: CaptionerTrainingConfig) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
@@ -258,7 +197,9 @@ def make_train_step(decoder: Decoder, config: CaptionerTrainingConfig) -> Callab
                     hidden, tokens, layer.kernel, layer.bias, label_smoothing=config.label_smoothing
                 )
         variables = decoder.trainable_variables
-        decoder.optimizer.apply(tape.gradient(loss, variables), variables)
+        # Dense: Keras would square the rows of a sparse embedding gradient before it has added repeated words up.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
+        decoder.optimizer.apply(gradients, variables)
         return loss
 
     traced: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = tf.function(train_step, reduce_retracing=True)

@@ -69,7 +69,7 @@ def read_progress(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return dict(json.loads(file.metadata()["progress"]))
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: expected a checkpoint, received an unreadable file ({error}); delete it") from error
 
 

@@ -1,6 +1,7 @@
 """`showtell-train`: prepare data, distil an encoder, train a decoder, score it, export the bundle."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,12 +13,12 @@ import click
 
 from model.atomic import atomic_file
 from model.bundle import read_classes
-from model.config import PRESETS, SearchConfig
+from model.config import SearchConfig, small
 from model.errors import CaptionerError
 from model.runtime.quiet import quiet_tensorflow
 from training.config import CaptionerTrainingConfig, DistillConfig
 from training.datasets import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder
-from training.provenance import recorded
+from training.provenance import recorded, stage
 
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY = click.Path(path_type=Path)
@@ -32,13 +33,14 @@ def main() -> None:
     \b
     Examples, in order:
       showtell-train prepare flickr8k data/flickr8k --out runs/records
-      showtell-train distill --photos data/photos --teacher mobilenet_v2.weights.h5 --out runs/encoder
+      showtell-train distill --photos data/photos --exclude runs/records/dev.txt \\
+          --teacher mobilenet_v2.weights.h5 --out runs/encoder
       showtell-train captioner --records runs/records --encoder runs/encoder --out runs/captioner
       showtell-train export --records runs/records --encoder runs/encoder --captioner runs/captioner \\
           --classes classes.json --out my-bundle
       showtell-train evaluate my-bundle --records runs/records
 
-    Every command can be stopped with Ctrl-C and goes on where it was when it is called again.
+    Every command can be stopped with Ctrl-C; called again, it goes on from its last shard, step or whole stage.
     """  # noqa: D301 - \b tells click not to wrap
     quiet_tensorflow()
 
@@ -93,8 +95,8 @@ def _prepare(name: str, read: Callable[..., list[CaptionedImage]], *, splits: bo
         option("--shard-images", type=click.IntRange(1), default=512, help="Most photos in a shard."),
     ]
     if splits:
-        text = "Share of the photos kept for dev where the data has no split of its own."
-        decorators.append(option("--dev-fraction", type=click.FloatRange(0, 0.9), default=0.1, help=text))
+        share = "Share of the photos kept for dev where the data has no split of its own."
+        decorators.append(option("--dev-fraction", type=click.FloatRange(0, 0.9), default=0.1, help=share))
     for decorate in reversed(decorators):
         command = decorate(command)
     prepare.command(name, help=text)(command)
@@ -123,7 +125,6 @@ _prepare(
 @option("--exclude", type=EXISTING, help="Text file of photo names to leave out, a name a line.")
 @option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture of the student.")
 @option(
     "--epochs", type=click.FloatRange(0, min_open=True), default=DistillConfig().epochs, help="Passes over all views."
 )
@@ -142,18 +143,15 @@ def distill(
     exclude: Path | None,
     teacher: Path,
     out: Path,
-    preset: str,
     precision: str,
     **options: Any,
 ) -> None:
     """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions."""
     from training.distill import distill as run
 
-    names = frozenset(exclude.read_text(encoding="utf-8").split()) if exclude else frozenset()
+    names = frozenset(exclude.read_text(encoding="utf-8").splitlines()) if exclude else frozenset()
     with recorded(out, _command_line()):
-        complete = run(
-            out, photos, names, teacher, PRESETS[preset]().encoder, DistillConfig(**options), precision=precision
-        )
+        complete = run(out, photos, names, teacher, small().encoder, DistillConfig(**options), precision=precision)
     sys.exit(0 if complete else 130)
 
 
@@ -161,23 +159,27 @@ def distill(
 @option("--records", type=EXISTING, required=True, help="Records from `prepare`.")
 @option("--encoder", type=EXISTING, required=True, help="Run directory of `distill`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture of the decoder.")
 @option("--epochs", type=click.IntRange(1), default=CaptionerTrainingConfig().epochs, help="Passes over all captions.")
 @option("--batch-size", type=click.IntRange(1), default=CaptionerTrainingConfig().batch_size, help="Captions a step.")
 @option("--learning-rate", type=float, default=CaptionerTrainingConfig().learning_rate, help="Peak learning rate.")
 @option("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder; the preset's where not given.")
-@option("--loss", type=click.Choice(["full", "sampled"]), default="full", help="Softmax over all words or a sample.")
+@option(
+    "--loss",
+    type=click.Choice(["full", "sampled"]),
+    default="full",
+    help="Softmax over all words or a sample; a sampled run that was stopped resumes with other samples.",
+)
 @option("--negative-samples", type=click.IntRange(1), default=50, help="Words drawn a step by --loss sampled.")
 @option(
     "--label-smoothing", type=click.FloatRange(0, 0.9), default=0.0, help="Target spread over all words, --loss full."
 )
 @option("--seed", type=int, default=1, help="Seed of weights, order and dropout.")
 @reported
-def captioner(records: Path, encoder: Path, out: Path, preset: str, dropout: float | None, **options: Any) -> None:
+def captioner(records: Path, encoder: Path, out: Path, dropout: float | None, **options: Any) -> None:
     """Trains the decoder on the frozen encoder's features; keeps the best on dev."""
     from training.captioner import train_captioner
 
-    config = PRESETS[preset]()
+    config = small()
     if dropout is not None:
         config = replace(config, decoder=replace(config.decoder, dropout=dropout))
     with recorded(out, _command_line()):
@@ -249,8 +251,10 @@ def export(
     from training.export import export as run
 
     runs = {"prepare": records, "distill": encoder, "captioner": captioner_run}
-    bundle = assemble(encoder, captioner_run, read_classes(classes))
-    result = run(out, bundle, records, runs, name=name, version=version, data=data, search=SearchConfig(**search))
+    bundle = assemble(encoder, captioner_run, records, read_classes(classes))
+    made = {label: stage(directory) for label, directory in runs.items()}
+    made["export"] = {"commands": [shlex.join(_command_line())]}
+    result = run(out, bundle, records, made, name=name, version=version, data=data, search=SearchConfig(**search))
     _print_scores(result.scores, result.tokenizer)
     size = sum(file.stat().st_size for file in out.iterdir())
     click.echo(f"{out}: {size / 1e6:.1f} MB")

@@ -20,6 +20,9 @@ class DistillConfig:
         temperature: Softening of teacher and student classes; the loss is scaled by its square.
         class_weight: Weight of the class loss beside the feature loss of weight 1.
         seed: Seed of crops, order and initial weights.
+
+    Raises:
+        ConfigError: A value is outside its range.
     """
 
     views: int = 2
@@ -31,6 +34,11 @@ class DistillConfig:
     temperature: float = 2.0
     class_weight: float = 0.5
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        _check_positive(self, ("views", "batch_size", "epochs", "learning_rate", "temperature"))
+        if not 0 < self.smallest_crop <= 1:
+            raise ConfigError(f"smallest_crop: expected a number in (0, 1], received {self.smallest_crop}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +71,17 @@ class CaptionerTrainingConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "clip_norm", "negative_samples"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name}: expected a positive number, received {getattr(self, name)}")
+        _check_positive(self, ("epochs", "batch_size", "learning_rate", "clip_norm", "negative_samples"))
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing: expected a number in [0, 1), received {self.label_smoothing}")
         if self.loss not in ("full", "sampled"):
             raise ConfigError(f"loss: expected full or sampled, received {self.loss!r}")
+        if self.loss == "sampled" and self.label_smoothing > 0:
+            raise ConfigError("label_smoothing: expected 0 with the sampled loss, which has no place for it")
+
+
+def _check_positive(config: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        # Not `<= 0`, which NaN is not either.
+        if not getattr(config, name) > 0:
+            raise ConfigError(f"{name}: expected a positive number, received {getattr(config, name)}")

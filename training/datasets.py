@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,9 @@ def find_photos(folders: Sequence[Path], exclude: frozenset[str] = frozenset()) 
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: expected a directory of photos, found none; check the path")
-        photos += sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.name not in exclude)
+        photos += sorted(
+            p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name not in exclude
+        )
     if not photos:
         raise DataError(
             f"expected photos ({', '.join(sorted(SUFFIXES))}) below {', '.join(map(str, folders))}, found none"
@@ -187,16 +189,23 @@ def _split_of(name: str, dev_fraction: float) -> str:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected a UTF-8 text file: {error}") from error
 
 
-def _rows(path: Path) -> Iterable[dict[str, object]]:
-    lines = _lines(path)
-    if path.suffix == ".jsonl":
-        try:
-            return [dict(json.loads(line)) for line in lines]
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{path}: expected a JSON object a line: {error}") from error
-    return [dict(row) for row in csv.DictReader(lines)]
+def _rows(path: Path) -> list[dict[str, object]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() == ".jsonl":
+                return [dict(json.loads(line)) for line in file if line.strip()]
+            # Surplus fields come under an empty name.
+            rows: list[dict[str, object]] = [dict(row) for row in csv.DictReader(file, restkey="")]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: expected a UTF-8 .csv with a header, or a JSON object a line: {error}") from error
+    surplus = next((number for number, row in enumerate(rows, start=1) if "" in row), None)
+    if surplus is not None:
+        raise DataError(
+            f"{path}, row {surplus}: expected as many fields as the header; put captions with commas in quotes"
+        )
+    return rows

@@ -84,15 +84,18 @@ def distill(
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(precision)
     student = _compiled_student(encoder_config, config, targets, load_teacher(teacher_weights), total)
-    settings: dict[str, object] = {"encoder": asdict(encoder_config), "distill": asdict(config)}
+    settings: dict[str, object] = {
+        "encoder": asdict(encoder_config),
+        "distill": asdict(config),
+        "targets": targets.key,
+        "precision": precision,
+    }
     checkpoint = directory / CHECKPOINT
     start = 0
     if checkpoint.exists():
         saved = load_checkpoint(checkpoint, student)
-        if {key: saved[key] for key in settings} != settings:
-            raise DataError(
-                f"{checkpoint}: expected the options of this run; give the same options or another directory"
-            )
+        if {key: saved.get(key) for key in settings} != settings:
+            raise DataError(f"{checkpoint}: expected the same photos, teacher and options; choose another directory")
         start = int(str(saved["step"]))
     done = saved_at = start
     with StopRequest() as stop:
@@ -158,7 +161,12 @@ def load_student(directory: Path) -> tuple[keras.Model, EncoderConfig]:
         raise DataError(
             f"{directory}: expected a distilled encoder ({CHECKPOINT}), found none; run `showtell-train distill`"
         )
-    config = EncoderConfig(**read_progress(checkpoint)["encoder"])
+    try:
+        config = EncoderConfig(**read_progress(checkpoint)["encoder"])
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{checkpoint}: expected a checkpoint of `distill`, received another; give its directory"
+        ) from error
     student = build_encoder(config)
     load_checkpoint(checkpoint, student)
     return student, config

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import tensorflow as tf
 from tqdm import tqdm
 
 from model.captioner import Captioner
+from model.errors import DataError
 from training.metrics import caption_scores, default_tokenizer
 from training.pipeline import ImageRecord, image_batches
 from training.progress import progress
@@ -59,10 +61,21 @@ def evaluate(
 
 
 def split_batches(records: Path, split: str, batch_size: int, label: str) -> Iterator[ImageRecord]:
-    """Yields the batches of a split under a progress bar that counts images."""
+    """Yields the batches of a split under a progress bar that counts images.
+
+    Raises:
+        DataError: A record is damaged, or records are missing.
+    """
     total = sum(shard.records for shard in read_index(records) if shard.name.startswith(f"{split}-"))
     bar: tqdm[ImageRecord] = progress([], label, total=total, unit="photo")
+    found = 0
     with bar:
-        for batch in image_batches(records, split, batch_size):
-            yield ImageRecord(*batch)
-            bar.update(len(batch[1]))
+        try:
+            for batch in image_batches(records, split, batch_size):
+                yield ImageRecord(*batch)
+                found += len(batch[1])
+                bar.update(len(batch[1]))
+        except tf.errors.OpError as error:
+            raise DataError(f"{records}: expected whole records of {split}, one after {found} is damaged") from error
+    if found != total:
+        raise DataError(f"{records}: expected {total} records of {split}, found {found}; prepare the records again")

@@ -15,19 +15,20 @@ from model.errors import DataError
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
 from training.captioner import BEST, CONFIG
-from training.checkpoint import load_checkpoint
+from training.checkpoint import load_checkpoint, read_progress
 from training.distill import load_student
 from training.evaluate import Evaluation, evaluate
-from training.provenance import stage
+from training.features import input_key
 from training.records import VOCABULARY
 
 
-def assemble(encoder_run: Path, captioner_run: Path, classes: tuple[ClassName, ...]) -> Bundle:
+def assemble(encoder_run: Path, captioner_run: Path, records: Path, classes: tuple[ClassName, ...]) -> Bundle:
     """Joins a distilled encoder and the best decoder trained on it: batch norm folded, weights in float16.
 
     Args:
         encoder_run: Run directory of the encoder.
         captioner_run: Run directory of the decoder.
+        records: The records that the decoder was trained on.
         classes: Names of the encoder's classes, in output order.
 
     Returns:
@@ -42,9 +43,10 @@ def assemble(encoder_run: Path, captioner_run: Path, classes: tuple[ClassName, .
         )
     encoder, encoder_config = load_student(encoder_run)
     config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
-    if config.encoder != encoder_config:
+    if read_progress(captioner_run / BEST).get("inputs") != input_key(encoder_run, records):
         raise DataError(
-            f"{captioner_run}: expected a decoder trained on the encoder of {encoder_run}; give the right pair"
+            f"{captioner_run}: expected a decoder trained on {records} with the encoder of {encoder_run} as it is now; "
+            "give the three that belong together, or train the decoder in a new directory"
         )
     decoder = Decoder(config.decoder, encoder_config.fc_units)
     load_checkpoint(captioner_run / BEST, decoder)
@@ -59,7 +61,7 @@ def assemble(encoder_run: Path, captioner_run: Path, classes: tuple[ClassName, .
 
 
 def export(
-    path: Path, bundle: Bundle, records: Path, runs: Mapping[str, Path], *,
+    path: Path, bundle: Bundle, records: Path, stages: Mapping[str, Any], *,
     name: str, version: str, data: str, search: SearchConfig,
 ) -> Evaluation:  # fmt: skip
     """Scores a bundle on dev and writes it with its scores and how it was made.
@@ -68,7 +70,7 @@ def export(
         path: Where the bundle goes.
         bundle: From `assemble`.
         records: Finished records with a split dev.
-        runs: Run directory of each stage, by the stage's name.
+        stages: How each stage was run, by its name; see `training.provenance.stage`.
         name: Name that clients see.
         version: Version that clients see.
         data: What it was trained on, in words.
@@ -84,7 +86,7 @@ def export(
     evaluation = evaluate(Captioner.of(replace(bundle, config=config)), records, "dev")
     provenance: dict[str, Any] = {
         "data": data,
-        "stages": {label: stage(directory) for label, directory in runs.items()},
+        "stages": dict(stages),
         "scoring": f"dev, beam {search.beam_size}, tokenizer {evaluation.tokenizer}, scores times 100",
     }
     config = replace(config, provenance=provenance, scores={"dev": evaluation.scores})

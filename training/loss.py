@@ -56,7 +56,7 @@ def sampled_softmax_loss(
         biases=bias,
         labels=tf.reshape(tokens, (-1, 1)),
         inputs=tf.reshape(tf.cast(hidden, tf.float32), (-1, hidden.shape[-1])),
-        num_sampled=negative_samples,
+        num_sampled=min(negative_samples, kernel.shape[-1]),
         num_classes=kernel.shape[-1],
     )
     return _mean_over_words(tf.reshape(losses, tf.shape(tokens)), tokens)

@@ -1,6 +1,7 @@
 """A note in every run directory of the commands that made it and the time they took."""
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from model.atomic import atomic_file
+from model.errors import CaptionerError
 
 NOTE = "run.json"
 
 
 @contextmanager
 def recorded(directory: Path, command: Sequence[str]) -> Iterator[None]:
-    """Adds the command run inside the block, and the seconds it took, to the directory's note.
+    """Adds the command run inside the block, and the seconds it took, to the directory's note, unless it was refused.
 
     Args:
         directory: Run directory; made if missing.
@@ -23,10 +25,18 @@ def recorded(directory: Path, command: Sequence[str]) -> Iterator[None]:
     started = time.monotonic()
     try:
         yield
-    finally:
-        entries = [*read_runs(directory), {"command": " ".join(command), "seconds": round(time.monotonic() - started)}]
-        with atomic_file(directory / NOTE) as file:
-            file.write_text(json.dumps(entries, indent=1) + "\n")
+    except CaptionerError:
+        raise  # refused: it made nothing
+    except BaseException:
+        _add(directory, command, started)
+        raise
+    _add(directory, command, started)
+
+
+def _add(directory: Path, command: Sequence[str], started: float) -> None:
+    entries = [*read_runs(directory), {"command": shlex.join(command), "seconds": round(time.monotonic() - started)}]
+    with atomic_file(directory / NOTE) as file:
+        file.write_text(json.dumps(entries, indent=1) + "\n")
 
 
 def read_runs(directory: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tensorflow as tf
@@ -12,13 +12,16 @@ from tqdm import tqdm
 from model.atomic import atomic_file
 from model.errors import DataError, ImageError
 from model.image import read_image
-from model.vocabulary import Vocabulary
+from model.vocabulary import Vocabulary, tokenize
 from training.datasets import CaptionedImage
 from training.progress import StopRequest, progress
 
 INDEX = "index.json"
 PLAN = "plan.json"
 VOCABULARY = "vocabulary.txt"
+DEV_NAMES = "dev.txt"
+"""File names of the photos kept for scoring, for `distill --exclude`."""
+
 SPLITS = ("train", "dev")
 
 
@@ -43,8 +46,8 @@ def write_records(
     """Writes captioned photos as TFRecords, going on where an interrupted run stopped.
 
     A record is a `tf.train.Example` with `image` (the file's bytes), `name`, `captions` (UTF-8 sentences), `tokens`
-    (int64 ids of all captions, one after the other) and `lengths` (int64, the tokens of each). `index.json` is written
-    last; a directory without it is incomplete.
+    (int64 ids of all captions, one after the other) and `lengths` (int64, the tokens of each). Captions without a word
+    are left out. `index.json` is written last; a directory without it is incomplete.
 
     Args:
         directory: Where shards, vocabulary and index go.
@@ -57,9 +60,11 @@ def write_records(
         The shards, or None after a requested stop.
 
     Raises:
-        DataError: The directory holds the records of other photos or options.
+        DataError: The directory holds the records of other photos or options, or no photo of a split can be read.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    images = [replace(image, captions=tuple(text for text in image.captions if tokenize(text))) for image in images]
+    images = [image for image in images if image.captions]
     _check_plan(directory, images, vocabulary, shard_images, max_words)
     plan = []
     for split in SPLITS:
@@ -77,8 +82,15 @@ def write_records(
         bar.close()
     if len(shards) < len(plan):
         return None
+    for split in {image.split for image in images}:
+        if not any(shard.records for shard in shards if shard.name.startswith(f"{split}-")):
+            raise DataError(
+                f"expected photos for the split {split} that can be read, found none; check the path of the photos"
+            )
     with atomic_file(directory / VOCABULARY) as file:
         vocabulary.save(file)
+    with atomic_file(directory / DEV_NAMES) as file:
+        file.write_text("".join(f"{image.path.name}\n" for image in images if image.split == "dev"), encoding="utf-8")
     entries = [{"name": s.name, "records": s.records, "sha256": s.sha256, "skipped": s.skipped} for s in shards]
     with atomic_file(directory / INDEX) as file:
         file.write_text(json.dumps({"shards": entries}, indent=1) + "\n")
@@ -135,6 +147,8 @@ def _finished_shard(directory: Path, name: str) -> Shard | None:
     if not note.exists() or not (directory / name).exists():
         return None
     entry = json.loads(note.read_text())
+    if entry["skipped"]:
+        return None  # the photos may be there by now
     return Shard(name, entry["records"], entry["sha256"], tuple(entry["skipped"]))
 
 

@@ -77,6 +77,7 @@ class Targets:
     """Holds the photos and the teacher's answers for every view, on disk, computed once.
 
     Attributes:
+        key: What they were computed from: photos, teacher and crops.
         photos: Shape (P, 224, 224, 3), uint8.
         features: Teacher's features. Shape (P, views, 1280), float16.
         logits: Teacher's class scores. Shape (P, views, 1000), float16.
@@ -85,29 +86,40 @@ class Targets:
     def __init__(self, directory: Path, paths: Sequence[Path], teacher_weights: Path, config: DistillConfig) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config = config
-        names = "\n".join(path.name for path in paths).encode()
+        names = "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode()
         crops = [config.views, config.smallest_crop, config.seed]
         teacher = hashlib.sha256(teacher_weights.read_bytes()).hexdigest()
-        key = {"photos": len(paths), "names": hashlib.sha256(names).hexdigest(), "crops": crops, "teacher": teacher}
+        self.key = {
+            "photos": len(paths),
+            "names": hashlib.sha256(names).hexdigest(),
+            "crops": crops,
+            "teacher": teacher,
+        }
         stamp = directory / "targets.json"
-        if not stamp.exists() or json.loads(stamp.read_text()) != key:
+        if not stamp.exists() or json.loads(stamp.read_text()) != self.key:
             stamp.unlink(missing_ok=True)
             self._read(directory / "photos.npy", paths)
             self._teach(directory, teacher_weights)
             with atomic_file(stamp) as file:
-                file.write_text(json.dumps(key))
+                file.write_text(json.dumps(self.key))
         self.photos = np.load(directory / "photos.npy", mmap_mode="r")
         self.features = np.load(directory / "features.npy", mmap_mode="r")
         self.logits = np.load(directory / "logits.npy", mmap_mode="r")
 
     def _read(self, path: Path, paths: Sequence[Path]) -> None:
         photos = np.lib.format.open_memmap(path, "w+", np.uint8, (len(paths), IMAGE_PIXELS, IMAGE_PIXELS, 3))
+        unreadable = []
         for row, photo in enumerate(progress(paths, "reading photos", unit="photo")):
             try:
                 photos[row] = read_image(photo.read_bytes()).pixels
-            except ImageError as error:
-                raise DataError(f"{photo}: {error}; remove the file or name it in the exclude list") from error
+            except (OSError, ImageError) as error:
+                unreadable.append(f"{photo}: {error}")
         photos.flush()
+        if unreadable:
+            some = "\n".join(unreadable[:10])
+            raise DataError(
+                f"expected photos that can be read, {len(unreadable)} cannot; exclude or remove them:\n{some}"
+            )
 
     def _teach(self, directory: Path, teacher_weights: Path) -> None:
         teacher = load_teacher(teacher_weights)

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from model.search import Floats, Ints
+
 MAX_BEAM_SIZE = 10
 """Candidates that an engine returns for each hypothesis, and so the widest beam."""
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
 
 
 class Encoded(NamedTuple):

@@ -1,5 +1,6 @@
 """The TensorFlow engine: reference for parity, and the one that uses a GPU."""
 
+import contextlib
 from typing import Any, Self
 
 import keras
@@ -10,7 +11,8 @@ import tensorflow as tf
 from model.bundle import Bundle
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.runtime.protocol import MAX_BEAM_SIZE, Encoded, Floats, Ints
+from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
+from model.search import Floats, Ints
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 
@@ -38,7 +40,10 @@ class TensorFlowEngine:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """Builds the networks of a bundle with its weights."""
+        """Builds the networks of a bundle with its weights; a GPU's memory is taken as it is needed."""
+        for gpu in tf.config.list_physical_devices("GPU"):
+            with contextlib.suppress(RuntimeError):  # it is in use already, and then as it was set up
+                tf.config.experimental.set_memory_growth(gpu, True)
         config = bundle.config
         encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.fc_units)
         assign_weights(encoder, bundle.weights, "encoder")

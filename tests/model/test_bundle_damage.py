@@ -101,7 +101,7 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
 @pytest.mark.parametrize("index", [0, -1])
 def test_a_flipped_bit_is_named(copy: Path, name: str, index: int) -> None:
     flip(copy / name, index)
-    check_refused(copy, rf"{name}: expected \d+ bytes with SHA-256 .+ the file is damaged")
+    check_refused(copy, f"{name}: expected SHA-256 .+ it is damaged")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -109,7 +109,7 @@ def test_a_flipped_bit_is_named(copy: Path, name: str, index: int) -> None:
 def test_another_size_is_named(copy: Path, name: str, change: int) -> None:
     data = (copy / name).read_bytes()
     (copy / name).write_bytes(data + b"\n" if change > 0 else data[:-1])
-    check_refused(copy, f"{name}: expected {len(data)} bytes .+ found {len(data) + change} bytes")
+    check_refused(copy, f"{name}: expected {len(data)} bytes, found {len(data) + change} bytes")
 
 
 @pytest.mark.parametrize("name", FILES)

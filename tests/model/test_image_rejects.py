@@ -176,3 +176,16 @@ def test_a_mutated_file_gives_an_image_or_an_image_error(name: str, data: st.Dat
     assert isinstance(result, DecodedImage | ImageError)
     if isinstance(result, DecodedImage):
         assert (result.pixels.shape, result.pixels.dtype.name) == ((224, 224, 3), "uint8")
+
+
+def test_a_tiny_tiff_with_a_huge_tile_is_too_large() -> None:
+    # A 1x1 image in one deflated tile of 12000x12000: libtiff would decode the whole tile.
+    tile = zlib.compress(bytes(16), 9)
+    sides = (12_000, 12_000)
+    tags = [(256, 1), (257, 1), (258, 8), (259, 8), (262, 1), (277, 1), (322, sides[0]), (323, sides[1]), (324, 0)]
+    tags.append((325, len(tile)))
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, start if tag == 324 else value) for tag, value in tags)
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + tile
+    with pytest.raises(ImageTooLargeError, match="pixels"):
+        read_image(data)

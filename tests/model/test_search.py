@@ -228,3 +228,17 @@ def test_a_deadline_that_passes_during_a_step_ends_the_search_after_it() -> None
     with pytest.raises(DeadlineExceededError, match=r"had [12] words"):
         beam_search(speaker.start(), slow_step, SearchConfig(max_words=100), end_id=END, deadline=deadline)
     assert speaker.calls <= 1
+
+
+def test_a_finished_caption_that_loses_its_place_is_not_lost() -> None:
+    table = {
+        "": {"a": 0.62, "dog": 0.38},
+        "a": {"cat": 0.5, "red": 0.5},
+        "dog": {"<end>": 0.7, "runs": 0.3},
+        "cat": {"<end>": 0.1, "runs": 0.9},
+        "red": {"<end>": 0.1, "runs": 0.9},
+        "runs": {"<end>": 0.1, "a": 0.9},
+    }
+    # "dog" (0.266) is pushed out by "a cat" and "a red" (0.31 each), neither of which ends as well.
+    (found,) = search(by_table(table), beam=2, words=4)
+    assert texts(found)[0] == "dog"

@@ -100,3 +100,22 @@ def test_photos_are_found_sorted_without_those_excluded_and_twice_when_named_twi
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found none"):
         find_photos([tmp_path])
+
+
+def test_a_table_from_a_spreadsheet_is_read_as_it_is(tmp_path: Path) -> None:
+    table = tmp_path / "captions.csv"
+    table.write_bytes('\ufeffimage,caption\r\na.jpg,"two\nlines"\r\nb.jpg,"one, two"\r\n'.encode())
+    assert [image.captions for image in read_csv(table)] == [("two\nlines",), ("one, two",)]
+
+
+def test_a_comma_without_quotes_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "captions.csv"
+    table.write_text("image,caption\na.jpg,a dog, running\n")
+    with pytest.raises(DataError, match=r"row 1: .* put captions with commas in quotes"):
+        read_csv(table)
+
+
+def test_a_line_of_json_may_hold_a_line_separator(tmp_path: Path) -> None:
+    table = tmp_path / "captions.jsonl"
+    table.write_text('{"image": "a.jpg", "caption": "one\u2028two"}\n', encoding="utf-8")
+    assert read_csv(table)[0].captions == ("one\u2028two",)

@@ -12,6 +12,7 @@ from model.errors import DataError
 from model.image import read_image
 from model.vocabulary import Vocabulary
 from training.datasets import CaptionedImage, read_folder
+from training.evaluate import split_batches
 from training.pipeline import ImageRecord, image_batches
 from training.records import read_index, shard_paths, write_records
 
@@ -88,3 +89,39 @@ def test_prepare_killed_at_any_moment_leaves_nothing_that_looks_whole_and_goes_o
     subprocess.run(command, check=True, capture_output=True)
     assert sum(shard.records for shard in read_index(out)) == 24
     assert sum(len(batch[0]) for split in ("train", "dev") for batch in image_batches(out, split, 8)) == 24
+
+
+def test_photos_that_were_missing_are_picked_up_by_the_next_run(drawn: Path, tmp_path: Path) -> None:
+    absent = CaptionedImage(tmp_path / "later.jpg", "later.jpg", ("a late photo",), "train")
+    images = [*read_folder(drawn, dev_fraction=0.0), absent]
+    vocabulary = Vocabulary.build(captions_of(images))
+    first = write_records(tmp_path / "records", images, vocabulary, shard_images=10)
+    absent.path.write_bytes((drawn / "photo-00.jpg").read_bytes())
+    second = write_records(tmp_path / "records", images, vocabulary, shard_images=10)
+    assert first is not None
+    assert second is not None
+    assert [shard.records for shard in first] == [10, 10, 4]
+    assert [shard.records for shard in second] == [10, 10, 5]
+
+
+def test_no_readable_photo_at_all_is_an_error_and_no_index(tmp_path: Path) -> None:
+    images = [CaptionedImage(tmp_path / "nowhere.jpg", "nowhere.jpg", ("a photo",), "train")]
+    with pytest.raises(DataError, match="check the path"):
+        write_records(tmp_path / "records", images, Vocabulary.build(["a photo"]))
+    with pytest.raises(DataError, match="finished records"):
+        read_index(tmp_path / "records")
+
+
+def test_captions_without_a_word_are_left_out(drawn: Path, tmp_path: Path) -> None:
+    image = CaptionedImage(drawn / "photo-00.jpg", "photo-00.jpg", ("!!!", "a red square"), "train")
+    write_records(tmp_path, [image], Vocabulary.build(["a red square"]))
+    (batch,) = image_batches(tmp_path, "train", 4)
+    assert batch.tokens.to_list() == [[[3, 4, 5, 1]]]
+
+
+def test_an_emptied_shard_is_named(drawn: Path, tmp_path: Path) -> None:
+    images = read_folder(drawn, dev_fraction=0.0)
+    write_records(tmp_path, images, Vocabulary.build(captions_of(images)))
+    Path(shard_paths(tmp_path, "train")[0]).write_bytes(b"")
+    with pytest.raises(DataError, match="expected 24 records of train, found 0"):
+        list(split_batches(tmp_path, "train", 4, "reading"))

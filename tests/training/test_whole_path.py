@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +23,13 @@ from model.config import CaptionerConfig, SearchConfig, small
 from model.decoder import Decoder
 from model.errors import DataError
 from model.image import read_image
-from training.captioner import BEST, HISTORY, LAST, load_features, train_captioner
-from training.checkpoint import load_checkpoint, read_progress
+from training.captioner import BEST, HISTORY, LAST, train_captioner
+from training.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from training.config import CaptionerTrainingConfig, DistillConfig
 from training.distill import CHECKPOINT, distill, load_student
 from training.export import assemble, export
+from training.features import load_features
+from training.provenance import stage
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +135,7 @@ def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path
 
 
 def test_resuming_with_other_options_is_refused(runs: Runs) -> None:
-    with pytest.raises(DataError, match="same options"):
+    with pytest.raises(DataError, match="give the same"):
         train_captioner(runs.captioner, runs.encoder, runs.records, toy_preset(), replace(TRAINING, batch_size=8))
 
 
@@ -148,7 +151,7 @@ def test_features_are_computed_once_and_are_those_of_the_encoder(runs: Runs, dra
 def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, drawn: Path, tmp_path: Path) -> None:
     classes = CLASSES
     bundle = assemble(runs.encoder, runs.captioner, classes)
-    stages = {"prepare": runs.records}
+    stages = {"prepare": stage(runs.records)}
     search = SearchConfig(beam_size=2, max_words=6)
     path = tmp_path / "bundle"
     result = export(path, bundle, runs.records, stages, name="toy", version="3", data="drawings", search=search)
@@ -167,9 +170,18 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
     assert best.probability == pytest.approx(float(probabilities.max()), rel=0.02)
 
 
+def test_export_refuses_a_decoder_of_another_encoder(runs: Runs, tmp_path: Path) -> None:
+    shutil.copytree(runs.encoder, tmp_path / "encoder")
+    encoder, config = load_student(runs.encoder)
+    encoder.get_layer("fc2").bias.assign_add(np.ones(config.fc_units))
+    save_checkpoint(tmp_path / "encoder" / CHECKPOINT, encoder, read_progress(runs.encoder / CHECKPOINT))
+    with pytest.raises(DataError, match="belong together"):
+        assemble(tmp_path / "encoder", runs.captioner, runs.records, CLASSES)
+
+
 def test_export_refuses_a_directory_that_is_no_trained_decoder(runs: Runs) -> None:
     with pytest.raises(DataError, match="run `showtell-train captioner`"):
-        assemble(runs.encoder, runs.records, ())
+        assemble(runs.encoder, runs.records, runs.records, ())
 
 
 def test_export_killed_leaves_the_old_bundle_or_the_new_one(runs: Runs, tmp_path: Path) -> None:
