@@ -232,13 +232,14 @@ def test_a_deadline_that_passes_during_a_step_ends_the_search_after_it() -> None
 
 def test_a_finished_caption_that_loses_its_place_is_not_lost() -> None:
     table = {
-        "": {"a": 0.62, "dog": 0.38},
-        "a": {"cat": 0.5, "red": 0.5},
-        "dog": {"<end>": 0.7, "runs": 0.3},
-        "cat": {"<end>": 0.1, "runs": 0.9},
-        "red": {"<end>": 0.1, "runs": 0.9},
+        "": {"a": 0.6, "dog": 0.4},
+        "a": {"cat": 0.95, "red": 0.05},
+        "dog": {"<end>": 0.66, "runs": 0.34},
+        "cat": {"runs": 0.5, "red": 0.5},
         "runs": {"<end>": 0.1, "a": 0.9},
+        "red": {"<end>": 0.1, "a": 0.9},
     }
-    # "dog" (0.266) is pushed out by "a cat" and "a red" (0.31 each), neither of which ends as well.
+    # "dog" (0.264) has ended when "a cat runs" and "a cat red" (0.285 each) take both places; neither ends as well.
     (found,) = search(by_table(table), beam=2, words=4)
     assert texts(found)[0] == "dog"
+    assert found[0].log_prob == pytest.approx(np.log(0.264), rel=1e-5)
