@@ -1,7 +1,7 @@
 """A real gunicorn on 127.0.0.1: what the test client cannot show."""
 
 import contextlib
-import dataclasses
+import hashlib
 import http.client
 import io
 import json
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from safetensors.numpy import save_file
 
 from model.bundle import Bundle, save_bundle
 
@@ -159,9 +160,15 @@ def test_a_request_that_is_being_answered_when_the_server_is_told_to_stop_is_ans
 
 def test_a_server_whose_captioner_cannot_be_loaded_stops_with_an_error(toy: Bundle, tmp_path: Path) -> None:
     # The command checks the files only; that a number is not one shows when the worker loads the weights.
-    broken = {name: np.full_like(value, np.nan) for name, value in toy.weights.items()}
-    save_bundle(tmp_path / "broken", dataclasses.replace(toy, weights=broken))
-    command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(tmp_path / "broken")]
+    # `save_bundle` would refuse, so the weights are replaced afterwards and the manifest told so.
+    path = tmp_path / "broken"
+    save_bundle(path, toy)
+    save_file({name: np.full_like(value, np.nan) for name, value in toy.weights.items()}, path / "weights.safetensors")
+    manifest = json.loads((path / "manifest.json").read_text())
+    weights = (path / "weights.safetensors").read_bytes()
+    manifest["files"]["weights.safetensors"] = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 3
     assert "cannot load the bundle" in done.stderr

@@ -149,8 +149,7 @@ def test_features_are_computed_once_and_are_those_of_the_encoder(runs: Runs, dra
 
 
 def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, drawn: Path, tmp_path: Path) -> None:
-    classes = CLASSES
-    bundle = assemble(runs.encoder, runs.captioner, classes)
+    bundle = assemble(runs.encoder, runs.captioner, runs.records, CLASSES)
     stages = {"prepare": stage(runs.records)}
     search = SearchConfig(beam_size=2, max_words=6)
     path = tmp_path / "bundle"
