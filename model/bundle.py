@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import safetensors
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from model.atomic import atomic_directory
 from model.config import BLOCKS, FORMAT_VERSION, IMAGE_PIXELS, CaptionerConfig, DecoderConfig, EncoderConfig
@@ -75,7 +75,8 @@ def save_bundle(path: Path, bundle: Bundle) -> None:
         bundle.vocabulary.save(directory / VOCABULARY)
         entries = [{"id": name.id, "label": name.label} for name in bundle.classes]
         (directory / CLASSES).write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
-        save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, directory / WEIGHTS)
+        # Written by us, so that a full disk is an OSError like with the other files.
+        (directory / WEIGHTS).write_bytes(save({n: np.ascontiguousarray(v) for n, v in bundle.weights.items()}))
         for file in directory.iterdir():
             file.chmod(0o644)
         files = {f.name: {"sha256": _sha256(f), "bytes": f.stat().st_size} for f in sorted(directory.iterdir())}

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import safetensors
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from model.atomic import atomic_file
 from model.errors import DataError
@@ -23,7 +23,8 @@ def save_checkpoint(path: Path, network: keras.Model, progress: dict[str, object
     """
     tensors = {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in _variables(network).items()}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
+        # Written by us, so that a full disk is an OSError like with any other file.
+        temporary.write_bytes(save(tensors, metadata={"progress": json.dumps(progress)}))
 
 
 def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:

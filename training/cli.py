@@ -46,13 +46,13 @@ def main() -> None:
 
 
 def reported(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Prints a project error as one line and exits with 1."""
+    """Prints an error of the project or of the disk as one line and exits with 1."""
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except CaptionerError as error:
+        except (CaptionerError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
     return run

@@ -75,9 +75,13 @@ def write_records(
     with StopRequest() as stop:
         bar: tqdm[CaptionedImage] = progress([], "writing records", total=len(images), unit="photo")
         for name, chunk in stop.until_requested(plan):
-            shards.append(
-                _finished_shard(directory, name) or _write_shard(directory, name, chunk, vocabulary, max_words)
-            )
+            try:
+                shard = _finished_shard(directory, name) or _write_shard(directory, name, chunk, vocabulary, max_words)
+            except tf.errors.OpError as error:
+                raise DataError(
+                    f"{directory / name}: expected to write it: {error.message}; free some space"
+                ) from error
+            shards.append(shard)
             bar.update(len(chunk))
         bar.close()
     if len(shards) < len(plan):
