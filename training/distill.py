@@ -23,7 +23,7 @@ from model.errors import DataError
 from training.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from training.config import DistillConfig
 from training.datasets import find_photos
-from training.progress import StopRequest, progress
+from training.progress import StopRequest, note, progress
 from training.teacher import Targets, ahead, load_teacher
 
 CHECKPOINT = "distill.safetensors"
@@ -63,7 +63,7 @@ def distill(
     """Trains a student encoder, going on from the run directory's checkpoint where there is one.
 
     Args:
-        directory: Run directory: caches, checkpoint and `encoder.json`.
+        directory: Run directory, for the photos, the teacher's answers and the checkpoint.
         folders: Directories of photos.
         exclude: File names to leave out.
         teacher_weights: Weights file of the teacher.
@@ -110,10 +110,10 @@ def distill(
             if step % 100 == 0:
                 student.reset_metrics()
             if done % checkpoint_steps == 0:
-                save_checkpoint(checkpoint, student, settings | {"step": done})
+                save_checkpoint(checkpoint, student, settings | {"step": done, "total": total})
                 saved_at = done
         if done > saved_at:
-            save_checkpoint(checkpoint, student, settings | {"step": done})
+            save_checkpoint(checkpoint, student, settings | {"step": done, "total": total})
     return bool(done == total)
 
 
@@ -145,7 +145,7 @@ def _compiled_student(
 
 
 def load_student(directory: Path) -> tuple[keras.Model, EncoderConfig]:
-    """Restores the encoder that a distillation run has trained so far.
+    """Restores the encoder that a distillation run has trained so far, and notes where it is unfinished.
 
     Args:
         directory: The run directory.
@@ -161,12 +161,15 @@ def load_student(directory: Path) -> tuple[keras.Model, EncoderConfig]:
         raise DataError(
             f"{directory}: expected a distilled encoder ({CHECKPOINT}), found none; run `showtell-train distill`"
         )
+    place = read_progress(checkpoint)
     try:
-        config = EncoderConfig(**read_progress(checkpoint)["encoder"])
+        config = EncoderConfig(**place["encoder"])
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{checkpoint}: expected a checkpoint of `distill`, received another; give its directory"
         ) from error
+    if place["step"] < place.get("total", 0):
+        note(f"{directory}: the encoder is unfinished, {place['step']} of {place['total']} steps")
     student = build_encoder(config)
     load_checkpoint(checkpoint, student)
     return student, config

@@ -102,6 +102,7 @@ class Targets:
             self._teach(directory, teacher_weights)
             with atomic_file(stamp) as file:
                 file.write_text(json.dumps(self.key))
+        self._kept_order = (-1, np.empty(0, np.int64))
         self.photos = np.load(directory / "photos.npy", mmap_mode="r")
         self.features = np.load(directory / "features.npy", mmap_mode="r")
         self.logits = np.load(directory / "logits.npy", mmap_mode="r")
@@ -169,13 +170,11 @@ class Targets:
         return images, targets
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        if getattr(self, "_order_epoch", None) != epoch:
+        """Returns the epoch's order of all views; the last one asked for is kept."""
+        if self._kept_order[0] != epoch:
             samples = self.photos.shape[0] * self.config.views
-            self._order_epoch, self._order_rows = (
-                epoch,
-                np.random.default_rng((self.config.seed, epoch)).permutation(samples),
-            )
-        return self._order_rows
+            self._kept_order = (epoch, np.random.default_rng((self.config.seed, epoch)).permutation(samples))
+        return self._kept_order[1]
 
 
 def ahead(function: Callable[[K], V], keys: Sequence[K]) -> Iterator[V]:
