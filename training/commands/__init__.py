@@ -1,0 +1,1 @@
+"""The commands of `showtell-train`, one file a stage."""
