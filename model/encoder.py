@@ -39,11 +39,12 @@ class InputNormalization(layers.Layer):  # type: ignore[misc]
         return keras.ops.cast(values, self.compute_dtype)
 
 
-def build_encoder(config: EncoderConfig) -> keras.Model:
+def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras.Model:
     """Builds the network with freshly initialised weights.
 
     Args:
         config: The architecture.
+        synchronized: Whether batch norm takes its statistics over all replicas together (TensorFlow only).
 
     Returns:
         A functional Keras model. Input: images, shape (B, 224, 224, 3), uint8 RGB. Output, a dict:
@@ -64,14 +65,13 @@ def build_encoder(config: EncoderConfig) -> keras.Model:
             channels = block.scaled(config.width)
             name = f"{block.name}_conv{index}"
             layer = layers.Conv2D(channels, 3, padding="same", kernel_initializer=_initializer(config), name=name)
-            values = _with_relu(config, layer, values)
+            values = _with_relu(config, layer, values, synchronized)
         values = layers.MaxPooling2D(2, name=f"{block.name}_pool")(values)
     pool = layers.GlobalAveragePooling2D(name="average_pool") if config.pooling == "average" else layers.Flatten()
     values = pool(values)
     for name in ("fc1", "fc2"):
-        values = _with_relu(
-            config, layers.Dense(config.fc_units, kernel_initializer=_initializer(config), name=name), values
-        )
+        layer = layers.Dense(config.fc_units, kernel_initializer=_initializer(config), name=name)
+        values = _with_relu(config, layer, values, synchronized)
         features = values
         if config.dropout > 0:
             values = layers.Dropout(config.dropout, name=f"{name}_dropout")(values)
@@ -87,10 +87,11 @@ def _initializer(config: EncoderConfig) -> str:
     return "he_normal" if config.batch_norm else "glorot_uniform"
 
 
-def _with_relu(config: EncoderConfig, layer: layers.Layer, inputs: Any) -> Any:
+def _with_relu(config: EncoderConfig, layer: layers.Layer, inputs: Any, synchronized: bool) -> Any:
     values = layer(inputs)
     if config.batch_norm:
-        values = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{layer.name}_bn")(values)
+        norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, synchronized=synchronized, name=f"{layer.name}_bn")
+        values = norm(values)
     if config.residual and isinstance(layer, layers.Conv2D) and inputs.shape == values.shape:
         values = layers.Add(name=f"{layer.name}_add")([values, inputs])
     return layers.Activation("relu", name=f"{layer.name}_relu")(values)

@@ -1,7 +1,6 @@
-"""Training the Show-and-Tell decoder on the features of a frozen encoder."""
+"""Training the Show-and-Tell decoder: on a frozen encoder's features, then together with the encoder."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,193 +16,237 @@ from model.errors import DataError
 from model.runtime.tensorflow import TensorFlowEngine
 from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.config import CaptionerTrainingConfig
-from training.distill import load_student
-from training.features import FeatureSet, input_key, load_features
-from training.loss import full_softmax_loss, sampled_softmax_loss
+from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress
+from training.config import CaptionerTrainingConfig, FinetuneConfig, RunConfig
+from training.encoders import load_encoder
+from training.evaluate import split_batches
+from training.features import FeatureSet, encode_split, input_key, load_features
+from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
 from training.metrics import caption_scores
-from training.pipeline import caption_batches, count_batches
-from training.progress import StopRequest, note, progress
-from training.records import VOCABULARY
+from training.pipeline import Share, caption_batches, captioned_batches, count_batches
+from training.provenance import key_of
+from training.records import INDEX, VOCABULARY, read_index, shard_paths
+from training.replicas import Replicas, Sums
+from training.run import Run, Task
+from training.summaries import captioned_picture
 
-LAST, BEST = "last.safetensors", "best.safetensors"
-HISTORY, CONFIG = "history.jsonl", "config.json"
+CONFIG = "config.json"
+SHOWN = 4
+"""Dev photos that TensorBoard shows with their captions."""
 
 
-def train_captioner(
-    directory: Path, encoder_run: Path, records: Path, preset: CaptionerConfig, config: CaptionerTrainingConfig
-) -> bool:
-    """Trains the decoder, going on from the run directory's last checkpoint where there is one.
+class _CaptionTask(Task):
+    """Holds what both stages share: the loss of captions given features, and how captions of dev are scored."""
 
-    Writes `last.safetensors` after every epoch and at a stop, `best.safetensors` whenever the CIDEr of greedy captions
-    on dev is the best so far, and a line of figures per epoch to `history.jsonl`.
+    best_figure = "CIDEr"
+
+    def __init__(
+        self, records: Path, decoder: Decoder, config: CaptionerTrainingConfig, search: SearchConfig, replicas: Replicas
+    ) -> None:
+        self.records, self.decoder, self.config, self.replicas = records, decoder, config, replicas
+        self.vocabulary = Vocabulary.load(records / VOCABULARY)
+        self.search = replace(search, beam_size=1)
+        self.captions: dict[str, str] = {}
+        self._photos: list[tuple[str, Any]] = []
+
+    def caption_sums(self, batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, *, training: bool) -> Sums:
+        """Sums the loss over the words of a batch: features (B, D) and tokens (B, T); the weight is their number."""
+        features, tokens = batch
+        hidden = self.decoder.hidden(features, tokens, training=training)
+        layer = self.decoder.output_layer
+        if training and self.config.loss == "sampled":
+            seed = tf.stack([tf.constant(self.config.seed, tf.int64), step])
+            count = self.config.negative_samples
+            losses = sampled_softmax_losses(hidden, tokens, layer.kernel, layer.bias, negative_samples=count, seed=seed)
+        else:
+            smoothing = self.config.label_smoothing if training else 0.0
+            losses = full_softmax_losses(hidden, tokens, layer.kernel, layer.bias, label_smoothing=smoothing)
+        return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
+
+    def scores(self, dev: FeatureSet, encoder: keras.Model) -> dict[str, float]:
+        """Returns loss, perplexity and the scores of greedy captions on dev."""
+        batches = self.replicas.distribute(
+            lambda share: share(caption_batches(dev.features, dev.rows, dev.captions, batch_size=256))
+        )
+        loss = self.replicas.evaluate(lambda batch, step: self.caption_sums(batch, step, training=False), batches)[
+            "loss"
+        ]
+        engine = TensorFlowEngine(encoder, self.decoder)
+        self.captions = greedy_captions(engine, dev, self.vocabulary, self.search)
+        references = dict(zip(dev.names, dev.references, strict=True))
+        scores = caption_scores(references, self.captions, tokenizer="showtell")
+        return {"loss": loss, "perplexity": float(np.exp(loss))} | scores
+
+    def pictures(self) -> Iterator[tuple[str, Any]]:
+        """Yields the first photos of dev over their captions."""
+        if not self._photos:
+            batch = next(iter(split_batches(self.records, "dev", SHOWN, "reading photos to show")))
+            self._photos = [
+                (name.decode(), image) for name, image in zip(batch.names.numpy(), batch.images.numpy(), strict=True)
+            ]
+        for number, (name, image) in enumerate(self._photos):
+            yield f"dev/{number}", captioned_picture(image, self.captions.get(name, ""))
+
+
+class DecoderTask(_CaptionTask):
+    """Trains the decoder on the features of a frozen encoder.
 
     Args:
-        directory: Run directory.
-        encoder_run: Run directory of the frozen encoder.
-        records: Finished records with splits train and dev.
+        encoder_run: Where the encoder comes from; see `training.encoders.encoder_file`.
+        records: Finished caption records with splits train and dev.
         preset: Architecture; the vocabulary size comes from the records, the encoder's part from its run.
-        config: Options of the run.
+        config: Options of the training.
+        replicas: Who computes.
+
+    Raises:
+        DataError: Records or encoder do not fit.
+    """
+
+    def __init__(
+        self, encoder_run: Path, records: Path, preset: CaptionerConfig, config: CaptionerTrainingConfig,
+        replicas: Replicas,
+    ) -> None:  # fmt: skip
+        self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
+        size = len(Vocabulary.load(records / VOCABULARY))
+        self._encoder, encoder_config, _ = load_encoder(encoder_run)
+        self.captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
+        keras.utils.set_random_seed(config.seed)
+        with replicas.strategy.scope():
+            decoder = Decoder(self.captioner_config.decoder, encoder_config.fc_units)
+        super().__init__(records, decoder, config, preset.search, replicas)
+        self.networks, self.multipliers = {"decoder": decoder}, {}
+        self.optimizer, self.epochs = config.optimizer, config.epochs
+        self.steps_per_epoch = count_batches(self.train.captions, config.batch_size)
+        self.settings = {
+            "decoder": asdict(self.captioner_config.decoder),
+            "training": asdict(config),
+            "inputs": input_key(encoder_run, records),
+        }
+
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        """Sums the loss of a part: features (B, D) and tokens (B, T)."""
+        return self.caption_sums(batch, step, training=True)
+
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Pairs features with captions in an order of the epoch's own."""
+        batches = caption_batches(
+            self.train.features, self.train.rows, self.train.captions,
+            batch_size=self.config.batch_size, seed=self.config.seed + epoch, first_batch=first_step,
+        )  # fmt: skip
+        return share(batches)
+
+    def evaluate(self) -> dict[str, float]:
+        """Scores greedy captions of dev."""
+        return self.scores(self.dev, self._encoder)
+
+
+class FinetuneTask(_CaptionTask):
+    """Trains a decoder and its encoder together, from photos.
+
+    The encoder's batch norms keep their statistics, and its dropout is off.
+
+    Args:
+        encoder_run: Where the encoder comes from.
+        captioner_run: Run directory of the decoder that was trained on its features.
+        records: The records that the decoder was trained on.
+        config: Options of the training; the encoder learns at its own rate.
+        replicas: Who computes.
+
+    Raises:
+        DataError: The three do not belong together.
+    """
+
+    def __init__(
+        self, encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
+    ) -> None:
+        check_belongs(captioner_run, encoder_run, records)
+        self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+        keras.utils.set_random_seed(config.captions.seed)
+        with replicas.strategy.scope():
+            self.encoder = load_encoder(encoder_run).network
+            decoder = load_decoder(captioner_run, self.captioner_config)
+        super().__init__(records, decoder, config.captions, self.captioner_config.search, replicas)
+        self.networks = {"encoder": self.encoder, "decoder": decoder}
+        ratio = config.encoder_learning_rate / config.captions.optimizer.learning_rate
+        self.multipliers = {variable.path: ratio for variable in self.encoder.trainable_variables}
+        self.pipeline = config.pipeline
+        self.optimizer, self.epochs = config.captions.optimizer, config.captions.epochs
+        images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
+        self.steps_per_epoch = max(1, images // config.pipeline.batch_size)
+        self.settings = {
+            "encoder": asdict(self.captioner_config.encoder),
+            "decoder": asdict(self.captioner_config.decoder),
+            "finetuning": asdict(config),
+            "inputs": key_of(captioner_run / BEST, records / INDEX),
+        }
+
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        """Sums the loss of a part: images (B, 224, 224, 3) and the tokens of all their captions (B, captions, T)."""
+        images, tokens = batch
+        features = self.encoder(images, training=False)["features"]  # (B, D)
+        captions, length = tf.shape(tokens)[1], tf.shape(tokens)[2]
+        repeated = tf.repeat(features, captions, axis=0)  # (B * captions, D)
+        return self.caption_sums((repeated, tf.reshape(tokens, (-1, length))), step, training=True)
+
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Reads an epoch's shuffled, augmented records."""
+        return captioned_batches(shard_paths(self.records, "train"), self.pipeline, epoch, first_step, share=share)
+
+    def evaluate(self) -> dict[str, float]:
+        """Encodes dev with the encoder as it is, and scores greedy captions."""
+        return self.scores(encode_split(self.encoder, self.records, "dev"), self.encoder)
+
+
+def train_captioner(directory: Path, task: DecoderTask | FinetuneTask, config: RunConfig) -> bool:
+    """Trains a decoder, or both networks, in a run directory, going on where it stopped.
+
+    Args:
+        directory: Run directory; see `training.run.Run` for what it holds, beside `config.json` and `vocabulary.txt`.
+        task: What is trained.
+        config: How the run is kept.
 
     Returns:
         Whether training is complete; False after a requested stop.
 
     Raises:
-        DataError: Records, encoder or checkpoint do not fit.
+        DataError: The directory holds another run.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    train = load_features(directory, encoder_run, records, "train")
-    dev = load_features(directory, encoder_run, records, "dev")
-    vocabulary = Vocabulary.load(records / VOCABULARY)
-    encoder, encoder_config = load_student(encoder_run)
-    captioner_config = replace(with_vocabulary_size(preset, len(vocabulary)), encoder=encoder_config)
-    keras.utils.set_random_seed(config.seed)
-    decoder = Decoder(captioner_config.decoder, encoder_config.fc_units)
-    _compile(decoder, config, _steps_per_epoch(train, config))
-    settings = {
-        "decoder": asdict(captioner_config.decoder),
-        "training": asdict(config),
-        "inputs": input_key(encoder_run, records),
-    }
-    state = _resume(directory / LAST, decoder, settings)
-    with atomic_file(directory / CONFIG) as file:
-        file.write_text(captioner_config.to_json())
-    with atomic_file(directory / VOCABULARY) as file:
-        vocabulary.save(file)
-    run = _Run(directory, decoder, config, settings, state)
-    engine = TensorFlowEngine(encoder, decoder)
-    with StopRequest() as stop:
-        while run.epoch < config.epochs and not stop.requested:
-            if run.train_epoch(train, stop):
-                run.finish_epoch(dev, engine, vocabulary, captioner_config.search)
-    return run.epoch >= config.epochs
+    run = Run(directory, task, config)
+    if task.replicas.chief:
+        with atomic_file(directory / CONFIG) as file:
+            file.write_text(task.captioner_config.to_json())
+        with atomic_file(directory / VOCABULARY) as file:
+            task.vocabulary.save(file)
+    return run.train()
 
 
-def _steps_per_epoch(train: FeatureSet, config: CaptionerTrainingConfig) -> int:
-    return count_batches(train.captions, config.batch_size)
+def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:
+    """Restores the best decoder of a run.
+
+    Raises:
+        DataError: There is none, or its file is damaged.
+    """
+    decoder = Decoder(config.decoder, config.encoder.fc_units)
+    load_checkpoint(captioner_run / BEST, named_variables(decoder, "decoder"))
+    return decoder
 
 
-def _compile(decoder: Decoder, config: CaptionerTrainingConfig, steps_per_epoch: int) -> None:
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, (config.epochs - 1) * steps_per_epoch),
-        warmup_target=config.learning_rate,
-        warmup_steps=steps_per_epoch,
-    )
-    decoder.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
-    )
+def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None:
+    """Checks that a decoder was trained on these records with this encoder, or together with it.
 
-
-def _resume(checkpoint: Path, decoder: Decoder, settings: dict[str, Any]) -> dict[str, Any]:
-    if not checkpoint.exists():
-        return {"epoch": 0, "step": 0, "best": -1.0}
-    saved = load_checkpoint(checkpoint, decoder)
-    if {key: saved.get(key) for key in settings} != settings:
+    Raises:
+        DataError: It was not, or there is no trained decoder yet.
+    """
+    if not (captioner_run / BEST).exists():
         raise DataError(
-            f"{checkpoint}: expected the encoder, records and options of this run; give the same or another directory"
+            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
         )
-    return {key: saved[key] for key in ("epoch", "step", "best")}
-
-
-class _Run:
-    """Holds the state of a training run between steps."""
-
-    def __init__(
-        self,
-        directory: Path,
-        decoder: Decoder,
-        config: CaptionerTrainingConfig,
-        settings: dict[str, Any],
-        state: dict[str, Any],
-    ) -> None:
-        self.directory, self.decoder, self.config, self.settings = directory, decoder, config, settings
-        self.epoch, self.step, self.best = int(state["epoch"]), int(state["step"]), float(state["best"])
-        self.losses: list[float] = []
-        self.train_step = make_train_step(decoder, config)
-        self.dev_step = tf.function(self._dev_loss, reduce_retracing=True)
-
-    def _dev_loss(self, features: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        hidden = self.decoder.hidden(features, tokens)
-        layer = self.decoder.output_layer
-        words = tf.math.count_nonzero(tokens, dtype=tf.float32)
-        return full_softmax_loss(hidden, tokens, layer.kernel, layer.bias), words
-
-    def save(self, name: str) -> None:
-        """Writes a checkpoint."""
-        place = {"epoch": self.epoch, "step": self.step, "best": self.best}
-        save_checkpoint(self.directory / name, self.decoder, self.settings | place)
-
-    def train_epoch(self, train: FeatureSet, stop: StopRequest) -> bool:
-        """Trains to the end of the current epoch; returns False when stopped before it."""
-        config = self.config
-        total = _steps_per_epoch(train, config)
-        batches = caption_batches(
-            train.features, train.rows, train.captions, batch_size=config.batch_size, seed=config.seed + self.epoch
+    place = read_progress(captioner_run / BEST)
+    if captioner_run != encoder_run and place.get("inputs") != input_key(encoder_run, records):
+        raise DataError(
+            f"{captioner_run}: expected a decoder trained on {records} with the encoder of {encoder_run} as it is now; "
+            "give the three that belong together, or train the decoder in a new directory"
         )
-        label = f"epoch {self.epoch + 1}/{config.epochs}"
-        self.losses.clear()
-        bar = progress(batches.skip(self.step), label, total=total, initial=self.step, unit="step")
-        for features, tokens in stop.until_requested(bar):
-            self.losses.append(float(self.train_step(features, tokens)))
-            self.step += 1
-            bar.set_postfix({"loss": f"{np.mean(self.losses[-50:]):.3f}"}, refresh=False)
-        if self.step < total:
-            self.save(LAST)
-        return self.step >= total
-
-    def finish_epoch(
-        self, dev: FeatureSet, engine: TensorFlowEngine, vocabulary: Vocabulary, search: SearchConfig
-    ) -> None:
-        """Scores dev, writes the checkpoints and the history."""
-        batches = caption_batches(dev.features, dev.rows, dev.captions, batch_size=256)
-        losses, words = zip(*(self.dev_step(*batch) for batch in batches), strict=True)
-        figures = {"train_loss": float(np.mean(self.losses)), "dev_loss": float(np.average(losses, weights=words))}
-        captions = greedy_captions(engine, dev, vocabulary, search)
-        figures |= caption_scores(dict(zip(dev.names, dev.references, strict=True)), captions, tokenizer="showtell")
-        self.epoch, self.step = self.epoch + 1, 0
-        improved = figures["CIDEr"] > self.best
-        self.best = max(self.best, figures["CIDEr"])
-        note(f"epoch {self.epoch}: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.items()))
-        if improved:
-            self.save(BEST)
-        self.save(LAST)
-        with (self.directory / HISTORY).open("a") as file:
-            file.write(json.dumps({"epoch": self.epoch} | figures) + "\n")
-
-
-def make_train_step(decoder: Decoder, config: CaptionerTrainingConfig) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns the traced function that updates a compiled decoder by one batch.
-
-    Args:
-        decoder: The decoder, compiled with its optimizer.
-        config: Which loss to use.
-
-    Returns:
-        A function of features (B, D) float32 and tokens (B, T) int32 that returns the loss before the update.
-    """
-    layer = decoder.output_layer
-
-    def train_step(features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            hidden = decoder.hidden(features, tokens, training=True)
-            if config.loss == "sampled":
-                loss = sampled_softmax_loss(
-                    hidden, tokens, layer.kernel, layer.bias, negative_samples=config.negative_samples
-                )
-            else:
-                loss = full_softmax_loss(
-                    hidden, tokens, layer.kernel, layer.bias, label_smoothing=config.label_smoothing
-                )
-        variables = decoder.trainable_variables
-        # Dense: Keras would square the rows of a sparse embedding gradient before it has added repeated words up.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
-        decoder.optimizer.apply(gradients, variables)
-        return loss
-
-    traced: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = tf.function(train_step, reduce_retracing=True)
-    return traced
 
 
 def greedy_captions(
@@ -215,16 +258,15 @@ def greedy_captions(
         engine: Runs the decoder.
         split: Features and names.
         vocabulary: Turns ids to words.
-        search: Most words.
+        search: Most words; its beam size is 1.
 
     Returns:
         A caption by file name.
     """
-    greedy = replace(search, beam_size=1)
     captions = {}
     for begin in range(0, len(split.names), 250):
         start = engine.start(split.features[begin : begin + 250, 0])
-        found = beam_search(start, engine.step, greedy, end_id=END_ID)
+        found = beam_search(start, engine.step, search, end_id=END_ID)
         for name, best in zip(split.names[begin : begin + 250], found, strict=True):
             captions[name] = " ".join(vocabulary.decode(best[0].tokens))
     return captions

@@ -1,39 +1,73 @@
-"""Checkpoints of a training run: model, optimizer and step in one safetensors file. Any Keras backend."""
+"""Checkpoints of a training run: every variable and the place in one safetensors file. Any Keras backend."""
 
+import hashlib
 import json
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import safetensors
 from safetensors.numpy import save
 
 from model.atomic import atomic_file
 from model.errors import DataError
+from training.progress import note
+
+Variables = Mapping[str, keras.Variable]
+"""Variables by `part/name`, the same in every process; parts are `encoder`, `decoder` and `optimizer`."""
+
+BEST = "best.safetensors"
+"""Name of a run's best checkpoint, in its directory."""
+
+NUMBERED = re.compile(r"step-(\d{9})\.safetensors")
 
 
-def save_checkpoint(path: Path, network: keras.Model, progress: dict[str, object]) -> None:
-    """Writes every variable of a network and of its optimizer, atomically.
+def named_variables(network: keras.Model, part: str) -> dict[str, keras.Variable]:
+    """Names every variable of a built network, and of its optimizer where it was compiled with one.
+
+    Args:
+        network: The network.
+        part: Its part in a checkpoint, `encoder` or `decoder`; in front of every name.
+
+    Returns:
+        Variables by name. Seeds and optimizer variables are named by position: their paths carry a counter that
+        differs between processes.
+    """
+    seeds = [variable for variable in network.variables if "seed_generator" in variable.path]
+    variables = {f"{part}/{v.path}": v for v in network.variables if "seed_generator" not in v.path}
+    variables |= {f"{part}/seed/{index:04d}": variable for index, variable in enumerate(seeds)}
+    optimizer = getattr(network, "optimizer", None)  # Keras has no such attribute before compiling
+    if optimizer:
+        optimizer.build(network.trainable_variables)
+        variables |= {f"optimizer/{index:04d}": v for index, v in enumerate(optimizer.variables)}
+    return variables
+
+
+def save_checkpoint(path: Path, variables: Variables, progress: Mapping[str, object]) -> None:
+    """Writes variables atomically, with a hash of their values.
 
     Args:
         path: The file to create or replace.
-        network: A built network; its optimizer is saved with it when it is compiled.
+        variables: What to save, by name.
         progress: What the loop needs to go on, JSON values only.
     """
-    tensors = {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in _variables(network).items()}
+    tensors = {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in variables.items()}
+    text = json.dumps(progress)
     with atomic_file(path) as temporary:
         # Written by us, so that a full disk is an OSError like with any other file.
-        temporary.write_bytes(save(tensors, metadata={"progress": json.dumps(progress)}))
+        temporary.write_bytes(save(tensors, metadata={"progress": text, "sha256": _digest(tensors, text)}))
 
 
-def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:
-    """Restores what `save_checkpoint` wrote into a network of the same architecture and optimizer.
+def load_checkpoint(path: Path, variables: Variables) -> dict[str, Any]:
+    """Restores what `save_checkpoint` wrote into variables of the same names and shapes.
 
     Args:
         path: The checkpoint.
-        network: A built network, compiled if the optimizer is to be restored too; without an optimizer only
-            the weights are read.
+        variables: What to restore, by `part/name`; parts that are not asked for are left alone.
 
     Returns:
         The progress saved with it.
@@ -41,19 +75,14 @@ def load_checkpoint(path: Path, network: keras.Model) -> dict[str, Any]:
     Raises:
         DataError: The file is damaged or belongs to another architecture.
     """
-    variables = _variables(network)
-    progress = read_progress(path)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            saved = {name for name in file.keys() if _optimizer(network) or not name.startswith("optimizer/")}  # noqa: SIM118
-            if saved != variables.keys():
-                difference = ", ".join(sorted(saved ^ variables.keys())[:4])
-                raise DataError(
-                    f"{path}: expected a checkpoint of this network, differs in {difference}; use another run directory"
-                )
-            values = {name: file.get_tensor(name) for name in saved}
-    except (safetensors.SafetensorError, OSError) as error:
-        raise DataError(f"{path}: expected a checkpoint, received an unreadable file ({error}); delete it") from error
+    values, progress = _read(path)
+    parts = {name.split("/")[0] for name in variables}
+    expected = {name for name in values if name.split("/")[0] in parts}
+    if expected != variables.keys():
+        difference = ", ".join(sorted(expected ^ variables.keys())[:4])
+        raise DataError(
+            f"{path}: expected a checkpoint of this network, differs in {difference}; use another run directory"
+        )
     for name, variable in variables.items():
         if tuple(variable.shape) != values[name].shape:
             raise DataError(f"{path}: {name}: expected shape {tuple(variable.shape)}, received {values[name].shape}")
@@ -74,18 +103,70 @@ def read_progress(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected a checkpoint, received an unreadable file ({error}); delete it") from error
 
 
-def _variables(network: keras.Model) -> dict[str, keras.Variable]:
-    # Seeds and optimizer variables are keyed by position: their paths carry a counter that differs between processes.
-    seeds = [variable for variable in network.variables if "seed_generator" in variable.path]
-    variables = {variable.path: variable for variable in network.variables if "seed_generator" not in variable.path}
-    variables |= {f"seed/{index:04d}": variable for index, variable in enumerate(seeds)}
-    optimizer = _optimizer(network)
-    if optimizer:
-        optimizer.build(network.trainable_variables)
-        variables |= {f"optimizer/{index:04d}": v for index, v in enumerate(optimizer.variables)}
-    return variables
+def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text, digest = file.metadata()["progress"], file.metadata()["sha256"]
+        progress = dict(json.loads(text))
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected a checkpoint, received an unreadable file ({error}); delete it") from error
+    if _digest(values, text) != digest:
+        raise DataError(f"{path}: expected the values that were saved, but the file is damaged; delete it")
+    return values, progress
 
 
-def _optimizer(network: keras.Model) -> Any:
-    """Returns the optimizer of a compiled network, else None; Keras has no such attribute before compiling."""
-    return getattr(network, "optimizer", None)
+def _digest(tensors: Mapping[str, npt.NDArray[Any]], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).data)
+    return digest.hexdigest()
+
+
+class CheckpointStore:
+    """Keeps the newest few checkpoints of a run, and goes back to an older one when the newest is damaged.
+
+    Args:
+        directory: Where they lie, as `step-000001200.safetensors`.
+        keep: How many are kept.
+    """
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self.directory, self.keep = directory, keep
+
+    def save(self, step: int, variables: Variables, progress: Mapping[str, object]) -> Path:
+        """Writes the checkpoint of a step and removes the oldest beyond those kept."""
+        path = self.directory / f"step-{step:09d}.safetensors"
+        save_checkpoint(path, variables, progress)
+        for old in list(self.newest_first())[self.keep :]:
+            old.unlink()
+        return path
+
+    def newest_first(self) -> Iterator[Path]:
+        """Yields the checkpoints, the newest first."""
+        yield from sorted((f for f in self.directory.glob("step-*") if NUMBERED.fullmatch(f.name)), reverse=True)
+
+    def restore(self, variables: Variables) -> dict[str, Any] | None:
+        """Restores the newest checkpoint that is whole, and says so where a newer one is damaged.
+
+        Returns:
+            Its progress, or None where there is no checkpoint.
+
+        Raises:
+            DataError: There are checkpoints, but none can be used.
+        """
+        problem: DataError | None = None
+        for path in self.newest_first():
+            try:
+                progress = load_checkpoint(path, variables)
+            except DataError as error:
+                note(f"WARNING: {error}; trying the one before")
+                problem = error
+                continue
+            if problem is not None:
+                note(f"WARNING: going on from {path} instead")
+            return progress
+        if problem is not None:
+            raise problem
+        return None

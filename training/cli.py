@@ -3,9 +3,11 @@
 import click
 
 from model.runtime.quiet import quiet_tensorflow
+from training.commands.captioner import captioner, finetune
+from training.commands.classifier import classifier, devices
+from training.commands.distill import distill
 from training.commands.prepare import prepare
 from training.commands.score import evaluate, export
-from training.commands.train import captioner, distill
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,7 +30,7 @@ def main() -> None:
     quiet_tensorflow()
 
 
-for command in (prepare, distill, captioner, evaluate, export):
+for command in (prepare, classifier, distill, captioner, finetune, evaluate, export, devices):
     main.add_command(command)
 
 

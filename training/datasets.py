@@ -28,6 +28,14 @@ class CaptionedImage:
     captions: tuple[str, ...]
     split: str
 
+    def read_bytes(self) -> bytes:
+        """Returns the image file's bytes.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return self.path.read_bytes()
+
 
 def find_photos(folders: Sequence[Path], exclude: frozenset[str] = frozenset()) -> list[Path]:
     """Lists the photos below the folders, sorted within each; a folder named twice counts twice.
@@ -74,7 +82,7 @@ def read_flickr8k(root: Path) -> list[CaptionedImage]:
     """
     captions: dict[str, list[str]] = defaultdict(list)
     token_file = root / "Flickr8k.token.txt"
-    for number, line in enumerate(_lines(token_file), start=1):
+    for number, line in enumerate(read_lines(token_file), start=1):
         key, tab, text = line.partition("\t")
         if not tab or "#" not in key:
             raise DataError(f"{token_file}:{number}: expected name.jpg#0<TAB>caption, received {line[:60]!r}")
@@ -85,7 +93,7 @@ def read_flickr8k(root: Path) -> list[CaptionedImage]:
         raise DataError(f"{root}: expected the photos in one of {', '.join(names)}, found none")
     found = []
     for split in ("train", "dev"):
-        for name in _lines(root / f"Flickr_8k.{split}Images.txt"):
+        for name in read_lines(root / f"Flickr_8k.{split}Images.txt"):
             if name not in captions:
                 raise DataError(f"{token_file}: expected captions of {name} (listed for {split}), found none")
             found.append(CaptionedImage(folder / name, name, tuple(captions[name]), split))
@@ -149,7 +157,7 @@ def read_csv(path: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage]:
         if not row.get("image") or not row.get("caption"):
             raise DataError(f"{path}, row {number}: expected the columns image and caption, received {sorted(row)}")
         name = str(row["image"])
-        split = str(row.get("split") or _split_of(name, dev_fraction))
+        split = str(row.get("split") or split_of(name, dev_fraction))
         if split not in ("train", "dev") or splits.setdefault(name, split) != split:
             raise DataError(f"{path}, row {number}: expected one split, train or dev, for {name}, received {split!r}")
         captions[name].append(str(row["caption"]))
@@ -174,20 +182,30 @@ def read_folder(root: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage
         text = photo.with_suffix(".txt")
         if text.is_file():
             name = str(photo.relative_to(root))
-            found.append(CaptionedImage(photo, name, tuple(_lines(text)), _split_of(name, dev_fraction)))
+            found.append(CaptionedImage(photo, name, tuple(read_lines(text)), split_of(name, dev_fraction)))
     found = [image for image in found if image.captions]
     if not found:
         raise DataError(f"{root}: expected name.txt with a caption a line beside name.jpg, found none")
     return found
 
 
-def _split_of(name: str, dev_fraction: float) -> str:
-    """Assigns by hash, so that more photos later do not move those already assigned."""
+def split_of(name: str, dev_fraction: float) -> str:
+    """Returns `train` or `dev` by a hash of the name, so that more photos later do not move those already assigned.
+
+    Args:
+        name: Name of an image within its collection.
+        dev_fraction: Share of the names put in dev, 0 to 1.
+    """
     draw = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
     return "dev" if draw < dev_fraction else "train"
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """Returns the lines of a UTF-8 text file that are not blank, stripped.
+
+    Raises:
+        DataError: The file is missing or not UTF-8.
+    """
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

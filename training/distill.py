@@ -20,7 +20,7 @@ import numpy.typing as npt
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import DataError
-from training.checkpoint import load_checkpoint, read_progress, save_checkpoint
+from training.checkpoint import load_checkpoint, named_variables, read_progress, save_checkpoint
 from training.config import DistillConfig
 from training.datasets import find_photos
 from training.progress import StopRequest, note, progress
@@ -93,7 +93,7 @@ def distill(
     checkpoint = directory / CHECKPOINT
     start = 0
     if checkpoint.exists():
-        saved = load_checkpoint(checkpoint, student)
+        saved = load_checkpoint(checkpoint, named_variables(student, "encoder"))
         if {key: saved.get(key) for key in settings} != settings:
             raise DataError(f"{checkpoint}: expected the same photos, teacher and options; choose another directory")
         start = int(str(saved["step"]))
@@ -110,10 +110,12 @@ def distill(
             if step % 100 == 0:
                 student.reset_metrics()
             if done % checkpoint_steps == 0:
-                save_checkpoint(checkpoint, student, settings | {"step": done, "total": total})
+                save_checkpoint(
+                    checkpoint, named_variables(student, "encoder"), settings | {"step": done, "total": total}
+                )
                 saved_at = done
         if done > saved_at:
-            save_checkpoint(checkpoint, student, settings | {"step": done, "total": total})
+            save_checkpoint(checkpoint, named_variables(student, "encoder"), settings | {"step": done, "total": total})
     return bool(done == total)
 
 
@@ -171,5 +173,5 @@ def load_student(directory: Path) -> tuple[keras.Model, EncoderConfig]:
     if place["step"] < place.get("total", 0):
         note(f"{directory}: the encoder is unfinished, {place['step']} of {place['total']} steps")
     student = build_encoder(config)
-    load_checkpoint(checkpoint, student)
+    load_checkpoint(checkpoint, named_variables(student, "encoder"))
     return student, config

@@ -10,24 +10,20 @@ import numpy as np
 from model.bundle import Bundle, ClassName, save_bundle
 from model.captioner import Captioner
 from model.config import CaptionerConfig, SearchConfig
-from model.decoder import Decoder
-from model.errors import DataError
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
-from training.captioner import BEST, CONFIG
-from training.checkpoint import load_checkpoint, read_progress
-from training.distill import load_student
+from training.captioner import CONFIG, check_belongs, load_decoder
+from training.encoders import load_encoder
 from training.evaluate import Evaluation, evaluate
-from training.features import input_key
 from training.records import VOCABULARY
 
 
 def assemble(encoder_run: Path, captioner_run: Path, records: Path, classes: tuple[ClassName, ...]) -> Bundle:
-    """Joins a distilled encoder and the best decoder trained on it: batch norm folded, weights in float16.
+    """Joins an encoder and the best decoder trained on it: batch norm folded, weights in float16.
 
     Args:
-        encoder_run: Run directory of the encoder.
-        captioner_run: Run directory of the decoder.
+        encoder_run: Where the encoder comes from; see `training.encoders.encoder_file`.
+        captioner_run: Run directory of the decoder; the same one where both were fine-tuned together.
         records: The records that the decoder was trained on.
         classes: Names of the encoder's classes, in output order.
 
@@ -37,19 +33,10 @@ def assemble(encoder_run: Path, captioner_run: Path, records: Path, classes: tup
     Raises:
         DataError: A run directory has no trained network yet, or the two do not belong together.
     """
-    if not (captioner_run / BEST).exists():
-        raise DataError(
-            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
-        )
-    encoder, encoder_config = load_student(encoder_run)
+    check_belongs(captioner_run, encoder_run, records)
+    encoder, encoder_config, _ = load_encoder(encoder_run)
     config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
-    if read_progress(captioner_run / BEST).get("inputs") != input_key(encoder_run, records):
-        raise DataError(
-            f"{captioner_run}: expected a decoder trained on {records} with the encoder of {encoder_run} as it is now; "
-            "give the three that belong together, or train the decoder in a new directory"
-        )
-    decoder = Decoder(config.decoder, encoder_config.fc_units)
-    load_checkpoint(captioner_run / BEST, decoder)
+    decoder = load_decoder(captioner_run, config)
     served = replace(
         config,
         encoder=replace(encoder_config, batch_norm=False, residual=False, dropout=0.0),

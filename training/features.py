@@ -1,19 +1,19 @@
-"""The frozen encoder's features of every photo, computed once and kept in the run directory."""
+"""The frozen encoder's features of every photo, computed once and kept beside the records."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from model.atomic import atomic_file
-from training.distill import CHECKPOINT, load_student
+from training.encoders import encoder_file, load_encoder
 from training.evaluate import split_batches
-from training.records import INDEX, VOCABULARY
+from training.provenance import key_of
+from training.records import INDEX, VOCABULARY, check_kind
 
 ENCODE_BATCH = 32
 
@@ -37,50 +37,51 @@ class FeatureSet:
     captions: list[list[int]]
 
 
-def load_features(directory: Path, encoder_run: Path, records: Path, split: str) -> FeatureSet:
+def load_features(encoder_run: Path, records: Path, split: str) -> FeatureSet:
     """Encodes a split's photos once, and reads the result on later calls.
 
     Args:
-        directory: Where the features are kept, as `features-<split>.npz`.
-        encoder_run: Run directory of the encoder.
-        records: Finished records.
+        encoder_run: Where the encoder comes from; see `training.encoders.encoder_file`.
+        records: Finished records; the features are kept there, in `features/`.
         split: `train` or `dev`.
 
     Returns:
         The features with their captions.
+
+    Raises:
+        DataError: Records or encoder are missing or damaged.
     """
-    key = input_key(encoder_run, records)
-    cache = directory / f"features-{split}.npz"
-    if not cache.exists() or _stored_key(cache) != key:
-        content = _encode_split(encoder_run, records, split)
+    cache = records / "features" / f"{input_key(encoder_run, records)[:16]}-{split}.npz"
+    if not cache.exists():
+        found = encode_split(load_encoder(encoder_run).network, records, split)
+        parts = {name: np.array(json.dumps(getattr(found, name))) for name in ("names", "references", "captions")}
         with atomic_file(cache) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, key=np.array(key), **content)
-    stored = _read_cache(cache)
-    texts: list[list[str]] = json.loads(str(stored["references"]))
-    tokens: list[list[list[int]]] = json.loads(str(stored["tokens"]))
-    rows = np.array([row for row, captions in enumerate(tokens) for _ in captions], np.int64)
-    names: list[str] = json.loads(str(stored["names"]))
-    return FeatureSet(stored["features"], names, texts, rows, [ids for captions in tokens for ids in captions])
+            np.savez(file, allow_pickle=False, features=found.features, rows=found.rows, **parts)
+    with np.load(cache, allow_pickle=False) as file:
+        names, references, captions = (json.loads(str(file[name])) for name in ("names", "references", "captions"))
+        return FeatureSet(file["features"], names, references, file["rows"], captions)
 
 
 def input_key(encoder_run: Path, records: Path) -> str:
     """Returns a hash of the encoder and the records that features, and so a decoder, belong to."""
-    files = (encoder_run / CHECKPOINT, records / INDEX, records / VOCABULARY)
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    return key_of(encoder_file(encoder_run), records / INDEX, records / VOCABULARY)
 
 
-def _stored_key(path: Path) -> str:
-    with np.load(path, allow_pickle=False) as file:
-        return str(file["key"])
+def encode_split(encoder: keras.Model, records: Path, split: str) -> FeatureSet:
+    """Encodes every photo of a split and its mirror image.
 
+    Args:
+        encoder: The encoder, as it is.
+        records: Finished caption records.
+        split: `train` or `dev`.
 
-def _read_cache(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    Returns:
+        The features with their captions.
 
-
-def _encode_split(encoder_run: Path, records: Path, split: str) -> dict[str, npt.NDArray[Any]]:
-    encoder, _ = load_student(encoder_run)
+    Raises:
+        DataError: The records are incomplete or damaged, or hold classes.
+    """
+    check_kind(records, "captions")
     encode = tf.function(lambda images: encoder(images, training=False)["features"])
     features, names, references, tokens = [], [], [], []
     for batch in split_batches(records, split, ENCODE_BATCH, f"encoding {split}"):
@@ -89,5 +90,6 @@ def _encode_split(encoder_run: Path, records: Path, split: str) -> dict[str, npt
         names += [name.decode() for name in batch.names.numpy()]
         references += [[text.decode() for text in texts.numpy()] for texts in batch.captions]
         tokens += batch.tokens.to_list()
-    parts = {"names": names, "references": references, "tokens": tokens}
-    return {"features": np.concatenate(features)} | {name: np.array(json.dumps(part)) for name, part in parts.items()}
+    rows = np.array([row for row, captions in enumerate(tokens) for _ in captions], np.int64)
+    captions = [ids for sentences in tokens for ids in sentences]
+    return FeatureSet(np.concatenate(features), names, references, rows, captions)

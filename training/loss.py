@@ -1,4 +1,6 @@
-"""Losses of caption training: cross-entropy over real words, by the full or a sampled softmax."""
+"""Losses of caption training: cross-entropy of every real word, by the full or a sampled softmax."""
+
+import math
 
 import tensorflow as tf
 
@@ -10,10 +12,10 @@ def word_mask(tokens: tf.Tensor) -> tf.Tensor:
     return tf.cast(tokens != PAD_ID, tf.float32)
 
 
-def full_softmax_loss(
+def full_softmax_losses(
     hidden: tf.Tensor, tokens: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, label_smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Measures the mean cross-entropy of the true words.
+    """Measures the cross-entropy of every true word.
 
     Args:
         hidden: Decoder output; position t predicts token t. Shape (B, T, U).
@@ -23,20 +25,20 @@ def full_softmax_loss(
         label_smoothing: Share of the target that is spread evenly over all words, in [0, 1).
 
     Returns:
-        Nats per real word; padding has no part in it. Scalar, float32.
+        Nats, 0 for padding. Shape (B, T), float32.
     """
     logits = tf.matmul(tf.cast(hidden, tf.float32), kernel) + bias  # (B, T, V)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tokens, logits=logits)  # (B, T)
     if label_smoothing > 0:
         even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
         losses = (1 - label_smoothing) * losses + label_smoothing * even
-    return _mean_over_words(losses, tokens)
+    return losses * word_mask(tokens)
 
 
-def sampled_softmax_loss(
-    hidden: tf.Tensor, tokens: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, negative_samples: int
+def sampled_softmax_losses(
+    hidden: tf.Tensor, tokens: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, negative_samples: int, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Estimates the cross-entropy of the true words against a few words drawn by a log-uniform law of their rank.
+    """Estimates the cross-entropy of every true word against a few words drawn by a log-uniform law of their rank.
 
     Args:
         hidden: Decoder output; position t predicts token t. Shape (B, T, U).
@@ -44,24 +46,33 @@ def sampled_softmax_loss(
         kernel: Output weights. Shape (U, V).
         bias: Output bias. Shape (V,).
         negative_samples: Words drawn, shared by the whole batch.
+        seed: Decides which words are drawn: equal seeds draw equal words, in any process. Shape (2,), int64.
 
     Returns:
-        Nats per real word; padding has no part in it. Scalar, float32.
+        Nats, 0 for padding. Shape (B, T), float32.
 
     Source:
         Jean et al. 2015 (arXiv:1412.2007), by `tf.nn.sampled_softmax_loss`, its logits corrected by expected counts.
+        Deviation: drawn with replacement from a stateless generator, so that a resumed run draws the same words,
+        and so do all replicas.
     """
+    size = kernel.shape[-1]
+    scale = math.log(size + 1)
+    uniform = tf.random.stateless_uniform((negative_samples,), seed, dtype=tf.float64)
+    drawn = tf.minimum(tf.cast(tf.exp(uniform * scale) - 1, tf.int64), size - 1)
+    labels = tf.cast(tf.reshape(tokens, (-1, 1)), tf.int64)
+
+    def expected(ids: tf.Tensor) -> tf.Tensor:
+        rank = tf.cast(ids, tf.float32)
+        return negative_samples * tf.math.log1p(1 / (rank + 1)) / scale
+
     losses = tf.nn.sampled_softmax_loss(
         weights=tf.transpose(kernel),
         biases=bias,
-        labels=tf.reshape(tokens, (-1, 1)),
+        labels=labels,
         inputs=tf.reshape(tf.cast(hidden, tf.float32), (-1, hidden.shape[-1])),
-        num_sampled=min(negative_samples, kernel.shape[-1]),
-        num_classes=kernel.shape[-1],
+        num_sampled=negative_samples,
+        num_classes=size,
+        sampled_values=(drawn, expected(labels), expected(drawn)),
     )
-    return _mean_over_words(tf.reshape(losses, tf.shape(tokens)), tokens)
-
-
-def _mean_over_words(losses: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-    mask = word_mask(tokens)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * mask), tf.reduce_sum(mask))
+    return tf.reshape(losses, tf.shape(tokens)) * word_mask(tokens)

@@ -1,5 +1,6 @@
 """A note in every run directory of the commands that made it and the time they took."""
 
+import hashlib
 import json
 import shlex
 import time
@@ -52,3 +53,8 @@ def stage(directory: Path) -> dict[str, Any]:
         "commands": list(dict.fromkeys(run["command"] for run in runs)),
         "hours": round(sum(run["seconds"] for run in runs) / 3600, 2),
     }
+
+
+def key_of(*files: Path) -> str:
+    """Returns a hash of the contents of files, in hexadecimal: what a run was made from."""
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()

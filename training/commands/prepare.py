@@ -3,71 +3,141 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.commands.options import ANY, EXISTING, command_line, option, reported
+from training.commands.options import ANY, command_line, option, reported
 from training.datasets import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder
+from training.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
 from training.provenance import recorded
+
+if TYPE_CHECKING:
+    from training.shards import Shard
+
+    Written = tuple[list[Shard] | None, str]
+    """The shards, None after a requested stop, and what there is to say about them."""
+
+_SHARD = option("--shard-images", type=click.IntRange(1), default=512, help="Most photos in a shard.")
+_WORDS = (
+    option("--min-count", type=click.IntRange(1), default=5, help="Fewest occurrences of a word that is kept."),
+    option("--max-words", type=click.IntRange(1, 100), default=20, help="Words after which a caption is cut."),
+)
+_FRACTION = option(
+    "--dev-fraction", type=click.FloatRange(0, 0.9), default=0.1,
+    help="Share of the photos kept for dev where the data has no split of its own.",
+)  # fmt: skip
+_DOWNLOAD = click.option(
+    "--download", is_flag=True, help="Download the public archives into SOURCE first where they are not there."
+)
 
 
 @click.group()
 def prepare() -> None:
-    """Writes captioned photos as sharded TFRecords with a vocabulary."""
+    """Writes photos with captions or classes as sharded TFRecords.
+
+    Every photo is decoded once; those that cannot be are named and left out, and the exit status is 1. Call a command
+    again to go on after a stop, to pick up photos that were left out, or to mend damaged shards.
+    """
 
 
-def _prepare(name: str, read: Callable[..., list[CaptionedImage]], *, splits: bool, text: str) -> None:
-    """Adds one source to `prepare`; they differ in how they are read alone."""
+def _write_captions(
+    out: Path, images: list[CaptionedImage], *, shard_images: int, min_count: int, max_words: int
+) -> "Written":
+    from model.vocabulary import Vocabulary
+    from training.records import write_records
+
+    train = [caption for image in images if image.split == "train" for caption in image.captions]
+    vocabulary = Vocabulary.build(train, min_count=min_count)
+    shards = write_records(out, images, vocabulary, shard_images=shard_images, max_words=max_words)
+    return shards, f"vocabulary: {len(vocabulary)} tokens"
+
+
+def _write_classes(out: Path, found: LabelledImages, *, shard_images: int) -> "Written":
+    from training.records import write_class_records
+
+    shards = write_class_records(out, found.images, found.classes, shard_images=shard_images)
+    return shards, f"classes: {len(found.classes)}"
+
+
+def _report(shards: "list[Shard]", summary: str, out: Path) -> int:
+    """Prints what was written and returns the exit status."""
+    skipped = [line for shard in shards for line in shard.skipped]
+    for line in skipped:
+        click.echo(f"skipped {line}", err=True)
+    for split in ("train", "dev"):
+        count = sum(shard.records for shard in shards if shard.name.startswith(f"{split}-"))
+        click.echo(f"{split}: {count} photos")
+    click.echo(f"{summary}; skipped: {len(skipped)} photos; written to {out}")
+    return 1 if skipped else 0
+
+
+def _add(
+    name: str, read: Callable[..., Any], write: "Callable[..., Written]", *options: Callable[..., Any],
+    text: str, example: str,
+) -> None:  # fmt: skip
+    """Adds one source to `prepare`; they differ in how they are read, and in whether there are captions or classes."""
 
     @reported
-    def command(source: Path, out: Path, min_count: int, max_words: int, shard_images: int, **options: float) -> None:
-        from model.vocabulary import Vocabulary
-        from training.records import write_records
+    def command(source: Path, out: Path, *, download: bool = False, **values: Any) -> None:
+        if download:
+            from training.download import fetch
 
-        images = read(source, **options)
-        train = [caption for image in images if image.split == "train" for caption in image.captions]
-        vocabulary = Vocabulary.build(train, min_count=min_count)
+            fetch(name, source)
+        elif not source.exists():
+            raise click.BadParameter(f"expected a file or directory, found none at {source}", param_hint="SOURCE")
+        split = {option: values.pop(option) for option in ("dev_fraction",) if option in values}
+        found = read(source, **split)
         with recorded(out, command_line()):
-            shards = write_records(out, images, vocabulary, shard_images=shard_images, max_words=max_words)
-        if shards is None:
-            sys.exit(130)
-        skipped = [line for shard in shards for line in shard.skipped]
-        for line in skipped:
-            click.echo(f"skipped {line}", err=True)
-        for split in ("train", "dev"):
-            count = sum(shard.records for shard in shards if shard.name.startswith(split))
-            click.echo(f"{split}: {count} photos")
-        click.echo(f"vocabulary: {len(vocabulary)} tokens; skipped: {len(skipped)} photos; written to {out}")
-        sys.exit(1 if skipped else 0)
+            shards, summary = write(out, found, **values)
+        sys.exit(130 if shards is None else _report(shards, summary, out))
 
     decorators = [
-        click.argument("source", type=EXISTING),
+        click.argument("source", type=ANY),
         option("--out", type=ANY, required=True, help="Directory for the records."),
-        option("--min-count", type=click.IntRange(1), default=5, help="Fewest occurrences of a word that is kept."),
-        option("--max-words", type=click.IntRange(1, 100), default=20, help="Words after which a caption is cut."),
-        option("--shard-images", type=click.IntRange(1), default=512, help="Most photos in a shard."),
+        *options,
+        _SHARD,
     ]
-    if splits:
-        share = "Share of the photos kept for dev where the data has no split of its own."
-        decorators.append(option("--dev-fraction", type=click.FloatRange(0, 0.9), default=0.1, help=share))
     for decorate in reversed(decorators):
         command = decorate(command)
-    prepare.command(name, help=text)(command)
+    prepare.command(name, help=f"{text}\n\n\b\nExample:\n  showtell-train prepare {name} {example}")(command)
 
 
-_prepare(
-    "flickr8k",
-    read_flickr8k,
-    splits=False,
+_add(
+    "flickr8k", read_flickr8k, _write_captions, *_WORDS, _DOWNLOAD,
     text="Reads Flickr8k: SOURCE holds the token file, the lists and the photos.",
-)
-_prepare("coco", read_coco, splits=False, text="Reads COCO captions: SOURCE holds annotations/ and the photo folders.")
-_prepare(
-    "csv", read_csv, splits=True, text="Reads SOURCE, a .csv or .jsonl with image and caption, and split where known."
-)
-_prepare(
-    "folder",
-    read_folder,
-    splits=True,
+    example="data/flickr8k --out runs/records",
+)  # fmt: skip
+_add(
+    "coco", read_coco, _write_captions, *_WORDS, _DOWNLOAD,
+    text="Reads COCO captions: SOURCE holds annotations/ and the photo folders.",
+    example="data/coco --download --out runs/records",
+)  # fmt: skip
+_add(
+    "csv", read_csv, _write_captions, *_WORDS, _FRACTION,
+    text="Reads SOURCE, a .csv or .jsonl with image and caption, and split where known.",
+    example="captions.csv --out runs/records",
+)  # fmt: skip
+_add(
+    "folder", read_folder, _write_captions, *_WORDS, _FRACTION,
     text="Reads a folder SOURCE of photos, each with its captions in a .txt beside it.",
-)
+    example="data/photos --dev-fraction 0.2 --out runs/records",
+)  # fmt: skip
+_add(
+    "tiny-imagenet", read_tiny_imagenet, _write_classes, _DOWNLOAD,
+    text="Reads Tiny ImageNet: SOURCE holds wnids.txt, words.txt, train/ and val/, which becomes dev. "
+    "Classes are in the order of wnids.txt.",
+    example="data/tiny-imagenet-200 --download --out runs/tiny-records",
+)  # fmt: skip
+_add(
+    "mnist", read_mnist, _write_classes, _DOWNLOAD,
+    text="Reads MNIST: SOURCE holds x_train.npy, y_train.npy, x_test.npy and y_test.npy, or mnist.npz, or the four idx "
+    "files, also as .gz. The test images become dev.",
+    example="data/mnist --download --out runs/mnist-records",
+)  # fmt: skip
+_add(
+    "image-folder", read_image_folder, _write_classes, _FRACTION,
+    text="Reads SOURCE with a sub-folder of photos for each class, called by its name: SOURCE/train/CLASS with "
+    "SOURCE/val/CLASS or SOURCE/dev/CLASS, or SOURCE/CLASS alone. Classes are in the order of their names.",
+    example="data/imagenette --out runs/class-records",
+)  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from model.atomic import atomic_file
-from model.bundle import read_classes
+from model.bundle import load_bundle, read_classes
 from model.config import SearchConfig
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.provenance import stage
@@ -18,25 +18,62 @@ from training.provenance import stage
 @click.argument("bundle", type=EXISTING)
 @option("--records", type=EXISTING, required=True, help="Records from `prepare`.")
 @option("--split", type=click.Choice(["train", "dev"]), default="dev", help="Which photos to caption.")
-@option("--beam-size", type=click.IntRange(1, 10), help="Hypotheses kept; the bundle's default where not given.")
+@option(
+    "--beam-size",
+    "beam_sizes",
+    type=click.IntRange(1, 10),
+    multiple=True,
+    help="Hypotheses kept; give it several times to compare. The bundle's default where not given.",
+)
+@option(
+    "--tokenizer",
+    type=click.Choice(["ptb", "showtell"]),
+    help="`ptb` is the one of published scores and needs Java; the default where Java is installed.",
+)
 @option("--out", type=ANY, help="JSON file for scores and captions.")
+@option("--page", type=ANY, help="HTML file with photos and their captions, to look at.")
+@option("--page-photos", type=click.IntRange(0), default=60, help="Photos drawn at random for the page.")
+@option("--seed", type=click.IntRange(0), default=0, help="Which photos are drawn.")
 @reported
-def evaluate(bundle: Path, records: Path, split: str, beam_size: int | None, out: Path | None) -> None:
-    """Scores a bundle: BLEU-1 to 4, ROUGE-L and CIDEr, times 100."""
-    from model.captioner import Captioner
-    from training.evaluate import evaluate as run
+def evaluate(
+    bundle: Path,
+    records: Path,
+    split: str,
+    beam_sizes: tuple[int, ...],
+    tokenizer: str | None,
+    out: Path | None,
+    page: Path | None,
+    page_photos: int,
+    seed: int,
+) -> None:
+    """Scores a bundle: BLEU-1 to 4, METEOR, ROUGE-L, CIDEr, loss and perplexity.
 
-    result = run(Captioner.load(bundle), records, split, beam_size=beam_size)
-    _print_scores(result.scores, result.tokenizer)
+    Scores are times 100. METEOR needs Java and is left out, with the reason, where Java does not run. The loss is that
+    of the reference captions by the full softmax, in nats per word, ends included.
+
+    \b
+    Examples:
+      showtell-train evaluate my-bundle --records runs/records
+      showtell-train evaluate my-bundle --records runs/records --beam-size 1 --beam-size 3 --beam-size 5
+      showtell-train evaluate my-bundle --records runs/records --out scores.json --page page.html
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.evaluate import evaluate_bundle
+
+    loaded = load_bundle(bundle)
+    result = evaluate_bundle(loaded, records, split, beam_sizes=beam_sizes, tokenizer=tokenizer)
+    for name, *cells in result.table():
+        click.echo(f"{name:<22}" + "".join(f"{cell:>10}" for cell in cells))
+    for line in result.notes():
+        click.echo(line)
     if out is not None:
         with atomic_file(out) as file:
-            content = {
-                "split": split,
-                "tokenizer": result.tokenizer,
-                "scores": result.scores,
-                "captions": result.captions,
-            }
-            file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+    if page is not None:
+        from training.gallery import write_page
+
+        title = f"{loaded.config.name} {loaded.config.version}: captions of {split}"
+        write_page(page, result, records, title=title, photos=page_photos, seed=seed)
+        click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
 
 
 @click.command()

@@ -1,0 +1,110 @@
+"""`showtell-train captioner` and `finetune`: the decoder on a frozen encoder, then both."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model.config import PRESETS
+from training.commands.options import (
+    ANY,
+    EXISTING,
+    chosen,
+    device_options,
+    imagenet_file,
+    optimizer_options,
+    option,
+    pipeline_options,
+    reported,
+    run_options,
+    train,
+)
+from training.config import CaptionerTrainingConfig, DeviceConfig, FinetuneConfig, paper_captioner
+
+
+@click.command()
+@option("--records", type=EXISTING, required=True, help="Caption records from `prepare`.")
+@option("--encoder", type=EXISTING, help="Run directory of `distill`, `classifier` or `finetune`.")
+@option("--imagenet", help="Instead of --encoder: the official Keras VGG-19 file, or `download`.")
+@option("--out", type=ANY, required=True, help="Run directory.")
+@option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture and training.")
+@option("--epochs", type=click.IntRange(1), help="Passes over all captions.")
+@option("--batch-size", type=click.IntRange(1), help="Captions a step, over all replicas.")
+@option("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder: 1 - keep probability.")
+@option("--loss", type=click.Choice(["full", "sampled"]), help="Softmax over all words or over a sample.")
+@option("--negative-samples", type=click.IntRange(1), help="Words drawn a step by --loss sampled.")
+@option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words, --loss full.")
+@option("--seed", type=int, help="Seed of weights, order, sampled words and dropout.")
+@optimizer_options
+@device_options
+@run_options
+@reported
+def captioner(
+    records: Path,
+    encoder: Path | None,
+    imagenet: str | None,
+    out: Path,
+    preset: str,
+    dropout: float | None,
+    **options: Any,
+) -> None:
+    """Trains the decoder on a frozen encoder's features; keeps the best on dev.
+
+    The features are computed once and kept beside the records. Options that are not given are the preset's.
+
+    \b
+    Examples:
+      showtell-train captioner --records runs/records --encoder runs/encoder --out runs/captioner
+      showtell-train captioner --records runs/records --imagenet download --preset paper --out runs/paper
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.captioner import DecoderTask, train_captioner
+    from training.replicas import Replicas
+
+    if (encoder is None) == (imagenet is None):
+        raise click.UsageError("expected either --encoder or --imagenet; give one of them")
+    architecture = PRESETS[preset]()
+    if dropout is not None:
+        architecture = replace(architecture, decoder=replace(architecture.decoder, dropout=dropout))
+    config = chosen(paper_captioner() if preset == "paper" else CaptionerTrainingConfig(), options)
+    config = replace(config, optimizer=chosen(config.optimizer, options))
+    replicas = Replicas.start(chosen(DeviceConfig(), options))
+    source = encoder if encoder is not None else imagenet_file(str(imagenet))
+    train(out, options, lambda: DecoderTask(source, records, architecture, config, replicas), train_captioner)
+
+
+@click.command()
+@option("--records", type=EXISTING, required=True, help="The caption records that the decoder was trained on.")
+@option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on.")
+@option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
+@option("--out", type=ANY, required=True, help="Run directory.")
+@option("--epochs", type=click.IntRange(1), help="Passes over all photos.")
+@option("--encoder-learning-rate", type=float, help="Highest learning rate of the encoder.")
+@option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words.")
+@option("--seed", type=int, help="Seed of order, augmentation and dropout.")
+@pipeline_options
+@optimizer_options
+@device_options
+@run_options
+@reported
+def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **options: Any) -> None:
+    """Trains a decoder and its encoder together, from photos; keeps the best on dev.
+
+    \b
+    Example:
+      showtell-train finetune --records runs/records --encoder runs/encoder --captioner runs/captioner \\
+          --out runs/finetuned
+      showtell-train export --records runs/records --encoder runs/finetuned --captioner runs/finetuned --out my-bundle
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.captioner import FinetuneTask, train_captioner
+    from training.replicas import Replicas
+
+    config = chosen(FinetuneConfig(), options)
+    captions = chosen(config.captions, {name: value for name, value in options.items() if name != "batch_size"})
+    config = replace(
+        config,
+        captions=replace(captions, optimizer=chosen(captions.optimizer, options)),
+        pipeline=chosen(config.pipeline, options),
+    )
+    replicas = Replicas.start(chosen(DeviceConfig(), options))
+    train(out, options, lambda: FinetuneTask(encoder, captioner_run, records, config, replicas), train_captioner)

@@ -1,0 +1,45 @@
+"""`showtell-train distill`: a small encoder from a larger teacher."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model.config import small
+from training.commands.options import ANY, EXISTING, command_line, option, reported
+from training.config import DistillConfig
+from training.provenance import recorded
+
+
+@click.command()
+@option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; one named twice counts twice.")
+@option("--exclude", type=EXISTING, help="Text file of photo names to leave out, a name a line.")
+@option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
+@option("--out", type=ANY, required=True, help="Run directory.")
+@option(
+    "--epochs", type=click.FloatRange(0, min_open=True), default=DistillConfig().epochs, help="Passes over all views."
+)
+@option("--views", type=click.IntRange(1), default=DistillConfig().views, help="Crops of each photo.")
+@option("--batch-size", type=click.IntRange(1), default=DistillConfig().batch_size, help="Images a step.")
+@option("--learning-rate", type=float, default=DistillConfig().learning_rate, help="Peak learning rate.")
+@option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    help="Arithmetic.",
+)
+@reported
+def distill(
+    photos: tuple[Path, ...],
+    exclude: Path | None,
+    teacher: Path,
+    out: Path,
+    precision: str,
+    **options: Any,
+) -> None:
+    """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions."""
+    from training.distill import distill as run
+
+    names = frozenset(exclude.read_text(encoding="utf-8").splitlines()) if exclude else frozenset()
+    with recorded(out, command_line()):
+        run(out, photos, names, teacher, small().encoder, DistillConfig(**options), precision=precision)

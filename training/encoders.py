@@ -1,0 +1,76 @@
+"""Where a captioner's encoder comes from: a run of `distill`, `classifier` or `finetune`, or the ImageNet file."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from model.config import EncoderConfig
+from model.encoder import build_encoder
+from model.errors import DataError
+from model.pretrained import load_imagenet
+from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress
+from training.distill import CHECKPOINT, load_student
+
+
+class TrainedEncoder(NamedTuple):
+    """Holds an encoder and what identifies it.
+
+    Attributes:
+        network: The encoder, with its batch norm.
+        config: Its architecture.
+        file: The file that its weights came from.
+    """
+
+    network: keras.Model
+    config: EncoderConfig
+    file: Path
+
+
+def encoder_file(path: Path) -> Path:
+    """Returns the file that holds the encoder's weights.
+
+    Args:
+        path: A run directory of `distill`, `classifier` or `finetune`, or the official Keras VGG-19 file (`.h5`).
+
+    Raises:
+        DataError: There is no trained encoder.
+    """
+    if path.suffix == ".h5" and path.is_file():
+        return path
+    found = next((path / name for name in (BEST, CHECKPOINT) if (path / name).is_file()), None)
+    if found is None:
+        raise DataError(
+            f"{path}: expected a trained encoder ({BEST} or {CHECKPOINT}), found none; run `showtell-train distill` or "
+            "`classifier` first, or give the Keras VGG-19 file"
+        )
+    return found
+
+
+def load_encoder(path: Path) -> TrainedEncoder:
+    """Loads a trained encoder.
+
+    Args:
+        path: See `encoder_file`.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        DataError: There is none, or its file is damaged.
+    """
+    file = encoder_file(path)
+    if file.suffix == ".h5":
+        config = EncoderConfig()
+        network = build_encoder(config)
+        load_imagenet(file, network)
+    elif file.name == CHECKPOINT:
+        network, config = load_student(path)
+    else:
+        place = read_progress(file)
+        if "encoder" not in place:
+            raise DataError(f"{file}: expected an encoder's checkpoint, received a decoder's; give the encoder's run")
+        config = EncoderConfig(**place["encoder"])
+        network = build_encoder(config)
+        load_checkpoint(file, named_variables(network, "encoder"))
+    return TrainedEncoder(network, config, file)

@@ -1,0 +1,78 @@
+"""SGD and Adam as updates that every replica applies to its own copy of a variable.
+
+Keras's optimizers reduce gradients themselves, by a sum, and cannot skip a step inside a replica; with these, one
+replica and N replicas do the same arithmetic, and a step whose gradient is not finite changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from training.config import OptimizerConfig
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+"""Decay of Adam's two averages, and what keeps its division finite (Kingma & Ba 2014, arXiv:1412.6980)."""
+
+
+class Optimizer:
+    """Updates variables from gradients that are the same on every replica.
+
+    Args:
+        variables: What to train, as Keras variables; their order is the order of gradients.
+        config: Algorithm and its constants. The learning rate is given with every update.
+        multipliers: Factor on the learning rate by path of a variable; 1 for those not named.
+
+    Attributes:
+        slots: Variables that the algorithm keeps between steps, by a name that is the same in every process.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[keras.Variable],
+        config: OptimizerConfig,
+        multipliers: Mapping[str, float] | None = None,
+    ) -> None:
+        self.variables, self.config = list(variables), config
+        factors = multipliers or {}
+        self._factors = [factors.get(variable.path, 1.0) for variable in self.variables]
+        kinds = ("first", "second") if config.name == "adam" else ("momentum",) if config.momentum > 0 else ()
+        self.slots: dict[str, keras.Variable] = {
+            f"optimizer/{kind}/{index:04d}": keras.Variable(
+                tf.zeros(variable.shape), trainable=False, dtype="float32", name=f"{kind}_{index}"
+            )
+            for kind in kinds
+            for index, variable in enumerate(self.variables)
+        }
+
+    def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor, step: tf.Tensor) -> None:
+        """Updates every variable once; to be called in a replica.
+
+        Args:
+            gradients: One per variable, dense.
+            rate: Learning rate. Scalar, float32.
+            step: Number of the step, counted from 0. Scalar, int64.
+        """
+        for index, (variable, gradient) in enumerate(zip(self.variables, gradients, strict=True)):
+            decay = self.config.weight_decay if len(variable.shape) > 1 else 0.0
+            scaled = rate * self._factors[index]
+            if self.config.name == "adam":
+                change = self._adam(index, gradient, step) + decay * variable.value
+            else:
+                change = self._momentum(index, gradient + decay * variable.value)
+            variable.value.assign_sub(scaled * change)
+
+    def _adam(self, index: int, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        first, second = (self.slots[f"optimizer/{kind}/{index:04d}"].value for kind in ("first", "second"))
+        count = tf.cast(step + 1, tf.float32)
+        mean = first.assign(BETA_1 * first + (1 - BETA_1) * gradient)
+        square = second.assign(BETA_2 * second + (1 - BETA_2) * tf.square(gradient))
+        corrected = tf.sqrt(square / (1 - tf.pow(BETA_2, count)))
+        return mean / (1 - tf.pow(BETA_1, count)) / (corrected + EPSILON)
+
+    def _momentum(self, index: int, gradient: tf.Tensor) -> Any:
+        if self.config.momentum == 0:
+            return gradient
+        velocity = self.slots[f"optimizer/momentum/{index:04d}"].value
+        return velocity.assign(self.config.momentum * velocity + gradient)

@@ -1,0 +1,327 @@
+"""One training run and its directory: the loop, checkpoints, figures, summaries, and going on where it stopped."""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.atomic import atomic_file
+from model.errors import DataError
+from training.checkpoint import BEST, CheckpointStore, named_variables, save_checkpoint
+from training.config import OptimizerConfig, RunConfig
+from training.curves import draw_curves
+from training.optimizer import Optimizer
+from training.pipeline import Share
+from training.progress import StopRequest, note, progress
+from training.records import damaged_records
+from training.replicas import Replicas, Stepper, Sums
+
+CHECKPOINTS = "checkpoints"
+METRICS, CURVES, SUMMARIES = "metrics.jsonl", "curves.svg", "tensorboard"
+
+
+class Task(ABC):
+    """Says what a run trains: networks, data, loss, and how dev is scored.
+
+    Attributes:
+        replicas: Who computes.
+        records: Finished records that it is trained on.
+        networks: Built networks by their part of a checkpoint, `encoder` or `decoder`; those that are trained.
+        multipliers: Factor on the learning rate by path of a variable.
+        optimizer: How gradients become updates.
+        steps_per_epoch: Steps between two evaluations.
+        epochs: Passes over the data.
+        settings: Everything that a resumed run must share with the run before, JSON values only.
+        best_figure: The dev figure, higher is better, that chooses the best checkpoint.
+    """
+
+    replicas: Replicas
+    records: Path
+    networks: Mapping[str, keras.Model]
+    multipliers: Mapping[str, float]
+    optimizer: OptimizerConfig
+    steps_per_epoch: int
+    epochs: int
+    settings: Mapping[str, Any]
+    best_figure: str
+
+    @abstractmethod
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        """Returns the sums of one replica's part of a training batch."""
+
+    @abstractmethod
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Returns an epoch's batches from a step of it on, the same every time it is asked, cut by `share`."""
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """Scores the networks as they are on dev."""
+
+    def pictures(self) -> Iterator[tuple[str, Any]]:
+        """Yields names and images (H, W, 3) uint8 for TensorBoard after an evaluation."""
+        yield from ()
+
+
+class Run:
+    """Trains a task in a run directory, from the directory's last checkpoint on where there is one.
+
+    The directory holds `checkpoints/`, `best.safetensors`, `metrics.jsonl`, `curves.svg` and `tensorboard/`.
+
+    Args:
+        directory: The run directory; on storage that all workers see, where there are several.
+        task: What is trained. Its networks were made in the scope of its replicas' strategy.
+        config: How the run is kept.
+
+    Raises:
+        DataError: The directory's checkpoints are of other options or another network, or all damaged.
+    """
+
+    def __init__(self, directory: Path, task: Task, config: RunConfig) -> None:
+        self.directory, self.task, self.replicas, self.config = directory, task, task.replicas, config
+        with self.replicas.strategy.scope():
+            trainable = [v for network in task.networks.values() for v in network.trainable_variables]
+            self.optimizer = Optimizer(trainable, task.optimizer, task.multipliers)
+        self.variables = dict(self.optimizer.slots)
+        for part, network in task.networks.items():
+            self.variables |= named_variables(network, part)
+        self.store = CheckpointStore(directory / CHECKPOINTS, config.keep)
+        self.total = task.epochs * task.steps_per_epoch
+        self.step, self.best = 0, float("-inf")
+        self._stepper: Stepper | None = None
+        self._loss_scale: dict[str, Any] = {}
+        self._restore()
+        self._saved_at, self._saved_time = self.step, time.monotonic()
+        self._metrics = _Metrics(directory, self.step, active=self.replicas.chief)
+
+    def train(self) -> bool:
+        """Trains to the end.
+
+        Returns:
+            Whether training is complete; False after a requested stop.
+
+        Raises:
+            DataError: The loss is not finite, or a batch could not be read; the last good checkpoint stays.
+        """
+        with StopRequest() as stop, self._metrics:
+            while self.step < self.total:
+                epoch, within = divmod(self.step, self.task.steps_per_epoch)
+                if not self._train_epoch(epoch, within, stop):
+                    self._save()
+                    return False
+                self._finish_epoch()
+        return True
+
+    def _train_epoch(self, epoch: int, within: int, stop: StopRequest) -> bool:
+        steps = self.task.steps_per_epoch
+        batches = self.replicas.distribute(lambda share: self.task.epoch_batches(epoch, within, share))
+        stepper = self._stepper_for(batches)
+        bar = progress(
+            range(within, steps), f"epoch {epoch + 1}/{self.task.epochs}", total=steps, initial=within, unit="step"
+        )
+        iterator = iter(batches)
+        started = time.monotonic()
+        with bar:
+            for _ in bar:
+                batch = self._next(iterator)
+                waited = time.monotonic() - started
+                rate = self.task.optimizer.rate(self.step, self.total)
+                histograms = self._due(self.config.histogram_steps)
+                result = stepper.step(batch, self.step, rate, stop=stop.requested, gradients=histograms)
+                if not result.finite:
+                    raise DataError(self._not_finite(result.figures))
+                self.step += 1
+                took, started = time.monotonic() - started, time.monotonic()
+                figures = result.figures | {"learning_rate": rate, "step_seconds": took, "input_wait_seconds": waited}
+                self._metrics.train(self.step, figures, write=self._due(self.config.summary_steps))
+                if histograms:
+                    self._metrics.histograms(self.step, self.optimizer.variables, result.gradients)
+                if self.step == within + 1 + epoch * steps:
+                    self._metrics.graph(stepper.function)
+                bar.set_postfix({"loss": f"{self._metrics.recent('loss'):.3f}"}, refresh=False)
+                if result.stopping > 0:
+                    return False
+                if self.step % steps and self._checkpoint_due():
+                    self._save()
+        return True
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def _checkpoint_due(self) -> bool:
+        old = time.monotonic() - self._saved_time > 60 * self.config.checkpoint_minutes
+        return old or self.step - self._saved_at >= self.config.checkpoint_steps
+
+    def _next(self, iterator: Iterator[Any]) -> Any:
+        try:
+            return next(iterator)
+        except StopIteration:
+            raise DataError(
+                f"expected {self.task.steps_per_epoch} batches an epoch, the data ended at step {self.step}"
+            ) from None
+        except tf.errors.DataLossError as error:
+            raise damaged_records(self.task.records, "train", error) from error
+        except tf.errors.OpError as error:
+            raise DataError(f"step {self.step}: expected a batch, the input failed: {error.message}") from error
+
+    def _stepper_for(self, batches: Any) -> Stepper:
+        if self._stepper is None:
+            self._stepper = Stepper(self.replicas, self.task.loss, self.optimizer, batches.element_spec)
+            for name, value in self._loss_scale.items():
+                setattr(self._stepper, name, value)
+        return self._stepper
+
+    def _not_finite(self, figures: Mapping[str, float]) -> str:
+        last = next(self.store.newest_first(), None)
+        found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        return (
+            f"step {self.step}: expected a finite loss, received {found}; nothing was updated. "
+            f"The last good checkpoint is {last or 'none'}; try a lower learning rate in another directory"
+        )
+
+    def _finish_epoch(self) -> None:
+        figures = self.task.evaluate()
+        epoch = self.step // self.task.steps_per_epoch
+        note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+        self._metrics.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
+        improved = figures[self.task.best_figure] > self.best
+        self.best = max(self.best, figures[self.task.best_figure])
+        if improved and self.replicas.chief:
+            save_checkpoint(self.directory / BEST, self.variables, self._place())
+        self._save()
+        if self.replicas.chief:
+            draw_curves(self.directory / METRICS, self.directory / CURVES)
+
+    def _place(self) -> dict[str, Any]:
+        scale = self._stepper
+        state = {} if scale is None else {"scale": scale.scale, "good_steps": scale.good_steps}
+        best = None if np.isinf(self.best) else self.best
+        return dict(self.task.settings) | {"step": self.step, "total": self.total, "best": best, "loss_scale": state}
+
+    def _save(self) -> None:
+        self._metrics.flush()
+        if self.replicas.chief:
+            self.store.save(self.step, self.variables, self._place())
+        self._saved_at, self._saved_time = self.step, time.monotonic()
+
+    def _restore(self) -> None:
+        saved = self.store.restore(self.variables)
+        if saved is None:
+            return
+        settings = json.loads(json.dumps(self.task.settings))
+        different = sorted(name for name in settings if saved.get(name) != settings[name])
+        if different:
+            raise DataError(
+                f"{self.directory}: expected the run that is in this directory, differs in {', '.join(different)}; "
+                "give the same data and options, another directory, or --restart"
+            )
+        self.step = int(saved["step"])
+        self.best = float("-inf") if saved["best"] is None else float(saved["best"])
+        self._loss_scale = saved["loss_scale"]
+        note(f"going on from step {self.step} of {self.total}")
+
+
+class _Metrics:
+    """Writes figures as JSON lines and TensorBoard summaries; a worker that is not the chief writes nothing."""
+
+    def __init__(self, directory: Path, step: int, *, active: bool) -> None:
+        self.path, self.directory, self.active = directory / METRICS, directory, active
+        self._recent: dict[str, list[float]] = {}
+        self._lines: list[str] = []
+        self._drawn = self._written = False
+        if active:
+            self._forget_after(step)
+            self.writer: Any = tf.summary.create_file_writer(str(directory / SUMMARIES))
+        else:
+            self.writer = tf.summary.create_noop_writer()
+
+    def __enter__(self) -> "_Metrics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+        self.writer.close()
+
+    def _forget_after(self, step: int) -> None:
+        """Drops the lines of steps that a killed run took after its last checkpoint: they will be taken again."""
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(f"{line}\n")
+            except ValueError:
+                continue  # cut off by the kill
+        with atomic_file(self.path) as file:
+            file.write_text("".join(kept))
+
+    def recent(self, name: str) -> float:
+        """Returns the mean of a figure since the last line."""
+        return float(np.mean(self._recent.get(name, [float("nan")])))
+
+    def train(self, step: int, figures: Mapping[str, float], *, write: bool) -> None:
+        """Takes the figures of a step; when due, writes a line with their means since the last one."""
+        if self._written:
+            self._recent, self._written = {}, False
+        for name, value in figures.items():
+            self._recent.setdefault(name, []).append(value)
+        if write:
+            self._write(step, "train", {name: float(np.mean(values)) for name, values in self._recent.items()})
+            self._written = True
+
+    def dev(self, step: int, figures: Mapping[str, float], pictures: Iterator[tuple[str, Any]]) -> None:
+        """Writes the figures and pictures of an evaluation."""
+        self._write(step, "dev", figures)
+        if self.active:
+            with self.writer.as_default(step):
+                for name, image in pictures:
+                    tf.summary.image(name, image[None])
+
+    def histograms(self, step: int, variables: list[keras.Variable], gradients: list[tf.Tensor]) -> None:
+        """Writes the distribution of every variable and of its gradient."""
+        if not self.active:
+            return
+        with self.writer.as_default(step):
+            for variable, gradient in zip(variables, gradients, strict=True):
+                tf.summary.histogram(f"variables/{variable.path}", keras.ops.convert_to_numpy(variable))
+                tf.summary.histogram(f"gradients/{variable.path}", gradient)
+
+    def graph(self, function: Any) -> None:
+        """Writes the graph of the step, once a run."""
+        if self.active and not self._drawn:
+            with self.writer.as_default(0):
+                tf.summary.graph(function.get_concrete_function().graph)
+            self._drawn = True
+
+    def flush(self) -> None:
+        """Puts what was written on the disk."""
+        if self.active and self._lines:
+            with self.path.open("a") as file:
+                file.write("".join(self._lines))
+            self._lines = []
+        self.writer.flush()
+
+    def _write(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
+        if not self.active:
+            return
+        rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
+        self._lines.append(json.dumps({"step": step, "kind": kind} | rounded) + "\n")
+        with self.writer.as_default(step):
+            for name, value in figures.items():
+                tf.summary.scalar(f"{kind}/{name}", value)
+        if kind == "dev":
+            self.flush()
+
+
+def restart(directory: Path) -> None:
+    """Removes what a run has written, so that the next one begins anew."""
+    for file in [*(directory / CHECKPOINTS).glob("step-*"), directory / BEST, directory / METRICS, directory / CURVES]:
+        file.unlink(missing_ok=True)
+    for file in (directory / SUMMARIES).glob("events.*"):
+        file.unlink()
