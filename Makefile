@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help serve test check format clean
+.PHONY: help serve test check bench format clean
 
 help:
 	@echo "make serve [PORT=8000]  serve captions and the demo page on 127.0.0.1"
 	@echo "make test               run every test"
 	@echo "make check              format, lint, types, import contracts, then every test"
+	@echo "make bench              measure this machine; minutes, with nothing else running"
 	@echo "make format             reformat the code"
 	@echo "make clean              remove the virtual environment and caches"
 
@@ -32,6 +33,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
 
 format: $(STAMP)
 	$(BIN)/ruff format .

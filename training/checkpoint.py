@@ -54,12 +54,20 @@ def save_checkpoint(path: Path, variables: Variables, progress: Mapping[str, obj
         path: The file to create or replace.
         variables: What to save, by name.
         progress: What the loop needs to go on, JSON values only.
+
+    Raises:
+        DataError: The disk is full or cannot be written; a file that was there stays as it was.
     """
     tensors = {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in variables.items()}
     text = json.dumps(progress)
-    with atomic_file(path) as temporary:
-        # Written by us, so that a full disk is an OSError like with any other file.
-        temporary.write_bytes(save(tensors, metadata={"progress": text, "sha256": _digest(tensors, text)}))
+    try:
+        with atomic_file(path) as temporary:
+            # Written by us, so that a full disk is an OSError like with any other file.
+            temporary.write_bytes(save(tensors, metadata={"progress": text, "sha256": _digest(tensors, text)}))
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected to write a checkpoint: {error.strerror}; free some space and call the command again"
+        ) from error
 
 
 def load_checkpoint(path: Path, variables: Variables) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Training VGG-19 on class records."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from model.pretrained import load_imagenet
 from training.config import ClassifierTrainingConfig, RunConfig
 from training.pipeline import Share, class_batches, labelled_batches
 from training.provenance import key_of
-from training.records import INDEX, check_kind, read_index, read_record_classes, shard_paths
+from training.records import INDEX, check_kind, damaged_records, read_index, read_record_classes, shard_paths
 from training.replicas import Replicas, Sums
 from training.run import Run, Task
+from training.summaries import captioned_picture
 
 CONFIG = "config.json"
 EVALUATION_BATCH = 64
+SHOWN = 4
+"""Dev images that TensorBoard shows with their labels."""
 
 
 class ClassifierTask(Task):
@@ -89,9 +93,22 @@ class ClassifierTask(Task):
         """Returns the mean cross-entropy and top-1 and top-5 accuracy in percent on dev."""
         paths = shard_paths(self.records, "dev")
         batches = self.replicas.distribute(lambda share: labelled_batches(paths, EVALUATION_BATCH, share=share))
-        figures = self.replicas.evaluate(lambda batch, _step: self._sums(batch, 0.0, training=False), batches)
+        try:
+            figures = self.replicas.evaluate(lambda batch, _step: self._sums(batch, 0.0, training=False), batches)
+        except tf.errors.DataLossError as error:
+            raise damaged_records(self.records, "dev", error) from error
         figures.pop("weight")
         return figures
+
+    def pictures(self) -> Iterator[tuple[str, Any]]:
+        """Yields the first images of dev over their label and, in brackets, the class that was guessed."""
+        images, labels = next(iter(labelled_batches(shard_paths(self.records, "dev"), SHOWN)))
+        guesses = tf.argmax(self.encoder(images, training=False)["logits"], axis=-1)
+        for number, (image, label, guess) in enumerate(
+            zip(images.numpy(), labels.numpy(), guesses.numpy(), strict=True)
+        ):
+            text = f"{self.classes[label].label} ({self.classes[guess].label})"
+            yield f"dev/{number}", captioned_picture(image, text)
 
 
 def _count(hits: tf.Tensor) -> tf.Tensor:

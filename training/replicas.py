@@ -6,6 +6,7 @@ losses, sums and counts are reduced together, and the mean over the global batch
 
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -24,6 +25,7 @@ from training.optimizer import Optimizer
 from training.pipeline import Share
 
 SUM = tf.distribute.ReduceOp.SUM
+ADDRESS = re.compile(r".+:\d{1,5}")
 
 
 class Sums(NamedTuple):
@@ -70,6 +72,7 @@ class Replicas:
         local: Replicas of this worker.
         worker: Number of this worker; 0 is the chief, which alone writes files.
         workers: Number of workers.
+        addresses: `host:port` of every worker, where there are several.
         config: Devices and arithmetic.
     """
 
@@ -78,6 +81,7 @@ class Replicas:
     local: int
     worker: int = 0
     workers: int = 1
+    addresses: tuple[str, ...] = ()
     config: DeviceConfig = field(default_factory=DeviceConfig)
 
     @classmethod
@@ -220,6 +224,25 @@ class Replicas:
             raise DataError("expected records to score, found none; check the split")
         return {name: value / weight for name, value in totals.items()} | {"weight": weight}
 
+    @contextmanager
+    def peers_named(self) -> Iterator[None]:
+        """Names the workers that have gone where what the block does together with them fails.
+
+        Raises:
+            DataError: A worker has gone.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            gone = [address for address in self.addresses if not _answers(address)]
+            lost = self.workers > 1 and isinstance(error, tf.errors.UnavailableError)
+            if not gone and not lost:
+                raise
+            raise DataError(
+                f"expected all {self.workers} workers to the end, lost: {', '.join(gone) or error.message}; "
+                "see what that worker wrote last, then start all of them again to go on from the last checkpoint"
+            ) from error
+
     def _first(self, value: Any) -> Any:
         return self.strategy.experimental_local_results(value)[0]
 
@@ -294,8 +317,10 @@ def _cluster() -> Mapping[str, Any] | None:
     try:
         content = json.loads(text)
         workers, index = content["cluster"]["worker"], content["task"]["index"]
-        if not all(":" in address for address in workers) or not 0 <= index < len(workers):
-            raise ValueError(f"task index {index} of {len(workers)} workers")  # noqa: TRY301
+        if set(content["cluster"]) != {"worker"} or content["task"]["type"] != "worker":
+            raise ValueError("a job that is not worker")  # noqa: TRY301
+        if not all(ADDRESS.fullmatch(address) for address in workers) or not 0 <= index < len(workers):
+            raise ValueError(f"task index {index} of workers {workers}")  # noqa: TRY301
     except (ValueError, KeyError, TypeError) as error:
         example = '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}'
         raise ConfigError(f"TF_CONFIG: expected {example}, received {text!r} ({error})") from error
@@ -309,7 +334,8 @@ def _join(cluster: Mapping[str, Any], config: DeviceConfig, names: Sequence[str]
     with _deadline(config.worker_timeout_seconds, addresses):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     local = strategy.num_replicas_in_sync // len(addresses)
-    return Replicas(strategy, strategy.num_replicas_in_sync, local, index, len(addresses), config)
+    count = strategy.num_replicas_in_sync
+    return Replicas(strategy, count, local, index, len(addresses), tuple(addresses), config)
 
 
 @contextmanager
@@ -320,7 +346,7 @@ def _deadline(seconds: int, addresses: Sequence[str]) -> Iterator[None]:
         missing = ", ".join(address for address in addresses if not _answers(address)) or "one that is not ready"
         sys.stderr.write(
             f"Error: expected all {len(addresses)} workers of TF_CONFIG within {seconds} s, missing: {missing}; "
-            "start them, check the addresses, or give --worker-timeout\n"
+            "start them, check the addresses, or give a longer --worker-timeout-seconds\n"
         )
         sys.stderr.flush()
         os._exit(1)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from model.atomic import atomic_file
 from model.errors import DataError
-from training.checkpoint import BEST, CheckpointStore, named_variables, save_checkpoint
+from training.checkpoint import BEST, CheckpointStore, named_variables, read_progress, save_checkpoint
 from training.config import OptimizerConfig, RunConfig
 from training.curves import draw_curves
 from training.optimizer import Optimizer
@@ -23,6 +23,7 @@ from training.records import damaged_records
 from training.replicas import Replicas, Stepper, Sums
 
 CHECKPOINTS = "checkpoints"
+HISTOGRAM_VALUES = 100_000
 METRICS, CURVES, SUMMARIES = "metrics.jsonl", "curves.svg", "tensorboard"
 
 
@@ -106,15 +107,20 @@ class Run:
             Whether training is complete; False after a requested stop.
 
         Raises:
-            DataError: The loss is not finite, or a batch could not be read; the last good checkpoint stays.
+            DataError: The loss is not finite, a batch could not be read, or another worker has gone; the last good
+                checkpoint stays.
         """
-        with StopRequest() as stop, self._metrics:
+        with StopRequest() as stop, self._metrics, self.replicas.peers_named():
             while self.step < self.total:
                 epoch, within = divmod(self.step, self.task.steps_per_epoch)
-                if not self._train_epoch(epoch, within, stop):
+                stopped = not self._train_epoch(epoch, within, stop)
+                if self.step % self.task.steps_per_epoch:
                     self._save()
-                    return False
-                self._finish_epoch()
+                else:
+                    # Even when stopping: the next run begins with the next epoch.
+                    self._finish_epoch()
+                if stopped:
+                    return self.step == self.total
         return True
 
     def _train_epoch(self, epoch: int, within: int, stop: StopRequest) -> bool:
@@ -159,7 +165,8 @@ class Run:
 
     def _next(self, iterator: Iterator[Any]) -> Any:
         try:
-            return next(iterator)
+            with self.replicas.peers_named():
+                return next(iterator)
         except StopIteration:
             raise DataError(
                 f"expected {self.task.steps_per_epoch} batches an epoch, the data ended at step {self.step}"
@@ -209,21 +216,46 @@ class Run:
             self.store.save(self.step, self.variables, self._place())
         self._saved_at, self._saved_time = self.step, time.monotonic()
 
+    def _check_settings(self) -> None:
+        """Refuses other options before any variable is restored: they may be those of another network."""
+        for path in self.store.newest_first():
+            try:
+                saved = read_progress(path)
+            except DataError:
+                continue  # damaged; restoring says so
+            different = sorted(_differences(saved, json.loads(json.dumps(self.task.settings))))
+            if different:
+                raise DataError(
+                    f"{self.directory}: expected the run that is in this directory, differs in {', '.join(different)}; "
+                    "give the same data and options, another directory, or --restart"
+                )
+            return
+
     def _restore(self) -> None:
+        self._check_settings()
         saved = self.store.restore(self.variables)
         if saved is None:
             return
-        settings = json.loads(json.dumps(self.task.settings))
-        different = sorted(name for name in settings if saved.get(name) != settings[name])
-        if different:
-            raise DataError(
-                f"{self.directory}: expected the run that is in this directory, differs in {', '.join(different)}; "
-                "give the same data and options, another directory, or --restart"
-            )
         self.step = int(saved["step"])
         self.best = float("-inf") if saved["best"] is None else float(saved["best"])
         self._loss_scale = saved["loss_scale"]
         note(f"going on from step {self.step} of {self.total}")
+
+
+def _some(values: Any) -> Any:
+    """Returns the values, or an even sample of them: TensorFlow's histogram takes 240 bytes for each."""
+    flat = np.ravel(keras.ops.convert_to_numpy(values))
+    return flat[:: -(-flat.size // HISTOGRAM_VALUES)]
+
+
+def _differences(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the dotted names of settings that are not as they were saved."""
+    for name, value in settings.items():
+        old = saved.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            yield from (f"{name}.{inner}" for inner in _differences(old, value))
+        elif old != value:
+            yield name
 
 
 class _Metrics:
@@ -289,8 +321,8 @@ class _Metrics:
             return
         with self.writer.as_default(step):
             for variable, gradient in zip(variables, gradients, strict=True):
-                tf.summary.histogram(f"variables/{variable.path}", keras.ops.convert_to_numpy(variable))
-                tf.summary.histogram(f"gradients/{variable.path}", gradient)
+                tf.summary.histogram(f"variables/{variable.path}", _some(variable))
+                tf.summary.histogram(f"gradients/{variable.path}", _some(gradient))
 
     def graph(self, function: Any) -> None:
         """Writes the graph of the step, once a run."""

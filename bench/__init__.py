@@ -1,0 +1,1 @@
+"""Benchmarks: what `make bench` measures, everything in one run on one machine."""

@@ -1,0 +1,31 @@
+"""`python -m bench`: runs the benchmarks, prints a table and writes JSON."""
+
+from pathlib import Path
+
+import click
+
+from bench import training
+from bench.report import Row, write_report
+
+PARTS = {"training": training.measure}
+
+
+@click.command()
+@click.option("--part", "parts", type=click.Choice(sorted(PARTS)), multiple=True, help="Only these; all if not given.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("build/bench.json"), show_default=True, help="JSON."
+)
+def main(parts: tuple[str, ...], out: Path) -> None:
+    """Measures this machine; nothing else should run on it.
+
+    Example: python -m bench --part training
+    """
+    rows: list[Row] = []
+    for name in parts or PARTS:
+        click.echo(f"measuring {name} …", err=True)
+        rows += PARTS[name]()
+    write_report(rows, out)
+
+
+if __name__ == "__main__":
+    main()

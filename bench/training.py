@@ -1,0 +1,142 @@
+"""Step time of training: from records, on synthetic data, under plain Keras `fit`, and on two replicas.
+
+The network is the encoder of the default bundle, batch 32, on pictures made in code. Each variant has a process of its own.
+"""
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.report import Row, median_row
+from model.config import IMAGE_PIXELS, small
+
+PART = "training"
+BATCH, CLASSES, IMAGES = 32, 10, 640
+WARM_UP, STEPS = 4, 24
+VARIANTS = {
+    "synthetic": "our step, synthetic data",
+    "records": "our step, from records, augmented",
+    "fit": "Keras fit, synthetic data",
+    "two replicas": "our step, synthetic data, cpu:2",
+}
+
+
+def measure() -> list[Row]:
+    """Measures every variant in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_pictures(Path(folder) / "pictures")
+        records = Path(folder) / "records"
+        prepare = [sys.executable, "-m", "training.cli", "prepare", "image-folder", str(Path(folder) / "pictures")]
+        subprocess.run([*prepare, "--out", str(records)], check=True, capture_output=True)  # noqa: S603
+        found = {variant: _measured(variant, records) for variant in VARIANTS}
+    rows = {variant: median_row(PART, VARIANTS[variant], found[variant]["steps"]) for variant in VARIANTS}
+    wait = 100 * sum(found["records"]["waits"]) / sum(found["records"]["steps"])
+    rows["records"] = replace(rows["records"], remark=f"input wait {wait:.1f} %")
+    base = rows["fit"].milliseconds
+    for variant in ("synthetic", "records"):
+        against = VARIANTS["fit"]
+        rows[variant] = replace(rows[variant], ratio=round(base / rows[variant].milliseconds, 3), against=against)
+    ratio = rows["synthetic"].milliseconds / rows["two replicas"].milliseconds
+    rows["two replicas"] = replace(rows["two replicas"], ratio=round(ratio, 3), against=VARIANTS["synthetic"])
+    return list(rows.values())
+
+
+def _measured(variant: str, records: Path) -> dict[str, list[float]]:
+    command = [sys.executable, "-m", "bench.training", variant, str(records)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _write_pictures(folder: Path) -> None:
+    """Writes pictures of coarse noise, 256x192 JPEG, in class folders."""
+    random = np.random.default_rng(1)
+    for number in range(IMAGES):
+        directory = folder / f"class-{number % CLASSES}"
+        directory.mkdir(parents=True, exist_ok=True)
+        noise = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        data = io.BytesIO()
+        noise.resize((256, 192), Image.Resampling.BICUBIC).save(data, "jpeg", quality=90)
+        (directory / f"{number}.jpg").write_bytes(data.getvalue())
+
+
+def _run_variant(variant: str, records: Path) -> dict[str, list[float]]:
+    from training.classifier import ClassifierTask
+    from training.config import ClassifierTrainingConfig, DeviceConfig, PipelineConfig
+    from training.replicas import Replicas
+
+    replicas = Replicas.start(DeviceConfig(devices="cpu:2" if variant == "two replicas" else "cpu"))
+    pipeline = PipelineConfig(batch_size=BATCH, smallest_crop=0.5)
+    task = ClassifierTask(records, small().encoder, ClassifierTrainingConfig(pipeline=pipeline), replicas)
+    if variant == "fit":
+        return _fit(task)
+    return _steps(task, replicas, synthetic=variant != "records")
+
+
+def _steps(task: Any, replicas: Any, *, synthetic: bool) -> dict[str, list[float]]:
+    from training.optimizer import Optimizer
+    from training.replicas import Stepper
+
+    with replicas.strategy.scope():
+        optimizer = Optimizer(task.encoder.trainable_variables, task.optimizer)
+
+    def batches(share: Callable[[Any], Any]) -> Any:
+        return share(_synthetic().repeat()) if synthetic else task.epoch_batches(0, 0, share).repeat()
+
+    distributed = replicas.distribute(batches)
+    stepper = Stepper(replicas, task.loss, optimizer, distributed.element_spec)
+    iterator, steps, waits = iter(distributed), [], []
+    for number in range(WARM_UP + STEPS):
+        started = time.perf_counter()
+        batch = next(iterator)
+        waits.append(time.perf_counter() - started)
+        stepper.step(batch, number, 1e-4)
+        steps.append(time.perf_counter() - started)
+    return {"steps": steps[WARM_UP:], "waits": waits[WARM_UP:]}
+
+
+def _synthetic() -> Any:
+    import tensorflow as tf
+
+    random = np.random.default_rng(2)
+    images = random.integers(0, 256, (BATCH, IMAGE_PIXELS, IMAGE_PIXELS, 3), dtype=np.uint8)
+    labels = random.integers(0, CLASSES, BATCH).astype(np.int32)
+    return tf.data.Dataset.from_tensors((images, labels))
+
+
+def _fit(task: Any) -> dict[str, list[float]]:
+    import keras
+
+    network = keras.Model(task.encoder.input, task.encoder.output["logits"])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = keras.optimizers.AdamW(1e-4, weight_decay=0.05, global_clipnorm=5.0)
+    network.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)  # XLA is slower on a CPU
+
+    class Clock(keras.callbacks.Callback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.ends: list[float] = []
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.ends.append(time.perf_counter())
+
+    clock = Clock()
+    network.fit(_synthetic().repeat(WARM_UP + STEPS), epochs=1, verbose=0, callbacks=[clock])
+    steps = np.diff(clock.ends)[WARM_UP - 1 :]
+    return {"steps": [float(step) for step in steps], "waits": []}
+
+
+if __name__ == "__main__":
+    from model.runtime.quiet import quiet_tensorflow
+
+    quiet_tensorflow()
+    sys.stdout.write(json.dumps(_run_variant(sys.argv[1], Path(sys.argv[2]))) + "\n")
