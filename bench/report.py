@@ -22,7 +22,7 @@ class Row:
         what: What was measured.
         milliseconds: Median.
         runs: Measurements that it is the median of.
-        ratio: The time of `against` divided by this one, so that more is better; None where there is nothing to compare.
+        ratio: The time of `against` divided by this one, more is better; None where there is nothing to compare.
         against: What it is compared with, by its `what`.
         remark: Anything else, in words.
     """

@@ -208,7 +208,7 @@ class CaptionerConfig:
 def paper() -> CaptionerConfig:
     """Returns the full-size design: VGG-19 with ImageNet input and four GRU layers of 1000 on unprojected features.
 
-    Nothing was trained at this size here: it needs the ImageNet weights file and a data set such as COCO.
+    Nothing was trained to its end at this size here: it needs the ImageNet weights file and a data set such as COCO.
     """
     return CaptionerConfig(
         name="show-and-tell-paper",

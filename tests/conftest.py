@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from model.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle, ClassName, save_bundle
 from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
@@ -19,6 +20,11 @@ from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import bundle_weights
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "grass", "man", "in", "red", "hat")
+
+# Where replicas are tested, four logical devices stand in for GPUs; too late once anything has used TensorFlow.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(4)]
+)
 
 
 def make_toy_bundle(seed: int = 7) -> Bundle:

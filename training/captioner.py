@@ -41,13 +41,17 @@ class _CaptionTask(Task):
     best_figure = "CIDEr"
 
     def __init__(
-        self, records: Path, decoder: Decoder, config: CaptionerTrainingConfig, search: SearchConfig, replicas: Replicas
-    ) -> None:
-        self.records, self.decoder, self.config, self.replicas = records, decoder, config, replicas
+        self, records: Path, networks: tuple[keras.Model, Decoder], config: CaptionerTrainingConfig,
+        search: SearchConfig, replicas: Replicas,
+    ) -> None:  # fmt: skip
+        self.encoder, self.decoder = networks
+        self.records, self.config, self.replicas = records, config, replicas
         self.vocabulary = Vocabulary.load(records / VOCABULARY)
         self.search = replace(search, beam_size=1)
         self.captions: dict[str, str] = {}
         self._photos: list[tuple[str, Any]] = []
+        self._engine = TensorFlowEngine(*networks)
+        self._loss_of = replicas.evaluator(lambda batch, step: self.caption_sums(batch, step, training=False))
 
     def caption_sums(self, batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, *, training: bool) -> Sums:
         """Sums the loss over the words of a batch: features (B, D) and tokens (B, T); the weight is their number."""
@@ -63,16 +67,13 @@ class _CaptionTask(Task):
             losses = full_softmax_losses(hidden, tokens, layer.kernel, layer.bias, label_smoothing=smoothing)
         return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
 
-    def scores(self, dev: FeatureSet, encoder: keras.Model) -> dict[str, float]:
+    def scores(self, dev: FeatureSet) -> dict[str, float]:
         """Returns loss, perplexity and the scores of greedy captions on dev."""
         batches = self.replicas.distribute(
             lambda share: share(caption_batches(dev.features, dev.rows, dev.captions, batch_size=256))
         )
-        loss = self.replicas.evaluate(lambda batch, step: self.caption_sums(batch, step, training=False), batches)[
-            "loss"
-        ]
-        engine = TensorFlowEngine(encoder, self.decoder)
-        self.captions = greedy_captions(engine, dev, self.vocabulary, self.search)
+        loss = self._loss_of(batches)["loss"]
+        self.captions = greedy_captions(self._engine, dev, self.vocabulary, self.search)
         references = dict(zip(dev.names, dev.references, strict=True))
         scores = caption_scores(references, self.captions, tokenizer="showtell")
         return {"loss": loss, "perplexity": float(np.exp(loss))} | scores
@@ -108,12 +109,12 @@ class DecoderTask(_CaptionTask):
     ) -> None:  # fmt: skip
         self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
         size = len(Vocabulary.load(records / VOCABULARY))
-        self._encoder, encoder_config, _ = load_encoder(encoder_run)
+        encoder, encoder_config, _ = load_encoder(encoder_run)
         self.captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
             decoder = Decoder(self.captioner_config.decoder, encoder_config.fc_units)
-        super().__init__(records, decoder, config, preset.search, replicas)
+        super().__init__(records, (encoder, decoder), config, preset.search, replicas)
         self.networks, self.multipliers = {"decoder": decoder}, {}
         self.optimizer, self.epochs = config.optimizer, config.epochs
         self.steps_per_epoch = count_batches(self.train.captions, config.batch_size)
@@ -137,7 +138,7 @@ class DecoderTask(_CaptionTask):
 
     def evaluate(self) -> dict[str, float]:
         """Scores greedy captions of dev."""
-        return self.scores(self.dev, self._encoder)
+        return self.scores(self.dev)
 
 
 class FinetuneTask(_CaptionTask):
@@ -160,15 +161,16 @@ class FinetuneTask(_CaptionTask):
         self, encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
     ) -> None:
         check_belongs(captioner_run, encoder_run, records)
+        replicas.check_batch_size(config.pipeline.batch_size)
         self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
         keras.utils.set_random_seed(config.captions.seed)
         with replicas.strategy.scope():
-            self.encoder = load_encoder(encoder_run).network
+            encoder = load_encoder(encoder_run).network
             decoder = load_decoder(captioner_run, self.captioner_config)
-        super().__init__(records, decoder, config.captions, self.captioner_config.search, replicas)
-        self.networks = {"encoder": self.encoder, "decoder": decoder}
+        super().__init__(records, (encoder, decoder), config.captions, self.captioner_config.search, replicas)
+        self.networks = {"encoder": encoder, "decoder": decoder}
         ratio = config.encoder_learning_rate / config.captions.optimizer.learning_rate
-        self.multipliers = {variable.path: ratio for variable in self.encoder.trainable_variables}
+        self.multipliers = {variable.path: ratio for variable in encoder.trainable_variables}
         self.pipeline = config.pipeline
         self.optimizer, self.epochs = config.captions.optimizer, config.captions.epochs
         images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
@@ -194,7 +196,7 @@ class FinetuneTask(_CaptionTask):
 
     def evaluate(self) -> dict[str, float]:
         """Encodes dev with the encoder as it is, and scores greedy captions."""
-        return self.scores(encode_split(self.encoder, self.records, "dev"), self.encoder)
+        return self.scores(encode_split(self.encoder, self.records, "dev"))
 
 
 def train_captioner(directory: Path, task: DecoderTask | FinetuneTask, config: RunConfig) -> bool:

@@ -98,12 +98,21 @@ def load_checkpoint(path: Path, variables: Variables) -> dict[str, Any]:
     return progress
 
 
-def read_progress(path: Path) -> dict[str, Any]:
-    """Reads the progress of a checkpoint without its tensors.
+def read_progress(path: Path, *, whole: bool = False) -> dict[str, Any]:
+    """Reads the progress of a checkpoint.
+
+    Args:
+        path: The checkpoint.
+        whole: Whether its tensors are read too, to make sure that not a byte of the file is damaged.
+
+    Returns:
+        The progress saved with it.
 
     Raises:
         DataError: The file is missing or damaged.
     """
+    if whole:
+        return _read(path)[1]
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return dict(json.loads(file.metadata()["progress"]))

@@ -53,6 +53,7 @@ class ClassifierTask(Task):
         imagenet: Path | None = None,
     ) -> None:
         check_kind(records, "classes")
+        replicas.check_batch_size(config.pipeline.batch_size)
         self.records, self.config, self.replicas = records, config, replicas
         self.classes = read_record_classes(records)
         self.encoder_config = replace(encoder_config, classes=len(self.classes))
@@ -61,6 +62,7 @@ class ClassifierTask(Task):
             self.encoder = build_encoder(self.encoder_config, synchronized=replicas.count > 1)
             if imagenet is not None:
                 load_imagenet(imagenet, self.encoder)
+        self._evaluate = replicas.evaluator(lambda batch, _step: self._sums(batch, 0.0, training=False))
         self.networks, self.multipliers = {"encoder": self.encoder}, {}
         self.optimizer, self.epochs = config.optimizer, config.epochs
         self.images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
@@ -94,11 +96,9 @@ class ClassifierTask(Task):
         paths = shard_paths(self.records, "dev")
         batches = self.replicas.distribute(lambda share: labelled_batches(paths, EVALUATION_BATCH, share=share))
         try:
-            figures = self.replicas.evaluate(lambda batch, _step: self._sums(batch, 0.0, training=False), batches)
+            return self._evaluate(batches)
         except tf.errors.DataLossError as error:
             raise damaged_records(self.records, "dev", error) from error
-        figures.pop("weight")
-        return figures
 
     def pictures(self) -> Iterator[tuple[str, Any]]:
         """Yields the first images of dev over their label and, in brackets, the class that was guessed."""

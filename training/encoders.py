@@ -1,14 +1,16 @@
-"""Where a captioner's encoder comes from: a run of `distill`, `classifier` or `finetune`, or the ImageNet file."""
+"""Where a captioner's encoder comes from: a training run, a bundle, or the ImageNet file."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 
+from model.bundle import WEIGHTS, load_bundle
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import DataError
 from model.pretrained import load_imagenet
+from model.weights import assign_weights
 from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress
 from training.distill import CHECKPOINT, load_student
 
@@ -31,18 +33,19 @@ def encoder_file(path: Path) -> Path:
     """Returns the file that holds the encoder's weights.
 
     Args:
-        path: A run directory of `distill`, `classifier` or `finetune`, or the official Keras VGG-19 file (`.h5`).
+        path: A run directory of `distill`, `classifier` or `finetune`, a bundle, or the official Keras VGG-19
+            file (`.h5`).
 
     Raises:
         DataError: There is no trained encoder.
     """
     if path.suffix == ".h5" and path.is_file():
         return path
-    found = next((path / name for name in (BEST, CHECKPOINT) if (path / name).is_file()), None)
+    found = next((path / name for name in (BEST, CHECKPOINT, WEIGHTS) if (path / name).is_file()), None)
     if found is None:
         raise DataError(
             f"{path}: expected a trained encoder ({BEST} or {CHECKPOINT}), found none; run `showtell-train distill` or "
-            "`classifier` first, or give the Keras VGG-19 file"
+            "`classifier` first, or give a bundle or the Keras VGG-19 file"
         )
     return found
 
@@ -66,6 +69,11 @@ def load_encoder(path: Path) -> TrainedEncoder:
         load_imagenet(file, network)
     elif file.name == CHECKPOINT:
         network, config = load_student(path)
+    elif file.name == WEIGHTS:
+        bundle = load_bundle(path)
+        config = bundle.config.encoder
+        network = build_encoder(config)
+        assign_weights(network, bundle.weights, "encoder")
     else:
         place = read_progress(file)
         if "encoder" not in place:

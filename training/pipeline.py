@@ -24,7 +24,7 @@ CAPTION_SPEC = {
     "name": tf.io.FixedLenFeature((), tf.string),
     "captions": tf.io.RaggedFeature(tf.string),
     "tokens": tf.io.RaggedFeature(tf.int64),
-    "lengths": tf.io.RaggedFeature(tf.int64),
+    "lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),  # as its values, which split the tokens
 }
 """What is read of a caption record."""
 
@@ -36,6 +36,9 @@ def whole(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the batches as they are: the share of a single replica."""
     return batches
 
+
+CYCLE = 4
+"""Shards read at once; part of the order of the records, which the number of threads is not."""
 
 BUCKET_STEP = 3
 """Captions whose lengths differ by less than this share a bucket."""
@@ -164,7 +167,7 @@ def training_records(paths: Sequence[str], config: PipelineConfig, epoch: int, f
     seed = config.seed * 1_000_003 + epoch
     shards = tf.data.Dataset.from_tensor_slices(list(paths)).shuffle(len(paths), seed=seed)
     records = shards.interleave(
-        tf.data.TFRecordDataset, cycle_length=4, num_parallel_calls=config.threads, deterministic=True
+        tf.data.TFRecordDataset, cycle_length=CYCLE, num_parallel_calls=min(config.threads, CYCLE), deterministic=True
     )
     records = records.shuffle(config.shuffle_buffer, seed=seed).batch(config.batch_size, drop_remainder=True)
 
@@ -275,7 +278,8 @@ def _decode_all(encoded: Sequence[bytes]) -> npt.NDArray[np.uint8]:
 def decode_in_graph(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes image files (B,) by TensorFlow alone, for machines that run no Python: (B, 224, 224, 3) uint8.
 
-    Within rounding what `decode_images` gives, but for EXIF orientation and transparency, which are ignored.
+    Within a few levels of what `decode_images` gives, since JPEG is decoded by another inverse transform, but for EXIF
+    orientation and transparency, which are ignored.
     """
 
     def one(data: tf.Tensor) -> tf.Tensor:

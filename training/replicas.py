@@ -4,13 +4,12 @@
 losses, sums and counts are reduced together, and the mean over the global batch is what is applied.
 """
 
+import faulthandler
 import json
 import os
-import re
 import socket
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -25,7 +24,6 @@ from training.optimizer import Optimizer
 from training.pipeline import Share
 
 SUM = tf.distribute.ReduceOp.SUM
-ADDRESS = re.compile(r".+:\d{1,5}")
 
 
 class Sums(NamedTuple):
@@ -110,6 +108,21 @@ class Replicas:
         """Returns whether this worker writes checkpoints and figures."""
         return self.worker == 0
 
+    def wait(self) -> None:
+        """Waits until every worker has come here."""
+        self.strategy.run(lambda: tf.distribute.get_replica_context().all_reduce(SUM, tf.constant(1.0)))
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Checks that no replica goes without: TensorFlow's convolutions have no gradient for an empty batch on a CPU.
+
+        Raises:
+            ConfigError: A batch is smaller than the number of replicas.
+        """
+        if batch_size < self.count:
+            raise ConfigError(
+                f"batch_size: expected at least one record for {self.count} replicas, received {batch_size}"
+            )
+
     def distribute(self, batches: Callable[[Share], tf.data.Dataset]) -> Any:
         """Prefetches every replica's part of the batches to its device.
 
@@ -135,7 +148,7 @@ class Replicas:
             return batches
 
         def cut(*batch: Any) -> tf.data.Dataset:
-            batch = batch[0] if len(batch) == 1 else batch
+            batch = batch if isinstance(batches.element_spec, tuple) else batch[0]
             size = tf.shape(tf.nest.flatten(batch)[0])[0]
 
             def part(replica: tf.Tensor) -> Any:
@@ -195,15 +208,15 @@ class Replicas:
         traced: Callable[..., tuple[Any, ...]] = step_function
         return traced
 
-    def evaluate(self, sums: LossFunction, batches: Iterable[Any]) -> dict[str, float]:
-        """Averages a loss function over a distributed dataset without training.
+    def evaluator(self, sums: LossFunction) -> Callable[[Any], dict[str, float]]:
+        """Returns a function that averages a loss function over a distributed dataset without training.
 
         Args:
             sums: Gives the sums of a part; the step it receives is 0.
-            batches: From `distribute`.
 
         Returns:
-            `loss` and the function's figures, each a mean over the whole weight, and `weight`.
+            A function from what `distribute` returned to `loss` and the function's figures, each a mean over the whole
+            weight. It is traced once, by the first dataset, and raises `DataError` when there is nothing in one.
         """
 
         def replica(batch: Any) -> Any:
@@ -211,18 +224,24 @@ class Replicas:
             values = {"loss": found.loss, "weight": found.weight} | found.figures
             return tf.distribute.get_replica_context().all_reduce(SUM, values)
 
-        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def evaluated(batch: Any) -> Any:
             return tf.nest.map_structure(self._first, self.strategy.run(replica, args=(batch,)))
 
-        totals: dict[str, float] = {}
-        for batch in batches:
-            for name, value in evaluated(batch).items():
-                totals[name] = totals.get(name, 0.0) + float(value)
-        weight = totals.pop("weight", 0.0)
-        if weight == 0:
-            raise DataError("expected records to score, found none; check the split")
-        return {name: value / weight for name, value in totals.items()} | {"weight": weight}
+        traced: list[Callable[[Any], dict[str, tf.Tensor]]] = []
+
+        def evaluate(batches: Any) -> dict[str, float]:
+            if not traced:
+                traced.append(tf.function(evaluated, input_signature=[batches.element_spec]))
+            totals: dict[str, float] = {}
+            for batch in batches:
+                for name, value in traced[0](batch).items():
+                    totals[name] = totals.get(name, 0.0) + float(value)
+            weight = totals.pop("weight", 0.0)
+            if weight == 0:
+                raise DataError("expected records to score, found none; check the split")
+            return {name: value / weight for name, value in totals.items()}
+
+        return evaluate
 
     @contextmanager
     def peers_named(self) -> Iterator[None]:
@@ -319,45 +338,53 @@ def _cluster() -> Mapping[str, Any] | None:
         workers, index = content["cluster"]["worker"], content["task"]["index"]
         if set(content["cluster"]) != {"worker"} or content["task"]["type"] != "worker":
             raise ValueError("a job that is not worker")  # noqa: TRY301
-        if not all(ADDRESS.fullmatch(address) for address in workers) or not 0 <= index < len(workers):
+        if not all(_is_address(address) for address in workers) or not 0 <= index < len(workers):
             raise ValueError(f"task index {index} of workers {workers}")  # noqa: TRY301
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         example = '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}'
         raise ConfigError(f"TF_CONFIG: expected {example}, received {text!r} ({error})") from error
     return {"workers": workers, "index": index} if len(workers) > 1 else None
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdigit() and 0 < int(port) < 2**16
 
 
 def _join(cluster: Mapping[str, Any], config: DeviceConfig, names: Sequence[str]) -> Replicas:
     if len(names) > 1 and names[0].startswith("CPU"):
         raise ConfigError(f"devices {config.devices}: expected cpu or GPUs with several workers; start more workers")
     addresses, index = cluster["workers"], cluster["index"]
-    with _deadline(config.worker_timeout_seconds, addresses):
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    local = strategy.num_replicas_in_sync // len(addresses)
-    count = strategy.num_replicas_in_sync
-    return Replicas(strategy, count, local, index, len(addresses), tuple(addresses), config)
-
-
-@contextmanager
-def _deadline(seconds: int, addresses: Sequence[str]) -> Iterator[None]:
-    """Ends the process with a clear error when the block takes longer: TensorFlow waits in C++, deaf to exceptions."""
-
-    def give_up() -> None:
-        missing = ", ".join(address for address in addresses if not _answers(address)) or "one that is not ready"
-        sys.stderr.write(
-            f"Error: expected all {len(addresses)} workers of TF_CONFIG within {seconds} s, missing: {missing}; "
-            "start them, check the addresses, or give a longer --worker-timeout-seconds\n"
-        )
-        sys.stderr.flush()
-        os._exit(1)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
+    _meet(addresses, index, config.worker_timeout_seconds)
+    # Should a worker be lost just now, TensorFlow waits in C++ with Python's lock held: no signal or timer reaches us.
+    faulthandler.dump_traceback_later(config.worker_timeout_seconds, exit=True)
     try:
-        yield
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     finally:
-        timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
+    count = strategy.num_replicas_in_sync
+    return Replicas(strategy, count, count // len(addresses), index, len(addresses), tuple(addresses), config)
+
+
+def _meet(addresses: Sequence[str], index: int, seconds: int) -> None:
+    """Waits until all other workers listen at their addresses, and listens at this one's meanwhile."""
+    port = int(addresses[index].rpartition(":")[2])
+    try:
+        listener = socket.create_server(("", port), backlog=128)
+    except OSError as error:
+        raise ConfigError(
+            f"TF_CONFIG: expected port {port} of this worker to be free ({error}); end what uses it, or give another"
+        ) from error
+    deadline = time.monotonic() + seconds
+    missing = [address for address in addresses if address != addresses[index]]
+    with listener:
+        while missing := [address for address in missing if not _answers(address)]:
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"expected all {len(addresses)} workers of TF_CONFIG within {seconds} s, missing: "
+                    f"{', '.join(missing)}; start them, check the addresses, or give a longer --worker-timeout-seconds"
+                )
+            time.sleep(0.1)
 
 
 def _answers(address: str) -> bool:

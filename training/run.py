@@ -220,7 +220,7 @@ class Run:
         """Refuses other options before any variable is restored: they may be those of another network."""
         for path in self.store.newest_first():
             try:
-                saved = read_progress(path)
+                saved = read_progress(path, whole=True)
             except DataError:
                 continue  # damaged; restoring says so
             different = sorted(_differences(saved, json.loads(json.dumps(self.task.settings))))

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.bundle import ClassName, load_bundle, verify_bundle
 from model.captioner import Captioner
@@ -23,17 +25,22 @@ from model.config import CaptionerConfig, SearchConfig, small
 from model.decoder import Decoder
 from model.errors import DataError
 from model.image import read_image
-from training.captioner import BEST, HISTORY, LAST, train_captioner
-from training.checkpoint import load_checkpoint, read_progress, save_checkpoint
-from training.config import CaptionerTrainingConfig, DistillConfig
+from training.captioner import DecoderTask, train_captioner
+from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
+from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
 from training.distill import CHECKPOINT, distill, load_student
 from training.export import assemble, export
 from training.features import load_features
 from training.provenance import stage
+from training.records import VOCABULARY
+from training.replicas import Replicas
+from training.run import CHECKPOINTS, METRICS, SUMMARIES
 
-pytestmark = pytest.mark.slow
+# A clock decides whether matplotlib says so, on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Creating legend with loc:UserWarning")]
 
-TRAINING = CaptionerTrainingConfig(epochs=8, batch_size=16, learning_rate=0.02)
+TRAINING = CaptionerTrainingConfig(epochs=8, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.02))
+RUN = RunConfig(summary_steps=1, histogram_steps=0)
 CLASSES = tuple(ClassName(f"n{index:08}", f"class_{index}") for index in range(1000))
 DISTILLING = DistillConfig(views=2, batch_size=8, epochs=1.0)
 
@@ -54,6 +61,12 @@ class Runs(NamedTuple):
     captioner: Path
 
 
+def decoder_task(runs: Runs, training: CaptionerTrainingConfig = TRAINING) -> DecoderTask:
+    """Returns the task of the decoder's stage on one device."""
+    replicas = Replicas(tf.distribute.get_strategy(), 1, 1)
+    return DecoderTask(runs.encoder, runs.records, toy_preset(), training, replicas)
+
+
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a weights file of a teacher that has learned nothing."""
@@ -72,7 +85,7 @@ def runs(drawn: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -
     command += ["--out", str(made.records), "--min-count", "1", "--dev-fraction", "0.3"]
     subprocess.run(command, check=True, capture_output=True)
     assert distill(made.encoder, [drawn], frozenset({"photo-00.jpg"}), teacher, toy_preset().encoder, DISTILLING)
-    assert train_captioner(made.captioner, made.encoder, made.records, toy_preset(), TRAINING)
+    assert train_captioner(made.captioner, decoder_task(made), RUN)
     yield made
     keras.config.set_dtype_policy("float32")
 
@@ -114,38 +127,62 @@ def test_distilling_stopped_and_resumed_is_distilling_in_one_go(
     assert_same_weights(load_student(runs.encoder)[0], load_student(tmp_path)[0])
 
 
+def lines(directory: Path, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (directory / METRICS).read_text().splitlines()]
+    return [line for line in found if line["kind"] == kind]
+
+
 def test_training_learns_and_keeps_its_figures(runs: Runs) -> None:
-    history = [json.loads(line) for line in (runs.captioner / HISTORY).read_text().splitlines()]
-    assert [entry["epoch"] for entry in history] == list(range(1, TRAINING.epochs + 1))
-    assert history[-1]["dev_loss"] < history[0]["dev_loss"]
-    assert (runs.captioner / BEST).exists()
+    dev = lines(runs.captioner, "dev")
+    assert [line["epoch"] for line in dev] == list(range(1, TRAINING.epochs + 1))
+    assert dev[-1]["loss"] < dev[0]["loss"]
+    assert all(line["perplexity"] == pytest.approx(np.exp(line["loss"]), rel=1e-4) for line in dev)
+    assert read_progress(runs.captioner / BEST)["best"] == pytest.approx(max(line["CIDEr"] for line in dev), rel=1e-4)
+
+
+def test_tensorboard_shows_dev_photos_over_their_captions(runs: Runs) -> None:
+    events = EventAccumulator(str(runs.captioner / SUMMARIES), size_guidance={"tensors": 0})
+    events.Reload()
+    shown = [tag for tag in events.Tags()["tensors"] if tag.startswith("dev/") and tag[4:].isdigit()]
+    assert shown == ["dev/0", "dev/1", "dev/2", "dev/3"]
+    assert len(events.Tensors("dev/0")) == TRAINING.epochs
+    picture = tf.io.decode_png(events.Tensors("dev/0")[-1].tensor_proto.string_val[2]).numpy()
+    assert picture.shape == (224 + 46, 224, 3)
+    assert (picture[224:] < 128).any()
 
 
 def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path: Path) -> None:
-    with terminated_when_there_is(tmp_path / HISTORY):
-        assert not train_captioner(tmp_path, runs.encoder, runs.records, toy_preset(), TRAINING)
-    assert train_captioner(tmp_path, runs.encoder, runs.records, toy_preset(), TRAINING)
+    with terminated_when_there_is(tmp_path / BEST):
+        assert not train_captioner(tmp_path, decoder_task(runs), RUN)
+    assert train_captioner(tmp_path, decoder_task(runs), RUN)
     networks = []
     for directory in (runs.captioner, tmp_path):
         config = CaptionerConfig.from_json((directory / "config.json").read_text())
         decoder = Decoder(config.decoder, config.encoder.fc_units)
-        load_checkpoint(directory / LAST, decoder)
+        load_checkpoint(sorted((directory / CHECKPOINTS).iterdir())[-1], named_variables(decoder, "decoder"))
         networks.append(decoder)
     assert_same_weights(*networks)
+    assert [line["step"] for line in lines(tmp_path, "train")] == [
+        line["step"] for line in lines(runs.captioner, "train")
+    ]
 
 
 def test_resuming_with_other_options_is_refused(runs: Runs) -> None:
-    with pytest.raises(DataError, match="give the same"):
-        train_captioner(runs.captioner, runs.encoder, runs.records, toy_preset(), replace(TRAINING, batch_size=8))
+    with pytest.raises(DataError, match=r"differs in training\.batch_size; give the same"):
+        train_captioner(runs.captioner, decoder_task(runs, replace(TRAINING, batch_size=8)), RUN)
 
 
 def test_features_are_computed_once_and_are_those_of_the_encoder(runs: Runs, drawn: Path) -> None:
-    dev = load_features(runs.captioner, runs.encoder, runs.records, "dev")
+    kept = {path: path.stat().st_mtime_ns for path in (runs.records / "features").iterdir()}
+    assert len(kept) == 2
+    dev = load_features(runs.encoder, runs.records, "dev")
+    assert {path: path.stat().st_mtime_ns for path in (runs.records / "features").iterdir()} == kept
     encoder, _ = load_student(runs.encoder)
     image = read_image((drawn / dev.names[0]).read_bytes()).pixels
     views = np.stack([image, image[:, ::-1]])
     np.testing.assert_allclose(dev.features[0], encoder(views, training=False)["features"], rtol=1e-3, atol=1e-4)
     assert len(dev.rows) == 2 * len(dev.names) == len(dev.captions)
+    assert (runs.captioner / VOCABULARY).read_bytes() == (runs.records / VOCABULARY).read_bytes()
 
 
 def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, drawn: Path, tmp_path: Path) -> None:
@@ -173,7 +210,8 @@ def test_export_refuses_a_decoder_of_another_encoder(runs: Runs, tmp_path: Path)
     shutil.copytree(runs.encoder, tmp_path / "encoder")
     encoder, config = load_student(runs.encoder)
     encoder.get_layer("fc2").bias.assign_add(np.ones(config.fc_units))
-    save_checkpoint(tmp_path / "encoder" / CHECKPOINT, encoder, read_progress(runs.encoder / CHECKPOINT))
+    variables = named_variables(encoder, "encoder")
+    save_checkpoint(tmp_path / "encoder" / CHECKPOINT, variables, read_progress(runs.encoder / CHECKPOINT))
     with pytest.raises(DataError, match="belong together"):
         assemble(tmp_path / "encoder", runs.captioner, runs.records, CLASSES)
 

@@ -25,7 +25,7 @@ from training.config import CaptionerTrainingConfig, DeviceConfig, FinetuneConfi
 
 @click.command()
 @option("--records", type=EXISTING, required=True, help="Caption records from `prepare`.")
-@option("--encoder", type=EXISTING, help="Run directory of `distill`, `classifier` or `finetune`.")
+@option("--encoder", type=EXISTING, help="Run of `distill`, `classifier` or `finetune`, or a bundle.")
 @option("--imagenet", help="Instead of --encoder: the official Keras VGG-19 file, or `download`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture and training.")
@@ -55,6 +55,7 @@ def captioner(
 
     \b
     Examples:
+      showtell-train captioner --records runs/records --encoder model/bundles/default --out runs/captioner
       showtell-train captioner --records runs/records --encoder runs/encoder --out runs/captioner
       showtell-train captioner --records runs/records --imagenet download --preset paper --out runs/paper
     """  # noqa: D301 - \b tells click not to wrap
@@ -70,7 +71,7 @@ def captioner(
     config = replace(config, optimizer=chosen(config.optimizer, options))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     source = encoder if encoder is not None else imagenet_file(str(imagenet))
-    train(out, options, lambda: DecoderTask(source, records, architecture, config, replicas), train_captioner)
+    train(out, options, replicas, lambda: DecoderTask(source, records, architecture, config, replicas), train_captioner)
 
 
 @click.command()
@@ -107,4 +108,6 @@ def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **opt
         pipeline=chosen(config.pipeline, options),
     )
     replicas = Replicas.start(chosen(DeviceConfig(), options))
-    train(out, options, lambda: FinetuneTask(encoder, captioner_run, records, config, replicas), train_captioner)
+    train(
+        out, options, replicas, lambda: FinetuneTask(encoder, captioner_run, records, config, replicas), train_captioner
+    )

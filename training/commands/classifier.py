@@ -73,7 +73,7 @@ def classifier(
     config = replace(config, pipeline=chosen(config.pipeline, options), optimizer=chosen(config.optimizer, options))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     weights = imagenet_file(imagenet) if imagenet is not None else None
-    train(out, options, lambda: ClassifierTask(records, encoder, config, replicas, weights), train_classifier)
+    train(out, options, replicas, lambda: ClassifierTask(records, encoder, config, replicas, weights), train_classifier)
 
 
 @click.command()

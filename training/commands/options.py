@@ -2,16 +2,20 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from model.errors import CaptionerError
 from training.config import RunConfig
 from training.provenance import recorded
+
+if TYPE_CHECKING:
+    from training.replicas import Replicas
 
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY = click.Path(path_type=Path)
@@ -48,13 +52,18 @@ def chosen(config: C, options: Mapping[str, Any]) -> C:
 
 
 def train(
-    out: Path, options: Mapping[str, Any], task: Callable[[], Any], run: Callable[[Path, Any, RunConfig], bool]
+    out: Path,
+    options: Mapping[str, Any],
+    replicas: "Replicas",
+    task: Callable[[], Any],
+    run: Callable[[Path, Any, RunConfig], bool],
 ) -> None:
-    """Runs a training command to its exit: an estimate, or the training itself from its last checkpoint.
+    """Runs a training command: an estimate, or the training itself from its last checkpoint.
 
     Args:
         out: Run directory.
         options: The command's options, those of `run_options` among them.
+        replicas: Who computes; the chief alone writes.
         task: Makes what is trained.
         run: Trains it.
     """
@@ -64,11 +73,11 @@ def train(
     if options["estimate"]:
         click.echo(estimate(task()))
         return
-    if not options["resume"]:
+    if not options["resume"] and replicas.chief:
         restart(out)
-    with recorded(out, command_line()):
+    replicas.wait()
+    with recorded(out, command_line()) if replicas.chief else nullcontext():
         run(out, task(), chosen(RunConfig(), options))
-    sys.exit(0)
 
 
 def imagenet_file(text: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from model.atomic import atomic_file
-from model.bundle import load_bundle, read_classes
+from model.bundle import CLASSES, load_bundle, read_classes
 from model.config import SearchConfig
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.provenance import stage
@@ -78,13 +78,14 @@ def evaluate(
 
 @click.command()
 @option("--records", type=EXISTING, required=True, help="Records from `prepare`; dev is scored.")
-@option("--encoder", type=EXISTING, required=True, help="Run directory of `distill`.")
-@option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
+@option("--encoder", type=EXISTING, required=True, help="What `captioner` was given: a run, a bundle or the .h5 file.")
+@option(
+    "--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner` or `finetune`."
+)
 @option(
     "--classes",
     type=EXISTING,
-    required=True,
-    help="Class names: Keras's imagenet_class_index.json or a bundle's classes.json.",
+    help="Class names: Keras's imagenet_class_index.json or a classes.json; that of --encoder where not given.",
 )
 @option("--out", type=ANY, required=True, help="Directory of the bundle; an older bundle there is replaced.")
 @option("--name", default="show-and-tell-small", help="Name that clients see.")
@@ -103,19 +104,28 @@ def export(
     records: Path,
     encoder: Path,
     captioner_run: Path,
-    classes: Path,
+    classes: Path | None,
     out: Path,
     name: str,
     version: str,
     data: str,
     **search: Any,
 ) -> None:
-    """Writes the bundle: batch norm folded, float16 weights, scores on dev, and how it was made."""
+    """Writes the bundle: batch norm folded, float16 weights, scores on dev, and how it was made.
+
+    \b
+    Example:
+      showtell-train export --records runs/records --encoder model/bundles/default --captioner runs/captioner \\
+          --out my-bundle --name my-captioner
+    """  # noqa: D301 - \b tells click not to wrap
     from training.export import assemble
     from training.export import export as run
 
-    runs = {"prepare": records, "distill": encoder, "captioner": captioner_run}
-    bundle = assemble(encoder, captioner_run, records, read_classes(classes))
+    runs = {"prepare": records, "encoder": encoder, "captioner": captioner_run}
+    names = classes if classes is not None else encoder / CLASSES
+    if not names.is_file():
+        raise click.UsageError(f"expected --classes, since {encoder} has no {CLASSES}; give the names of its classes")
+    bundle = assemble(encoder, captioner_run, records, read_classes(names))
     made = {label: stage(directory) for label, directory in runs.items()}
     made["export"] = {"commands": [shlex.join(command_line())]}
     result = run(out, bundle, records, made, name=name, version=version, data=data, search=SearchConfig(**search))

@@ -1,0 +1,339 @@
+"""Runs by the command line that are killed, stopped, starved of disk and fed damaged records.
+
+Starting TensorFlow takes seconds, so a launcher imports everything once and forks into a process for every command.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from model.bundle import ClassName
+from model.vocabulary import Vocabulary
+from training.checkpoint import BEST
+from training.datasets import CaptionedImage
+from training.labelled import LabelledImage
+from training.records import write_class_records, write_records
+from training.run import CHECKPOINTS, METRICS, SUMMARIES
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+KILLS = 10
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "yellow": (220, 220, 30)}
+COMMON = [
+    "--devices", "cpu", "--batch-size", "4", "--checkpoint-steps", "2", "--summary-steps", "1",
+    "--histogram-steps", "0",
+]  # fmt: skip
+
+LAUNCHER = """
+import json, os, resource, sys
+import matplotlib.backends.backend_svg, training.captioner, training.classifier, training.estimate
+from training.cli import main
+print("ready", flush=True)
+for line in sys.stdin:
+    arguments, log, most_bytes = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        if most_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        sys.argv = ["showtell-train", *arguments]
+        try:
+            main()
+        finally:
+            status = sys.exc_info()[1]
+            sys.stderr.flush()
+            os._exit(status.code if isinstance(status, SystemExit) else 99)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Started:
+    """Holds a command that is running."""
+
+    def __init__(self, launcher: "subprocess.Popen[str]", pid: int, log: Path) -> None:
+        self._launcher, self.pid, self._log = launcher, pid, log
+
+    def alive(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self) -> tuple[int, str]:
+        """Returns the exit status and what was written to standard output and error."""
+        assert self._launcher.stdout is not None
+        status = int(self._launcher.stdout.readline())
+        return status, self._log.read_text(errors="replace")
+
+
+class Launcher:
+    """Forks into commands, one at a time."""
+
+    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+        self._process, self._log = process, log
+
+    def start(self, *arguments: str, most_bytes: int = 0) -> Started:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([arguments, str(self._log), most_bytes]) + "\n")
+        self._process.stdin.flush()
+        return Started(self._process, int(self._process.stdout.readline()), self._log)
+
+    def run(self, *arguments: str, most_bytes: int = 0) -> tuple[int, str]:
+        return self.start(*arguments, most_bytes=most_bytes).wait()
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Yields a launcher; what it still runs at the end is killed with it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER], cwd=Path(__file__).parents[2], text=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Launcher(process, tmp_path_factory.mktemp("log") / "log.txt")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()
+
+
+class Whole(NamedTuple):
+    """Names an uninterrupted run and the command that made it, but for `--out`."""
+
+    directory: Path
+    command: list[str]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a directory with class records and caption records of the same 40 noisy grounds."""
+    root, noise = tmp_path_factory.mktemp("records"), np.random.default_rng(3)
+    labelled, captioned = [], []
+    for index in range(40):
+        label, split, path = index % 4, "dev" if index >= 32 else "train", root / f"{index:02}.png"
+        colour = list(COLOURS)[label]
+        pixels = np.array(COLOURS[colour]) + noise.integers(-20, 20, (48, 64, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+        labelled.append(LabelledImage(path, path.name, label, split))
+        sentences = (f"a {colour} field", f"this is all {colour} and nothing else")
+        captioned.append(CaptionedImage(path, path.name, sentences, split))
+    classes = [ClassName(f"n{index}", name) for index, name in enumerate(COLOURS)]
+    write_class_records(root / "classes", labelled, classes, shard_images=8)
+    vocabulary = Vocabulary.build([text for image in captioned for text in image.captions], min_count=1)
+    write_records(root / "captions", captioned, vocabulary, shard_images=8)
+    return root
+
+
+@pytest.fixture(scope="module")
+def classifier(launcher: Launcher, records: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Returns 24 steps of the classifier, with dropout and random crops."""
+    command = ["classifier", "--records", str(records / "classes"), *COMMON, "--epochs", "3"]
+    command += ["--width", "0.03", "--input-pooling", "7", "--dropout", "0.3"]
+    directory = tmp_path_factory.mktemp("classifier")
+    status, log = launcher.run(*command, "--out", str(directory))
+    assert status == 0, log
+    return Whole(directory, command)
+
+
+@pytest.fixture(scope="module")
+def captioner(launcher: Launcher, records: Path, classifier: Whole, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Returns 32 steps of the decoder by the sampled softmax, with dropout."""
+    command = ["captioner", "--records", str(records / "captions"), "--encoder", str(classifier.directory), *COMMON]
+    command += ["--epochs", "2", "--dropout", "0.3", "--loss", "sampled", "--negative-samples", "8"]
+    directory = tmp_path_factory.mktemp("captioner")
+    status, log = launcher.run(*command, "--out", str(directory))
+    assert status == 0, log
+    return Whole(directory, command)
+
+
+def newest(directory: Path) -> int:
+    """Returns the step of the newest checkpoint; 0 where there is none."""
+    names = [path.stem for path in (directory / CHECKPOINTS).glob("step-*.safetensors")]
+    return max((int(name.removeprefix("step-")) for name in names), default=0)
+
+
+def metrics(directory: Path) -> list[dict[str, Any]]:
+    """Returns the lines of figures without those that are times."""
+    found = [json.loads(line) for line in (directory / METRICS).read_text().splitlines()]
+    return [{name: value for name, value in line.items() if "seconds" not in name} for line in found]
+
+
+def assert_same_run(directory: Path, whole: Path) -> None:
+    """Checks weights, optimizer, place and figures of two runs bit for bit."""
+    assert newest(directory) == newest(whole)
+    for name in (f"{CHECKPOINTS}/step-{newest(whole):09d}.safetensors", BEST):
+        found, expected = load_file(directory / name), load_file(whole / name)
+        assert found.keys() == expected.keys()
+        assert any(key.startswith("optimizer/") for key in expected)
+        different = [key for key in expected if found[key].tobytes() != expected[key].tobytes()]
+        assert different == []
+    assert metrics(directory) == metrics(whole)
+
+
+def step_files(directory: Path) -> list[Path]:
+    return sorted((directory / CHECKPOINTS).glob("step-*.safetensors"))
+
+
+def flip_a_byte(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x10
+    path.write_bytes(data)
+
+
+def wait_for_checkpoint(started: Started, directory: Path, step: int) -> None:
+    """Waits until a run has written a checkpoint at or after a step, or has ended."""
+    while started.alive() and newest(directory) < step:
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "captioner"])
+def test_killed_at_ten_random_moments_a_run_ends_as_if_it_had_not_been(
+    kind: str, launcher: Launcher, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    whole: Whole = request.getfixturevalue(kind)
+    command = [*whole.command, "--resume", "--out", str(tmp_path)]
+    chance = random.Random(7)  # noqa: S311 - no secret
+    total = newest(whole.directory)
+    for step in sorted(chance.sample(range(total - 2), KILLS)):
+        sessions = len(list((tmp_path / SUMMARIES).glob("events.*")))
+        started = launcher.start(*command)
+        while started.alive() and len(list((tmp_path / SUMMARIES).glob("events.*"))) == sessions:
+            time.sleep(0.002)
+        wait_for_checkpoint(started, tmp_path, step)
+        time.sleep(chance.uniform(0, 0.1))
+        started.send(signal.SIGKILL)
+        status, log = started.wait()
+        assert status == -signal.SIGKILL, log
+    status, log = launcher.run(*command)
+    assert status == 0, log
+    assert "going on from step" in log
+    assert_same_run(tmp_path, whole.directory)
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(
+    launcher: Launcher, captioner: Whole, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(captioner.directory, directory)
+    *_, before, last = step_files(directory)
+    flip_a_byte(last, -1000)
+    status, log = launcher.run(*captioner.command, "--out", str(directory))
+    assert status == 0, log
+    assert f"WARNING: {last}: expected" in log
+    assert f"WARNING: going on from {before} instead" in log
+    assert_same_run(directory, captioner.directory)
+
+
+def test_only_damaged_checkpoints_end_the_run_with_one_line(
+    launcher: Launcher, captioner: Whole, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(captioner.directory, directory)
+    for path in step_files(directory):
+        flip_a_byte(path, -1000)
+    status, log = launcher.run(*captioner.command, "--out", str(directory))
+    assert (status, "Traceback" in log) == (1, False), log
+    assert f"Error: {step_files(directory)[0]}: expected the values that were saved, but the file is damaged" in log
+
+
+def test_one_flipped_byte_in_a_record_ends_the_run_with_its_file_and_offset(
+    launcher: Launcher, records: Path, classifier: Whole, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "records"
+    shutil.copytree(records / "classes", damaged)
+    shard = sorted(damaged.glob("train-*.tfrecord"))[2]
+    # A record is its length (8 bytes), a checksum of it (4), its bytes, and a checksum of them (4).
+    second = 16 + int.from_bytes(shard.read_bytes()[:8], "little")
+    flip_a_byte(shard, second + 200)
+    command = [str(damaged) if word == str(records / "classes") else word for word in classifier.command]
+    status, log = launcher.run(*command, "--out", str(tmp_path / "run"))
+    assert (status, "Traceback" in log) == (1, False), log
+    assert f"Error: {shard}: record at byte {second} is damaged" in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_0(
+    launcher: Launcher, classifier: Whole, tmp_path: Path, number: int
+) -> None:
+    command = [*classifier.command, "--out", str(tmp_path)]
+    started = launcher.start(*command)
+    wait_for_checkpoint(started, tmp_path, 2)
+    started.send(number)
+    status, log = started.wait()
+    assert (status, "Traceback" in log) == (0, False), log
+    assert "stopping after this step; call the command again" in log
+    assert metrics(tmp_path) == metrics(classifier.directory)[: len(metrics(tmp_path))]
+    assert metrics(tmp_path)[-1]["step"] == newest(tmp_path) < newest(classifier.directory)
+    if number == signal.SIGTERM:
+        status, log = launcher.run(*command)
+        assert status == 0, log
+        assert_same_run(tmp_path, classifier.directory)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_finite_weights(
+    launcher: Launcher, captioner: Whole, tmp_path: Path
+) -> None:
+    command = [*captioner.command, "--learning-rate", "1e30", "--schedule", "constant", "--checkpoint-steps", "1"]
+    status, log = launcher.run(*command, "--out", str(tmp_path))
+    assert (status, "Traceback" in log) == (1, False), log
+    last = step_files(tmp_path)[-1]
+    assert f"Error: step {newest(tmp_path)}: expected a finite loss" in log
+    assert f"The last good checkpoint is {last}" in log
+    assert all(np.all(np.isfinite(value)) for value in load_file(last).values())
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_leaves_the_older_checkpoints(
+    launcher: Launcher, captioner: Whole, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(captioner.directory, directory)
+    *older, last = step_files(directory)
+    last.unlink()
+    content = [path.read_bytes() for path in older]
+    command = [*captioner.command, "--out", str(directory)]
+    status, log = launcher.run(*command, most_bytes=1_000_000)
+    assert (status, "Traceback" in log) == (1, False), log
+    assert f"Error: {last}: expected to write a checkpoint: File too large; free some space" in log
+    assert [path.read_bytes() for path in step_files(directory)] == content
+    assert sorted((directory / CHECKPOINTS).iterdir()) == older
+    status, log = launcher.run(*command)
+    assert status == 0, log
+    assert_same_run(directory, captioner.directory)
+
+
+def test_an_estimate_prints_what_a_run_needs_and_writes_nothing(
+    launcher: Launcher, classifier: Whole, tmp_path: Path
+) -> None:
+    status, log = launcher.run(*classifier.command, "--out", str(tmp_path / "run"), "--estimate")
+    assert status == 0, log
+    expected = ("encoder: ", " parameters", "memory on each of 1 devices, about: ", "8 steps an epoch, ", "3 epochs, ")
+    assert [text for text in expected if text not in log] == []
+    assert not (tmp_path / "run").exists()
