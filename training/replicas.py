@@ -5,11 +5,7 @@ losses, sums and counts are reduced together, and the mean over the global batch
 """
 
 import faulthandler
-import json
-import os
-import socket
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,6 +18,7 @@ from training.config import DeviceConfig
 from training.devices import configure_devices
 from training.optimizer import Optimizer
 from training.pipeline import Share
+from training.workers import Cluster, answers, meet, read_cluster
 
 SUM = tf.distribute.ReduceOp.SUM
 
@@ -92,7 +89,7 @@ class Replicas:
         """
         names = configure_devices(config)
         keras.config.set_dtype_policy(config.policy)
-        cluster = _cluster()
+        cluster = read_cluster()
         if cluster is not None:
             return _join(cluster, config, names)
         if len(names) == 1:
@@ -253,7 +250,7 @@ class Replicas:
         try:
             yield
         except tf.errors.OpError as error:
-            gone = [address for address in self.addresses if not _answers(address)]
+            gone = [address for address in self.addresses if not answers(address)]
             lost = self.workers > 1 and isinstance(error, tf.errors.UnavailableError)
             if not gone and not lost:
                 raise
@@ -329,33 +326,10 @@ class Stepper:
         return result
 
 
-def _cluster() -> Mapping[str, Any] | None:
-    text = os.environ.get("TF_CONFIG", "")
-    if not text:
-        return None
-    try:
-        content = json.loads(text)
-        workers, index = content["cluster"]["worker"], content["task"]["index"]
-        if set(content["cluster"]) != {"worker"} or content["task"]["type"] != "worker":
-            raise ValueError("a job that is not worker")  # noqa: TRY301
-        if not all(_is_address(address) for address in workers) or not 0 <= index < len(workers):
-            raise ValueError(f"task index {index} of workers {workers}")  # noqa: TRY301
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        example = '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}'
-        raise ConfigError(f"TF_CONFIG: expected {example}, received {text!r} ({error})") from error
-    return {"workers": workers, "index": index} if len(workers) > 1 else None
-
-
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 2**16
-
-
-def _join(cluster: Mapping[str, Any], config: DeviceConfig, names: Sequence[str]) -> Replicas:
+def _join(cluster: Cluster, config: DeviceConfig, names: Sequence[str]) -> Replicas:
     if len(names) > 1 and names[0].startswith("CPU"):
         raise ConfigError(f"devices {config.devices}: expected cpu or GPUs with several workers; start more workers")
-    addresses, index = cluster["workers"], cluster["index"]
-    _meet(addresses, index, config.worker_timeout_seconds)
+    meet(cluster, config.worker_timeout_seconds)
     # Should a worker be lost just now, TensorFlow waits in C++ with Python's lock held: no signal or timer reaches us.
     faulthandler.dump_traceback_later(config.worker_timeout_seconds, exit=True)
     try:
@@ -363,34 +337,5 @@ def _join(cluster: Mapping[str, Any], config: DeviceConfig, names: Sequence[str]
     finally:
         faulthandler.cancel_dump_traceback_later()
     count = strategy.num_replicas_in_sync
-    return Replicas(strategy, count, count // len(addresses), index, len(addresses), tuple(addresses), config)
-
-
-def _meet(addresses: Sequence[str], index: int, seconds: int) -> None:
-    """Waits until all other workers listen at their addresses, and listens at this one's meanwhile."""
-    port = int(addresses[index].rpartition(":")[2])
-    try:
-        listener = socket.create_server(("", port), backlog=128)
-    except OSError as error:
-        raise ConfigError(
-            f"TF_CONFIG: expected port {port} of this worker to be free ({error}); end what uses it, or give another"
-        ) from error
-    deadline = time.monotonic() + seconds
-    missing = [address for address in addresses if address != addresses[index]]
-    with listener:
-        while missing := [address for address in missing if not _answers(address)]:
-            if time.monotonic() > deadline:
-                raise ConfigError(
-                    f"expected all {len(addresses)} workers of TF_CONFIG within {seconds} s, missing: "
-                    f"{', '.join(missing)}; start them, check the addresses, or give a longer --worker-timeout-seconds"
-                )
-            time.sleep(0.1)
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
-        return False
-    return True
+    workers = len(cluster.addresses)
+    return Replicas(strategy, count, count // workers, cluster.worker, workers, cluster.addresses, config)

@@ -32,7 +32,7 @@ from training.replicas import Replicas
 from training.run import METRICS, SUMMARIES
 
 # A clock decides whether matplotlib says so, on a busy machine.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Creating legend with loc:UserWarning")]
+pytestmark = pytest.mark.slow
 
 COLOURS, SHAPES = ("red", "lime", "blue", "yellow", "white", "black"), ("square", "circle")
 ENCODER = EncoderConfig(

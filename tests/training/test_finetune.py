@@ -38,7 +38,7 @@ from training.replicas import Replicas
 from training.run import CHECKPOINTS, METRICS
 
 # A clock decides whether matplotlib says so, on a busy machine.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Creating legend with loc:UserWarning")]
+pytestmark = pytest.mark.slow
 
 ENCODER = EncoderConfig(
     width=0.05, fc_units=24, normalization="unit", input_pooling=7, batch_norm=True, residual=True, pooling="average",

@@ -37,7 +37,7 @@ from training.replicas import Replicas
 from training.run import CHECKPOINTS, METRICS, SUMMARIES
 
 # A clock decides whether matplotlib says so, on a busy machine.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Creating legend with loc:UserWarning")]
+pytestmark = pytest.mark.slow
 
 TRAINING = CaptionerTrainingConfig(epochs=8, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.02))
 RUN = RunConfig(summary_steps=1, histogram_steps=0)
