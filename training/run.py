@@ -131,9 +131,9 @@ class Run:
             range(within, steps), f"epoch {epoch + 1}/{self.task.epochs}", total=steps, initial=within, unit="step"
         )
         iterator = iter(batches)
-        started = time.monotonic()
         with bar:
             for _ in bar:
+                started = time.monotonic()
                 batch = self._next(iterator)
                 waited = time.monotonic() - started
                 rate = self.task.optimizer.rate(self.step, self.total)
@@ -142,7 +142,7 @@ class Run:
                 if not result.finite:
                     raise DataError(self._not_finite(result.figures))
                 self.step += 1
-                took, started = time.monotonic() - started, time.monotonic()
+                took = time.monotonic() - started
                 figures = result.figures | {"learning_rate": rate, "step_seconds": took, "input_wait_seconds": waited}
                 self._metrics.train(self.step, figures, write=self._due(self.config.summary_steps))
                 if histograms:
