@@ -18,14 +18,14 @@ from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress
 from training.config import CaptionerTrainingConfig, FinetuneConfig, RunConfig
-from training.encoders import load_encoder
+from training.encoders import full_precision, load_encoder
 from training.evaluate import split_batches
 from training.features import FeatureSet, encode_split, input_key, load_features
 from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
 from training.metrics import caption_scores
 from training.pipeline import Share, caption_batches, captioned_batches, count_batches
 from training.provenance import key_of
-from training.records import INDEX, VOCABULARY, read_index, shard_paths
+from training.records import INDEX, VOCABULARY, check_kind, read_index, shard_paths
 from training.replicas import Replicas, Sums
 from training.run import Run, Task
 from training.summaries import captioned_picture
@@ -107,9 +107,10 @@ class DecoderTask(_CaptionTask):
         self, encoder_run: Path, records: Path, preset: CaptionerConfig, config: CaptionerTrainingConfig,
         replicas: Replicas,
     ) -> None:  # fmt: skip
-        self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
+        with replicas.chief_first(), full_precision():
+            self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
+            encoder, encoder_config, _ = load_encoder(encoder_run)
         size = len(Vocabulary.load(records / VOCABULARY))
-        encoder, encoder_config, _ = load_encoder(encoder_run)
         self.captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
@@ -161,7 +162,6 @@ class FinetuneTask(_CaptionTask):
         self, encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
     ) -> None:
         check_belongs(captioner_run, encoder_run, records)
-        replicas.check_batch_size(config.pipeline.batch_size)
         self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
         keras.utils.set_random_seed(config.captions.seed)
         with replicas.strategy.scope():
@@ -174,12 +174,14 @@ class FinetuneTask(_CaptionTask):
         self.pipeline = config.pipeline
         self.optimizer, self.epochs = config.captions.optimizer, config.captions.epochs
         images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
-        self.steps_per_epoch = max(1, images // config.pipeline.batch_size)
+        replicas.check_pipeline(config.pipeline, images)
+        shard_paths(records, "dev")  # missing ones are told now, not after an epoch
+        self.steps_per_epoch = images // config.pipeline.batch_size
         self.settings = {
             "encoder": asdict(self.captioner_config.encoder),
             "decoder": asdict(self.captioner_config.decoder),
             "finetuning": asdict(config),
-            "inputs": key_of(captioner_run / BEST, records / INDEX),
+            "inputs": key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY),
         }
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
@@ -243,8 +245,14 @@ def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None
         raise DataError(
             f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
         )
+    check_kind(records, "captions")
+    if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
+        raise DataError(
+            f"{captioner_run}: expected the vocabulary of {records}, found another; give the records it was trained on"
+        )
     place = read_progress(captioner_run / BEST)
-    if captioner_run != encoder_run and place.get("inputs") != input_key(encoder_run, records):
+    together = captioner_run.resolve() == encoder_run.resolve()
+    if not together and place.get("inputs") != input_key(encoder_run, records):
         raise DataError(
             f"{captioner_run}: expected a decoder trained on {records} with the encoder of {encoder_run} as it is now; "
             "give the three that belong together, or train the decoder in a new directory"

@@ -13,6 +13,7 @@ from model.atomic import atomic_file
 from model.bundle import CLASSES
 from model.config import EncoderConfig
 from model.encoder import build_encoder
+from model.errors import ConfigError
 from model.pretrained import load_imagenet
 from training.config import ClassifierTrainingConfig, RunConfig
 from training.pipeline import Share, class_batches, labelled_batches
@@ -53,7 +54,6 @@ class ClassifierTask(Task):
         imagenet: Path | None = None,
     ) -> None:
         check_kind(records, "classes")
-        replicas.check_batch_size(config.pipeline.batch_size)
         self.records, self.config, self.replicas = records, config, replicas
         self.classes = read_record_classes(records)
         self.encoder_config = replace(encoder_config, classes=len(self.classes))
@@ -66,7 +66,11 @@ class ClassifierTask(Task):
         self.networks, self.multipliers = {"encoder": self.encoder}, {}
         self.optimizer, self.epochs = config.optimizer, config.epochs
         self.images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
-        self.steps_per_epoch = max(1, self.images // config.pipeline.batch_size)
+        replicas.check_pipeline(config.pipeline, self.images)
+        shard_paths(records, "dev")  # missing ones are told now, not after an epoch
+        if replicas.config.xla and replicas.count > 1 and self.encoder_config.batch_norm:
+            raise ConfigError("xla: expected one replica, or no batch norm, which XLA cannot take over several")
+        self.steps_per_epoch = self.images // config.pipeline.batch_size
         self.settings = {
             "encoder": asdict(self.encoder_config),
             "training": asdict(config),

@@ -1,5 +1,7 @@
 """Where a captioner's encoder comes from: a training run, a bundle, or the ImageNet file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,17 @@ class TrainedEncoder(NamedTuple):
     network: keras.Model
     config: EncoderConfig
     file: Path
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Builds networks in float32 inside the block, whatever the run's arithmetic: features are the same for all."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def encoder_file(path: Path) -> Path:

@@ -24,7 +24,7 @@ from training.loss import full_softmax_losses
 from training.metrics import compare_captions, default_tokenizer
 from training.pipeline import ImageRecord, image_batches
 from training.progress import progress
-from training.records import read_index
+from training.records import check_kind, damaged_records, read_index
 
 LOSS_CAPTIONS = 64
 """Reference captions whose words are scored at once: logits of 64 long captions and 10,000 words take 100 MB."""
@@ -197,8 +197,8 @@ def split_batches(records: Path, split: str, batch_size: int, label: str) -> Ite
                 yield ImageRecord(*batch)
                 found += len(batch[1])
                 bar.update(len(batch[1]))
-        except tf.errors.OpError as error:
-            raise DataError(f"{records}: expected whole records of {split}, one after {found} is damaged") from error
+        except tf.errors.DataLossError as error:
+            raise damaged_records(records, split, error) from error
     if found != total:
         raise DataError(f"{records}: expected {total} records of {split}, found {found}; prepare the records again")
 
@@ -259,6 +259,7 @@ def _evaluate(
     captioner: Captioner, meter: _LossMeter | None, records: Path, split: str, beams: Sequence[int], batch_size: int,
     tokenizer: str | None,
 ) -> Evaluation:  # fmt: skip
+    check_kind(records, "captions")
     captions: dict[int, dict[str, Caption]] = {size: {} for size in beams}
     references: dict[str, list[str]] = {}
     classes: dict[str, ClassPrediction] = {}

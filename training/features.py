@@ -63,7 +63,12 @@ def load_features(encoder_run: Path, records: Path, split: str) -> FeatureSet:
 
 
 def input_key(encoder_run: Path, records: Path) -> str:
-    """Returns a hash of the encoder and the records that features, and so a decoder, belong to."""
+    """Returns a hash of the encoder and the records that features, and so a decoder, belong to.
+
+    Raises:
+        DataError: There is no such encoder, or the records are incomplete or hold classes.
+    """
+    check_kind(records, "captions")
     return key_of(encoder_file(encoder_run), records / INDEX, records / VOCABULARY)
 
 
@@ -81,7 +86,6 @@ def encode_split(encoder: keras.Model, records: Path, split: str) -> FeatureSet:
     Raises:
         DataError: The records are incomplete or damaged, or hold classes.
     """
-    check_kind(records, "captions")
     encode = tf.function(lambda images: encoder(images, training=False)["features"])
     features, names, references, tokens = [], [], [], []
     for batch in split_batches(records, split, ENCODE_BATCH, f"encoding {split}"):

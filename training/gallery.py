@@ -16,7 +16,7 @@ from model.errors import DataError
 from model.image import FORMATS, read_image
 from training.evaluate import Evaluation
 from training.progress import progress
-from training.records import shard_paths
+from training.records import damaged_records, shard_paths
 
 PHOTO_PIXELS = 400
 """Longest side of a photo on the page."""
@@ -127,10 +127,8 @@ def _read_photos(records: Path, split: str, names: Collection[str]) -> dict[str,
                 if name in names and name not in found:
                     found[name] = thumbnail(record["image"].numpy())
                     bar.update()
-        except tf.errors.OpError as error:
-            raise DataError(
-                f"{records}: expected whole records of {split}, one is damaged; prepare them anew"
-            ) from error
+        except tf.errors.DataLossError as error:
+            raise damaged_records(records, split, error) from error
     missing = next((name for name in sorted(names) if name not in found), None)
     if missing is not None:
         raise DataError(f"{records}: expected the photo {missing!r} that was scored, found none; evaluate again")

@@ -1,7 +1,8 @@
 """SGD and Adam as updates that every replica applies to its own copy of a variable.
 
 Keras's optimizers reduce gradients themselves, by a sum, and cannot skip a step inside a replica; with these, one
-replica and N replicas do the same arithmetic, and a step whose gradient is not finite changes nothing.
+replica and N replicas do the same arithmetic, and a step whose gradient is not finite changes no
+trained variable.
 """
 
 from collections.abc import Mapping, Sequence

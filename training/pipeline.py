@@ -248,7 +248,7 @@ def labelled_batches(
 def _fed(
     batches: tf.data.Dataset, decoded: Callable[..., Any], config: PipelineConfig, share: Share
 ) -> tf.data.Dataset:
-    """Decodes batches here, or on a `tf.data` service, whose workers run no Python and so decode by TensorFlow."""
+    """Decodes batches here, or on a `tf.data` service, whose one worker runs no Python and so decodes by TensorFlow."""
     if not config.service:
         here = partial(decoded, decode=decode_images)
         return share(batches).map(here, num_parallel_calls=config.threads, deterministic=True).prefetch(config.prefetch)

@@ -14,11 +14,11 @@ import keras
 import tensorflow as tf
 
 from model.errors import ConfigError, DataError
-from training.config import DeviceConfig
+from training.config import DeviceConfig, PipelineConfig
 from training.devices import configure_devices
 from training.optimizer import Optimizer
 from training.pipeline import Share
-from training.workers import Cluster, answers, meet, read_cluster
+from training.workers import Cluster, answers, is_address, meet, read_cluster
 
 SUM = tf.distribute.ReduceOp.SUM
 
@@ -93,9 +93,7 @@ class Replicas:
         if cluster is not None:
             return _join(cluster, config, names)
         if len(names) == 1:
-            default = names[0] in ("CPU:0", "GPU:0")
-            one = tf.distribute.get_strategy() if default else tf.distribute.OneDeviceStrategy(names[0])
-            return cls(one, count=1, local=1, config=config)
+            return cls(tf.distribute.get_strategy(), count=1, local=1, config=config)
         reduction = None if names[0].startswith("GPU") else tf.distribute.ReductionToOneDevice()
         mirrored = tf.distribute.MirroredStrategy(names, cross_device_ops=reduction)
         return cls(mirrored, count=len(names), local=len(names), config=config)
@@ -107,17 +105,49 @@ class Replicas:
 
     def wait(self) -> None:
         """Waits until every worker has come here."""
-        self.strategy.run(lambda: tf.distribute.get_replica_context().all_reduce(SUM, tf.constant(1.0)))
+        self.gathered(0)
 
-    def check_batch_size(self, batch_size: int) -> None:
-        """Checks that no replica goes without: TensorFlow's convolutions have no gradient for an empty batch on a CPU.
+    def gathered(self, value: int) -> list[int]:
+        """Returns the value that each worker gives, an integer below 2**32."""
+        own = tf.one_hot(self.worker, self.workers, tf.constant(value, tf.float64), dtype=tf.float64)
+
+        def reduced() -> tf.Tensor:
+            return tf.distribute.get_replica_context().all_reduce(SUM, tf.identity(own)) / self.local
+
+        with self.peers_named():
+            return [round(number) for number in self._first(self.strategy.run(reduced)).numpy().tolist()]
+
+    @contextmanager
+    def chief_first(self) -> Iterator[None]:
+        """Lets the chief run the block before the others, who then find what it wrote."""
+        if not self.chief:
+            self.wait()
+        yield
+        if self.chief:
+            self.wait()
+
+    def check_pipeline(self, config: PipelineConfig, records: int) -> None:
+        """Checks that every step has a batch, and every replica a part of it.
+
+        Args:
+            config: How records become batches.
+            records: Records of an epoch.
 
         Raises:
-            ConfigError: A batch is smaller than the number of replicas.
+            ConfigError: A batch is larger than an epoch; or smaller than the number of replicas (TensorFlow's
+                convolutions have no gradient for an empty part on a CPU); or the `tf.data` service does not answer or
+                would serve several workers.
         """
-        if batch_size < self.count:
+        if not self.count <= config.batch_size <= records:
             raise ConfigError(
-                f"batch_size: expected at least one record for {self.count} replicas, received {batch_size}"
+                f"batch_size: expected {self.count} (a record for every replica) to {records} (all records), "
+                f"received {config.batch_size}"
+            )
+        address = config.service.removeprefix("grpc://")
+        if config.service and (self.workers > 1 or not is_address(address) or not answers(address)):
+            raise ConfigError(
+                f"service: expected grpc://host:port of a running tf.data service, and one worker, "
+                f"received {config.service!r} and {self.workers}"
             )
 
     def distribute(self, batches: Callable[[Share], tf.data.Dataset]) -> Any:

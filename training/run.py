@@ -2,6 +2,7 @@
 
 import json
 import time
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from training.optimizer import Optimizer
 from training.pipeline import Share
 from training.progress import StopRequest, note, progress
 from training.records import damaged_records
-from training.replicas import Replicas, Stepper, Sums
+from training.replicas import Replicas, Stepper, StepResult, Sums
 
 CHECKPOINTS = "checkpoints"
 HISTOGRAM_VALUES = 100_000
@@ -88,6 +89,7 @@ class Run:
         with self.replicas.strategy.scope():
             trainable = [v for network in task.networks.values() for v in network.trainable_variables]
             self.optimizer = Optimizer(trainable, task.optimizer, task.multipliers)
+        self.settings = dict(task.settings) | {"precision": self.replicas.config.precision}
         self.variables = dict(self.optimizer.slots)
         for part, network in task.networks.items():
             self.variables |= named_variables(network, part)
@@ -97,6 +99,7 @@ class Run:
         self._stepper: Stepper | None = None
         self._loss_scale: dict[str, Any] = {}
         self._restore()
+        self._check_workers()
         self._saved_at, self._saved_time = self.step, time.monotonic()
         self._metrics = _Metrics(directory, self.step, active=self.replicas.chief)
 
@@ -136,15 +139,13 @@ class Run:
                 started = time.monotonic()
                 batch = self._next(iterator)
                 waited = time.monotonic() - started
-                rate = self.task.optimizer.rate(self.step, self.total)
                 histograms = self._due(self.config.histogram_steps)
-                result = stepper.step(batch, self.step, rate, stop=stop.requested, gradients=histograms)
-                if not result.finite:
-                    raise DataError(self._not_finite(result.figures))
+                result = self._step(stepper, batch, stop=stop.requested, gradients=histograms)
                 self.step += 1
                 took = time.monotonic() - started
-                figures = result.figures | {"learning_rate": rate, "step_seconds": took, "input_wait_seconds": waited}
-                self._metrics.train(self.step, figures, write=self._due(self.config.summary_steps))
+                figures = result.figures | {"step_seconds": took, "input_wait_seconds": waited}
+                if np.isfinite(figures["gradient_norm"]):  # an overflow of float16 is no figure
+                    self._metrics.train(self.step, figures, write=self._due(self.config.summary_steps))
                 if histograms:
                     self._metrics.histograms(self.step, self.optimizer.variables, result.gradients)
                 if self.step == within + 1 + epoch * steps:
@@ -175,6 +176,19 @@ class Run:
             raise damaged_records(self.task.records, "train", error) from error
         except tf.errors.OpError as error:
             raise DataError(f"step {self.step}: expected a batch, the input failed: {error.message}") from error
+
+    def _step(self, stepper: Stepper, batch: Any, **options: Any) -> StepResult:
+        rate = self.task.optimizer.rate(self.step, self.total)
+        try:
+            result = stepper.step(batch, self.step, rate, **options)
+        except tf.errors.ResourceExhaustedError as error:
+            raise DataError(
+                f"step {self.step}: expected memory for the batch, found too little; give a smaller --batch-size "
+                f"(--estimate says what it needs): {error.message[:200]}"
+            ) from error
+        if not result.finite:
+            raise DataError(self._not_finite(result.figures))
+        return result._replace(figures=result.figures | {"learning_rate": rate})
 
     def _stepper_for(self, batches: Any) -> Stepper:
         if self._stepper is None:
@@ -208,7 +222,7 @@ class Run:
         scale = self._stepper
         state = {} if scale is None else {"scale": scale.scale, "good_steps": scale.good_steps}
         best = None if np.isinf(self.best) else self.best
-        return dict(self.task.settings) | {"step": self.step, "total": self.total, "best": best, "loss_scale": state}
+        return self.settings | {"step": self.step, "total": self.total, "best": best, "loss_scale": state}
 
     def _save(self) -> None:
         self._metrics.flush()
@@ -223,13 +237,21 @@ class Run:
                 saved = read_progress(path, whole=True)
             except DataError:
                 continue  # damaged; restoring says so
-            different = sorted(_differences(saved, json.loads(json.dumps(self.task.settings))))
+            different = sorted(_differences(saved, json.loads(json.dumps(self.settings))))
             if different:
                 raise DataError(
                     f"{self.directory}: expected the run that is in this directory, differs in {', '.join(different)}; "
                     "give the same data and options, another directory, or --restart"
                 )
             return
+
+    def _check_workers(self) -> None:
+        text = json.dumps([self.settings, self.step, self.total], sort_keys=True)
+        if len(set(self.replicas.gathered(zlib.crc32(text.encode())))) > 1:
+            raise DataError(
+                f"{self.directory}: expected all workers to go on with the same step, data and options; "
+                "give them the same command, and a directory on storage that all see"
+            )
 
     def _restore(self) -> None:
         self._check_settings()

@@ -30,7 +30,7 @@ def read_cluster() -> Cluster | None:
         workers, index = content["cluster"]["worker"], content["task"]["index"]
         if set(content["cluster"]) != {"worker"} or content["task"]["type"] != "worker":
             raise ValueError("a job that is not worker")  # noqa: TRY301
-        if not all(_is_address(address) for address in workers) or not 0 <= index < len(workers):
+        if not all(is_address(address) for address in workers) or not 0 <= index < len(workers):
             raise ValueError(f"task index {index} of workers {workers}")  # noqa: TRY301
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         example = '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}'
@@ -38,7 +38,8 @@ def read_cluster() -> Cluster | None:
     return Cluster(tuple(workers), index) if len(workers) > 1 else None
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Returns whether a text is `host:port`."""
     host, _, port = text.rpartition(":")
     return bool(host) and port.isdigit() and 0 < int(port) < 2**16
 

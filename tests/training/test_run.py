@@ -23,8 +23,6 @@ from training.run import CHECKPOINTS, CURVES, METRICS, SUMMARIES, Run, Task, res
 
 pytestmark = [
     pytest.mark.slow,
-    # On a busy machine; it is said by the clock.
-    pytest.mark.filterwarnings("ignore:Creating legend with loc:UserWarning"),
 ]
 
 STEPS, BATCH = 6, 4

@@ -35,7 +35,7 @@ from training.config import CaptionerTrainingConfig, DeviceConfig, FinetuneConfi
 @option("--loss", type=click.Choice(["full", "sampled"]), help="Softmax over all words or over a sample.")
 @option("--negative-samples", type=click.IntRange(1), help="Words drawn a step by --loss sampled.")
 @option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words, --loss full.")
-@option("--seed", type=int, help="Seed of weights, order, sampled words and dropout.")
+@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of weights, order, sampled words and dropout.")
 @optimizer_options
 @device_options
 @run_options
@@ -70,7 +70,8 @@ def captioner(
     config = chosen(paper_captioner() if preset == "paper" else CaptionerTrainingConfig(), options)
     config = replace(config, optimizer=chosen(config.optimizer, options))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
-    source = encoder if encoder is not None else imagenet_file(str(imagenet))
+    source = encoder if encoder is not None else imagenet_file(str(imagenet), replicas)
+    options |= {"encoder": encoder, "records": records}
     train(out, options, replicas, lambda: DecoderTask(source, records, architecture, config, replicas), train_captioner)
 
 
@@ -82,7 +83,7 @@ def captioner(
 @option("--epochs", type=click.IntRange(1), help="Passes over all photos.")
 @option("--encoder-learning-rate", type=float, help="Highest learning rate of the encoder.")
 @option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words.")
-@option("--seed", type=int, help="Seed of order, augmentation and dropout.")
+@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order, augmentation and dropout.")
 @pipeline_options
 @optimizer_options
 @device_options
@@ -108,6 +109,7 @@ def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **opt
         pipeline=chosen(config.pipeline, options),
     )
     replicas = Replicas.start(chosen(DeviceConfig(), options))
+    options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
     train(
         out, options, replicas, lambda: FinetuneTask(encoder, captioner_run, records, config, replicas), train_captioner
     )

@@ -43,7 +43,7 @@ from training.config import ClassifierTrainingConfig, DeviceConfig, paper_classi
 @option(
     "--imagenet", help="Start from the official Keras VGG-19 file: a path, or `download`. Sets caffe normalisation."
 )
-@option("--seed", type=int, help="Seed of weights, order, augmentation and dropout.")
+@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of weights, order, augmentation and dropout.")
 @pipeline_options
 @optimizer_options
 @device_options
@@ -72,7 +72,8 @@ def classifier(
     config = chosen(paper_classifier() if preset == "paper" else ClassifierTrainingConfig(), options)
     config = replace(config, pipeline=chosen(config.pipeline, options), optimizer=chosen(config.optimizer, options))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
-    weights = imagenet_file(imagenet) if imagenet is not None else None
+    weights = imagenet_file(imagenet, replicas) if imagenet is not None else None
+    options["records"] = records
     train(out, options, replicas, lambda: ClassifierTask(records, encoder, config, replicas, weights), train_classifier)
 
 

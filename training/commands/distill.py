@@ -1,13 +1,13 @@
 """`showtell-train distill`: a small encoder from a larger teacher."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from model.config import small
 from training.commands.options import ANY, EXISTING, command_line, option, reported
-from training.config import DistillConfig
+from training.config import DeviceConfig, DistillConfig
 from training.provenance import recorded
 
 
@@ -24,7 +24,7 @@ from training.provenance import recorded
 @option("--learning-rate", type=float, default=DistillConfig().learning_rate, help="Peak learning rate.")
 @option(
     "--precision",
-    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    type=click.Choice(["float32", "bfloat16", "float16"]),
     default="float32",
     help="Arithmetic.",
 )
@@ -34,7 +34,7 @@ def distill(
     exclude: Path | None,
     teacher: Path,
     out: Path,
-    precision: str,
+    precision: Literal["float32", "bfloat16", "float16"],
     **options: Any,
 ) -> None:
     """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions."""
@@ -42,4 +42,5 @@ def distill(
 
     names = frozenset(exclude.read_text(encoding="utf-8").splitlines()) if exclude else frozenset()
     with recorded(out, command_line()):
-        run(out, photos, names, teacher, small().encoder, DistillConfig(**options), precision=precision)
+        policy = DeviceConfig(precision=precision).policy
+        run(out, photos, names, teacher, small().encoder, DistillConfig(**options), precision=policy)

@@ -70,17 +70,21 @@ def train(
     from training.estimate import estimate
     from training.run import restart
 
+    given = [options.get(name) for name in ("encoder", "captioner_run", "records")]
+    if out.resolve() in [path.resolve() for path in given if path is not None]:
+        raise click.UsageError(f"--out: expected a directory of its own, received an input of the run, {out}")
     if options["estimate"]:
         click.echo(estimate(task()))
         return
-    if not options["resume"] and replicas.chief:
-        restart(out)
-    replicas.wait()
     with recorded(out, command_line()) if replicas.chief else nullcontext():
-        run(out, task(), chosen(RunConfig(), options))
+        trained = task()  # before anything of an earlier run is removed
+        with replicas.chief_first():
+            if not options["resume"] and replicas.chief:
+                restart(out)
+        run(out, trained, chosen(RunConfig(), options))
 
 
-def imagenet_file(text: str) -> Path:
+def imagenet_file(text: str, replicas: "Replicas") -> Path:
     """Returns the official VGG-19 file: the path given, or that of a download for the word `download`."""
     if text != "download":
         return Path(text)
@@ -88,7 +92,8 @@ def imagenet_file(text: str) -> Path:
     from training.download import download
 
     path = Path("runs") / "vgg19_weights_tf_dim_ordering_tf_kernels.h5"
-    download(IMAGENET_VGG19.url, path, checksum=IMAGENET_VGG19.checksum)
+    with replicas.chief_first():
+        download(IMAGENET_VGG19.url, path, checksum=IMAGENET_VGG19.checksum)
     return path
 
 
@@ -163,6 +168,6 @@ pipeline_options = _all(
         type=click.FloatRange(0, 1, min_open=True),
         help="Least share of the area in a random crop; 1 for none.",
     ),
-    option("--service", help="tf.data service that reads and decodes, grpc://host:port."),
+    option("--service", help="tf.data service with one worker that reads and decodes, grpc://host:port."),
 )
 """Options of `PipelineConfig`; those not given are the preset's."""
