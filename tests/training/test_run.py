@@ -21,9 +21,7 @@ from training.pipeline import Share
 from training.replicas import Replicas, Sums
 from training.run import CHECKPOINTS, CURVES, METRICS, SUMMARIES, Run, Task, restart
 
-pytestmark = [
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 
 STEPS, BATCH = 6, 4
 ADAM = OptimizerConfig(learning_rate=0.05, schedule="constant")
