@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from model.atomic import atomic_file
 from model.errors import DataError
 from training.checkpoint import BEST, CheckpointStore, named_variables, read_progress, save_checkpoint
 from training.config import OptimizerConfig, RunConfig
@@ -22,10 +21,9 @@ from training.pipeline import Share
 from training.progress import StopRequest, note, progress
 from training.records import damaged_records
 from training.replicas import Replicas, Stepper, StepResult, Sums
+from training.summaries import METRICS, SUMMARIES, Metrics
 
-CHECKPOINTS = "checkpoints"
-HISTOGRAM_VALUES = 100_000
-METRICS, CURVES, SUMMARIES = "metrics.jsonl", "curves.svg", "tensorboard"
+CHECKPOINTS, CURVES = "checkpoints", "curves.svg"
 
 
 class Task(ABC):
@@ -101,7 +99,7 @@ class Run:
         self._restore()
         self._check_workers()
         self._saved_at, self._saved_time = self.step, time.monotonic()
-        self._metrics = _Metrics(directory, self.step, active=self.replicas.chief)
+        self._metrics = Metrics(directory, self.step, active=self.replicas.chief)
 
     def train(self) -> bool:
         """Trains to the end.
@@ -264,12 +262,6 @@ class Run:
         note(f"going on from step {self.step} of {self.total}")
 
 
-def _some(values: Any) -> Any:
-    """Returns the values, or an even sample of them: TensorFlow's histogram takes 240 bytes for each."""
-    flat = np.ravel(keras.ops.convert_to_numpy(values))
-    return flat[:: -(-flat.size // HISTOGRAM_VALUES)]
-
-
 def _differences(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
     """Yields the dotted names of settings that are not as they were saved."""
     for name, value in settings.items():
@@ -278,99 +270,6 @@ def _differences(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Itera
             yield from (f"{name}.{inner}" for inner in _differences(old, value))
         elif old != value:
             yield name
-
-
-class _Metrics:
-    """Writes figures as JSON lines and TensorBoard summaries; a worker that is not the chief writes nothing."""
-
-    def __init__(self, directory: Path, step: int, *, active: bool) -> None:
-        self.path, self.directory, self.active = directory / METRICS, directory, active
-        self._recent: dict[str, list[float]] = {}
-        self._lines: list[str] = []
-        self._drawn = self._written = False
-        if active:
-            self._forget_after(step)
-            self.writer: Any = tf.summary.create_file_writer(str(directory / SUMMARIES))
-        else:
-            self.writer = tf.summary.create_noop_writer()
-
-    def __enter__(self) -> "_Metrics":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.flush()
-        self.writer.close()
-
-    def _forget_after(self, step: int) -> None:
-        """Drops the lines of steps that a killed run took after its last checkpoint: they will be taken again."""
-        if not self.path.exists():
-            return
-        kept = []
-        for line in self.path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(f"{line}\n")
-            except ValueError:
-                continue  # cut off by the kill
-        with atomic_file(self.path) as file:
-            file.write_text("".join(kept))
-
-    def recent(self, name: str) -> float:
-        """Returns the mean of a figure since the last line."""
-        return float(np.mean(self._recent.get(name, [float("nan")])))
-
-    def train(self, step: int, figures: Mapping[str, float], *, write: bool) -> None:
-        """Takes the figures of a step; when due, writes a line with their means since the last one."""
-        if self._written:
-            self._recent, self._written = {}, False
-        for name, value in figures.items():
-            self._recent.setdefault(name, []).append(value)
-        if write:
-            self._write(step, "train", {name: float(np.mean(values)) for name, values in self._recent.items()})
-            self._written = True
-
-    def dev(self, step: int, figures: Mapping[str, float], pictures: Iterator[tuple[str, Any]]) -> None:
-        """Writes the figures and pictures of an evaluation."""
-        self._write(step, "dev", figures)
-        if self.active:
-            with self.writer.as_default(step):
-                for name, image in pictures:
-                    tf.summary.image(name, image[None])
-
-    def histograms(self, step: int, variables: list[keras.Variable], gradients: list[tf.Tensor]) -> None:
-        """Writes the distribution of every variable and of its gradient."""
-        if not self.active:
-            return
-        with self.writer.as_default(step):
-            for variable, gradient in zip(variables, gradients, strict=True):
-                tf.summary.histogram(f"variables/{variable.path}", _some(variable))
-                tf.summary.histogram(f"gradients/{variable.path}", _some(gradient))
-
-    def graph(self, function: Any) -> None:
-        """Writes the graph of the step, once a run."""
-        if self.active and not self._drawn:
-            with self.writer.as_default(0):
-                tf.summary.graph(function.get_concrete_function().graph)
-            self._drawn = True
-
-    def flush(self) -> None:
-        """Puts what was written on the disk."""
-        if self.active and self._lines:
-            with self.path.open("a") as file:
-                file.write("".join(self._lines))
-            self._lines = []
-        self.writer.flush()
-
-    def _write(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
-        if not self.active:
-            return
-        rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
-        self._lines.append(json.dumps({"step": step, "kind": kind} | rounded) + "\n")
-        with self.writer.as_default(step):
-            for name, value in figures.items():
-                tf.summary.scalar(f"{kind}/{name}", value)
-        if kind == "dev":
-            self.flush()
 
 
 def restart(directory: Path) -> None:

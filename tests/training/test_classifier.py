@@ -29,7 +29,7 @@ from training.estimate import estimate
 from training.labelled import LabelledImage
 from training.records import write_class_records, write_records
 from training.replicas import Replicas
-from training.run import METRICS, SUMMARIES
+from training.summaries import METRICS, SUMMARIES
 
 # A clock decides whether matplotlib says so, on a busy machine.
 pytestmark = pytest.mark.slow

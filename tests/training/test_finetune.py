@@ -35,7 +35,8 @@ from training.export import assemble
 from training.labelled import LabelledImage
 from training.records import write_class_records, write_records
 from training.replicas import Replicas
-from training.run import CHECKPOINTS, METRICS
+from training.run import CHECKPOINTS
+from training.summaries import METRICS
 
 # A clock decides whether matplotlib says so, on a busy machine.
 pytestmark = pytest.mark.slow

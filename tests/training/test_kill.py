@@ -27,7 +27,8 @@ from training.checkpoint import BEST
 from training.datasets import CaptionedImage
 from training.labelled import LabelledImage
 from training.records import write_class_records, write_records
-from training.run import CHECKPOINTS, METRICS, SUMMARIES
+from training.run import CHECKPOINTS
+from training.summaries import METRICS, SUMMARIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

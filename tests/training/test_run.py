@@ -19,7 +19,8 @@ from training.checkpoint import BEST
 from training.config import OptimizerConfig, RunConfig
 from training.pipeline import Share
 from training.replicas import Replicas, Sums
-from training.run import CHECKPOINTS, CURVES, METRICS, SUMMARIES, Run, Task, restart
+from training.run import CHECKPOINTS, CURVES, Run, Task, restart
+from training.summaries import METRICS, SUMMARIES
 
 pytestmark = pytest.mark.slow
 

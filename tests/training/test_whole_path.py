@@ -34,7 +34,8 @@ from training.features import load_features
 from training.provenance import stage
 from training.records import VOCABULARY
 from training.replicas import Replicas
-from training.run import CHECKPOINTS, METRICS, SUMMARIES
+from training.run import CHECKPOINTS
+from training.summaries import METRICS, SUMMARIES
 
 # A clock decides whether matplotlib says so, on a busy machine.
 pytestmark = pytest.mark.slow
