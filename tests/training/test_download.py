@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from model.errors import DataError
+from training.archives import unpack
 from training.datasets import read_coco, read_flickr8k
-from training.download import ATTEMPTS, SOURCES, Source, download, fetch, unpack
+from training.download import ATTEMPTS, SOURCES, Source, download, fetch
 
 BODY = np.random.default_rng(5).bytes(400_000)
 SHA256 = "sha256:" + hashlib.sha256(BODY).hexdigest()
