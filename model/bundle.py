@@ -3,11 +3,11 @@
 A directory of plain files, nothing executable. Reading needs neither Keras nor TensorFlow.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,16 +16,19 @@ import safetensors
 from safetensors.numpy import save
 
 from model.atomic import atomic_directory
-from model.config import BLOCKS, FORMAT_VERSION, IMAGE_PIXELS, CaptionerConfig, DecoderConfig, EncoderConfig
+from model.config import BLOCKS, IMAGE_PIXELS, CaptionerConfig, DecoderConfig, EncoderConfig
 from model.errors import BundleError, ConfigError, VocabularyError
+from model.manifest import MANIFEST, verify_manifest, write_manifest
 from model.vocabulary import Vocabulary
 
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 """The bundle that comes with the project."""
 
-CONFIG, VOCABULARY, CLASSES, WEIGHTS, MANIFEST = (
-    "config.json", "vocabulary.txt", "classes.json", "weights.safetensors", "manifest.json",
-)  # fmt: skip
+CONFIG, VOCABULARY, CLASSES, WEIGHTS = "config.json", "vocabulary.txt", "classes.json", "weights.safetensors"
+LITE_ENCODER, LITE_DECODER = "encoder.tflite", "decoder.tflite"
+REQUIRED = frozenset({CONFIG, VOCABULARY, CLASSES, WEIGHTS})
+LITE_FILES = frozenset({LITE_ENCODER, LITE_DECODER})
+"""Files of the CPU engine: both are there or neither."""
 DTYPES = ("F16", "F32")
 """Types of number that weights may have, in safetensors' names."""
 
@@ -56,12 +59,29 @@ class Bundle:
     weights: Weights
 
 
-def save_bundle(path: Path, bundle: Bundle) -> None:
+class Contents(NamedTuple):
+    """Holds what a bundle says of itself, without its weights.
+
+    Attributes:
+        config: As in `Bundle`.
+        vocabulary: As in `Bundle`.
+        classes: As in `Bundle`.
+        has_lite_files: Whether the files of the CPU engine are among its files, verified.
+    """
+
+    config: CaptionerConfig
+    vocabulary: Vocabulary
+    classes: tuple[ClassName, ...]
+    has_lite_files: bool
+
+
+def save_bundle(path: Path, bundle: Bundle, lite_files: Mapping[str, bytes] = MappingProxyType({})) -> None:
     """Writes a bundle atomically: it appears whole, or what was there before stays.
 
     Args:
         path: Directory to create or replace.
         bundle: What to write; weights are stored with the dtype they have.
+        lite_files: Contents of the CPU engine's two files by name; empty for a bundle without them.
 
     Raises:
         BundleError: The parts do not agree with each other, or `path` holds something that is not a bundle.
@@ -77,29 +97,31 @@ def save_bundle(path: Path, bundle: Bundle) -> None:
         (directory / CLASSES).write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
         # Written by us, so that a full disk is an OSError like with the other files.
         (directory / WEIGHTS).write_bytes(save({n: np.ascontiguousarray(v) for n, v in bundle.weights.items()}))
+        for name, content in lite_files.items():
+            (directory / name).write_bytes(content)
         for file in directory.iterdir():
             file.chmod(0o644)
-        files = {f.name: {"sha256": _sha256(f), "bytes": f.stat().st_size} for f in sorted(directory.iterdir())}
-        manifest = {"format_version": FORMAT_VERSION, "files": files}
-        (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        write_manifest(directory)
 
 
-def verify_bundle(path: Path) -> CaptionerConfig:
+def verify_bundle(path: Path) -> Contents:
     """Checks that a bundle is complete and undamaged without loading its weights.
 
     Args:
         path: The bundle's directory.
 
     Returns:
-        Its configuration.
+        What it says of itself.
 
     Raises:
         BundleError: A file is missing, has another size or hash than the manifest says, or the parts disagree.
     """
-    _verify_manifest(path)
+    names = verify_manifest(path, REQUIRED)
+    if len(names & LITE_FILES) == 1:
+        raise BundleError(f"{path}: expected both {LITE_ENCODER} and {LITE_DECODER} or neither; export it again")
     config, vocabulary, classes = _read_texts(path)
     _check_agreement(config, len(vocabulary), len(classes), str(path))
-    return config
+    return Contents(config, vocabulary, classes, has_lite_files=bool(names & LITE_FILES))
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -114,9 +136,7 @@ def load_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: Anything is missing, damaged or does not agree; the message says what and what to do.
     """
-    _verify_manifest(path)
-    config, vocabulary, classes = _read_texts(path)
-    _check_agreement(config, len(vocabulary), len(classes), str(path))
+    config, vocabulary, classes, _ = verify_bundle(path)
     weights = _read_weights(path / WEIGHTS)
     _check_weights(config, weights, str(path / WEIGHTS))
     return Bundle(config, vocabulary, classes, weights)
@@ -165,49 +185,7 @@ def _is_replaceable(path: Path) -> bool:
     if not path.is_dir():
         return False
     names = {file.name for file in path.iterdir()}
-    return not names or (MANIFEST in names and names <= {CONFIG, VOCABULARY, CLASSES, WEIGHTS, MANIFEST})
-
-
-def _sha256(file: Path) -> str:
-    try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise BundleError(
-            f"{file}: expected a file that can be read: {error.strerror}; check its permissions"
-        ) from error
-
-
-def _verify_manifest(path: Path) -> None:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        version, files = manifest["format_version"], manifest["files"]
-        entries = {str(name): (entry["sha256"], entry["bytes"]) for name, entry in files.items()}
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: expected a bundle directory with {MANIFEST}, found none; check the path") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(
-            f"{path / MANIFEST}: expected a bundle's manifest, received something else; export it again"
-        ) from error
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"{path}: expected bundle format {FORMAT_VERSION}, received {version!r}; export it again with this version"
-        )
-    for name in sorted({CONFIG, VOCABULARY, CLASSES, WEIGHTS} - entries.keys()):
-        raise BundleError(f"{path / MANIFEST}: expected an entry for {name}, found none; export the bundle again")
-    for name, (sha256, size) in entries.items():
-        if (path / name).parent != path or not (path / name).is_file():
-            raise BundleError(f"{path}: expected the file {name} of the manifest, found none; copy the bundle again")
-        _verify_file(path / name, sha256, size)
-
-
-def _verify_file(file: Path, sha256: str, size: int) -> None:
-    found_size = file.stat().st_size
-    if found_size != size:
-        raise BundleError(f"{file}: expected {size} bytes, found {found_size} bytes; copy the bundle again")
-    found = _sha256(file)
-    if found != sha256:
-        raise BundleError(f"{file}: expected SHA-256 {sha256}, found {found}; it is damaged or edited, copy it again")
+    return not names or (MANIFEST in names and names <= REQUIRED | LITE_FILES | {MANIFEST})
 
 
 def _read_texts(path: Path) -> tuple[CaptionerConfig, Vocabulary, tuple[ClassName, ...]]:

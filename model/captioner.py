@@ -9,12 +9,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from model.bundle import Bundle, ClassName, load_bundle
-from model.config import IMAGE_PIXELS, CaptionerConfig
-from model.errors import DeadlineExceededError, SearchOptionError
+from model.bundle import Bundle, ClassName, load_bundle, verify_bundle
+from model.config import CaptionerConfig
+from model.errors import SearchOptionError
+from model.runtime.choice import EngineName, Precision, choose_engine
 from model.runtime.protocol import MAX_BEAM_SIZE, Engine
 from model.runtime.quiet import quiet_tensorflow
-from model.search import Floats, Found, beam_search
+from model.search import Floats, Found, Wanted, beam_search
 from model.vocabulary import END_ID, Vocabulary
 
 MAX_CLASSES = 20
@@ -93,32 +94,38 @@ class Captioner:
         self.vocabulary = vocabulary
         self.classes = classes
         self._engine = engine
-        # TensorFlow traces and allocates on the first call of each function; nobody's request should pay for it.
-        self.predict(np.zeros((1, IMAGE_PIXELS, IMAGE_PIXELS, 3), np.uint8))
 
     @classmethod
-    def load(cls, bundle: Path) -> Self:
+    def load(cls, path: Path, *, engine: EngineName = "auto", precision: Precision = "float32") -> Self:
         """Restores a captioner and warms it up.
 
         Args:
-            bundle: The bundle's directory.
+            path: The bundle's directory.
+            engine: What runs the networks; `auto` takes what is fastest here, see `model.runtime.choice`.
+            precision: Arithmetic of the TensorFlow engine's encoder.
 
         Returns:
             A captioner whose first prediction is as fast as the next.
 
         Raises:
-            BundleError: The bundle is missing, damaged or inconsistent.
+            BundleError: The bundle is missing, damaged or inconsistent, or lacks the engine's files.
+            ConfigError: Engine and precision do not fit each other or this machine.
         """
-        return cls.of(load_bundle(bundle))
+        contents = verify_bundle(path)
+        if choose_engine(engine, precision, has_lite_files=contents.has_lite_files) == "tensorflow":
+            network: Engine = _tensorflow_engine(load_bundle(path), precision)
+        else:
+            # Imported here: a machine that serves with TensorFlow need not be able to load it.
+            from model.runtime.lite import LiteEngine
+
+            network = LiteEngine.of(path, contents.config)
+        network.warm_up()
+        return cls(contents.config, contents.vocabulary, contents.classes, network)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """Restores a captioner from a bundle in memory."""
-        quiet_tensorflow()
-        # Imported here: only this engine needs TensorFlow, and importing it takes seconds.
-        from model.runtime.tensorflow import TensorFlowEngine
-
-        return cls(bundle.config, bundle.vocabulary, bundle.classes, TensorFlowEngine.of(bundle))
+        """Restores a captioner from a bundle in memory, run by TensorFlow in float32."""
+        return cls(bundle.config, bundle.vocabulary, bundle.classes, _tensorflow_engine(bundle, "float32"))
 
     @property
     def engine(self) -> str:
@@ -127,7 +134,7 @@ class Captioner:
 
     def predict(
         self, images: npt.NDArray[np.uint8], *, beam_size: int | None = None, captions: int = 1, classes: int = 5,
-        deadline: float | None = None,
+        wanted: Wanted | None = None,
     ) -> list[Prediction]:  # fmt: skip
         """Captions and classifies a batch of images.
 
@@ -136,27 +143,25 @@ class Captioner:
             beam_size: Hypotheses kept per image, 1 to 10; None for the bundle's default.
             captions: Captions wanted per image, 1 to the beam size; fewer come when fewer exist.
             classes: Classes wanted per image, 0 to 20; at most all that there are come.
-            deadline: Value of `time.monotonic()` after which to give up; None for no limit.
+            wanted: Called between two words; says for each image whether anyone still waits for it. None if all are
+                wanted.
 
         Returns:
-            One prediction per image, in order.
+            One prediction per image, in order. One that is no longer wanted has no captions.
 
         Raises:
             SearchOptionError: A number is out of its range.
-            DeadlineExceededError: The deadline passed.
         """
         search = (
             self.config.search if beam_size is None else replace(self.config.search, beam_size=_beam_size(beam_size))
         )
         _check_range("captions", captions, 1, search.beam_size)
         _check_range("classes", classes, 0, MAX_CLASSES)
-        if deadline is not None and time.monotonic() > deadline:
-            raise DeadlineExceededError("expected to begin before the deadline, it had passed already; try again later")
         started = time.monotonic()
         encoded = self._engine.encode(images)
         encoded_at = time.monotonic()
         start = self._engine.start(encoded.features)
-        found = beam_search(start, self._engine.step, search, end_id=END_ID, deadline=deadline)
+        found = beam_search(start, self._engine.step, search, end_id=END_ID, wanted=wanted)
         times = (encoded_at - started, time.monotonic() - encoded_at)
         return [
             Prediction(tuple(self._caption(f) for f in best[:captions]), self._best_classes(row, classes), *times)
@@ -171,6 +176,14 @@ class Captioner:
     def _best_classes(self, probabilities: Floats, count: int) -> tuple[ClassPrediction, ...]:
         order = np.argsort(-probabilities, kind="stable")[:count]
         return tuple(ClassPrediction(self.classes[i].id, self.classes[i].label, float(probabilities[i])) for i in order)
+
+
+def _tensorflow_engine(bundle: Bundle, precision: Precision) -> Engine:
+    quiet_tensorflow()
+    # Imported here: only this engine needs TensorFlow, and importing it takes seconds.
+    from model.runtime.tensorflow import TensorFlowEngine
+
+    return TensorFlowEngine.of(bundle, precision)
 
 
 def _beam_size(value: int) -> int:

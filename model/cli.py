@@ -14,6 +14,7 @@ from tqdm import tqdm
 from model.bundle import DEFAULT_BUNDLE, load_bundle
 from model.errors import CaptionerError, ImageError
 from model.image import SUFFIXES, read_image
+from model.runtime.choice import ENGINES, EngineName
 
 if TYPE_CHECKING:
     from model.captioner import Captioner, Prediction
@@ -62,10 +63,18 @@ def main() -> None:
     help="Width of the search; the bundle's default, or --captions where that is more.",
 )
 @click.option("--classes", type=click.IntRange(0, 20), default=3, show_default=True, help="Classes per photo.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="What runs the networks; auto takes the fastest here.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 def caption(
-    photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int | None, classes: int, as_json: bool
-) -> None:
+    photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int | None, classes: int, engine: EngineName,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Captions PHOTOS: files, folders (searched recursively) or glob patterns.
 
     Exits with 1 when a photo failed; the others are done all the same.
@@ -74,7 +83,7 @@ def caption(
     from model.captioner import Captioner
 
     try:
-        loaded = Captioner.load(bundle)
+        loaded = Captioner.load(bundle, engine=engine)
     except CaptionerError as error:
         raise click.ClickException(str(error)) from error
     beam = beam_size if beam_size is not None else max(captions, loaded.config.search.beam_size)

@@ -28,10 +28,6 @@ class SearchOptionError(CaptionerError):
     """A search option asked for is outside what the captioner can do."""
 
 
-class DeadlineExceededError(CaptionerError):
-    """The time allowed for a request ran out before its captions were found."""
-
-
 class ImageError(CaptionerError):
     """Bytes could not be turned into an image."""
 

@@ -1,6 +1,6 @@
 """Greedy and beam search over an injected step function. NumPy only: knows no layer and no engine."""
 
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model.config import SearchConfig
-from model.errors import DeadlineExceededError
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
+Wanted = Callable[[], Sequence[bool]]
+"""Says for each image of a batch whether anyone still waits for it."""
 
 
 class Step(Protocol):
@@ -61,26 +62,25 @@ class _Beam:
 
 
 def beam_search(
-    start: tuple[Floats, Ints, Any], step: Step, config: SearchConfig, *, end_id: int, deadline: float | None = None
+    start: tuple[Floats, Ints, Any], step: Step, config: SearchConfig, *, end_id: int, wanted: Wanted | None = None
 ) -> list[list[Found]]:
     """Finds the most probable captions of a batch of images.
 
     Finished hypotheses keep their score and compete with the unfinished ones for the K places; one that loses its place
-    is remembered. The search stops when every place is finished or captions have `max_words` words, at which
-    unfinished ones are taken as they are. Beam size 1 is greedy search.
+    is remembered. Only unfinished hypotheses are stepped. The search of an image stops when no unfinished hypothesis
+    can come among its K best any more, which changes nothing in what is found, or when captions have `max_words` words,
+    at which unfinished ones are taken as they are. Beam size 1 is greedy search.
 
     Args:
         start: Log-probabilities (B, M) and ids (B, M) of the best first words, falling, and the state of B rows.
         step: Scores the next words.
         config: Beam size K, most words, length penalty.
         end_id: Id of the end token.
-        deadline: Value of `time.monotonic()` after which to give up; None for no limit.
+        wanted: Called between two words; says for each image whether anyone still waits for its captions. None if all
+            are wanted.
 
     Returns:
-        For each image up to K captions, best first.
-
-    Raises:
-        DeadlineExceededError: The deadline passed between two words.
+        For each image up to K captions, best first; none for an image that was no longer wanted.
 
     Source:
         Vinyals et al. 2015, sec. 3.1 (arXiv:1411.4555); length penalty as plain division by length to a power, the
@@ -89,27 +89,28 @@ def beam_search(
     log_probs, ids, state = start
     images, beam_size = len(ids), config.beam_size
     beam = _first_beam(log_probs, ids, config, end_id)
-    pool = [_finished(beam, image, config.length_penalty, end_id) for image in range(images)]
-    parents = np.repeat(np.arange(images, dtype=np.int32), beam_size)  # (N,)
+    pool: list[dict[tuple[int, ...], Found]] = [{} for _ in range(images)]
+    _collect(pool, beam, beam.finished, config, end_id)
+    parents = np.repeat(np.arange(images, dtype=np.int32), beam_size)  # (B * K,)
+    abandoned = np.zeros(images, np.bool_)
     for position in range(1, config.max_words):
-        if beam.finished.all():
+        if wanted is not None:
+            abandoned |= ~np.asarray(wanted(), np.bool_)
+        _drop(beam, abandoned | _decided(beam, pool, config))
+        rows = np.flatnonzero(~beam.finished)  # (N,), positions in (B * K,)
+        if not len(rows):
             break
-        if deadline is not None and time.monotonic() > deadline:
-            raise DeadlineExceededError(
-                f"expected captions before the deadline, had {position} words; ask for a smaller beam"
-            )
-        last = np.where(beam.finished, end_id, beam.tokens[:, :, position - 1]).reshape(-1).astype(np.int32)  # (N,)
-        log_probs, ids, state = step(last, parents, state)
-        shape = (images, beam_size, -1)
-        chosen = _extend(beam, log_probs.reshape(shape), ids.reshape(shape), position, config.length_penalty, end_id)
-        for image in range(images):
-            pool[image] |= _finished(beam, image, config.length_penalty, end_id)
-        parents = (chosen + np.arange(images)[:, None] * beam_size).reshape(-1).astype(np.int32)  # (N,)
-    every = np.isfinite(beam.log_probs)
-    return [
-        _ranked(captions | _captions(beam, image, every[image], config.length_penalty, end_id), beam_size)
-        for image, captions in enumerate(pool)
-    ]
+        log_probs, ids, state = step(
+            beam.tokens.reshape(-1, config.max_words)[rows, position - 1], parents[rows], state
+        )
+        chosen = _extend(beam, *_spread(beam, rows, log_probs, ids), position, config.length_penalty, end_id)
+        _collect(pool, beam, beam.finished & (beam.steps == position + 1), config, end_id)
+        row_of = np.zeros(images * beam_size, np.int32)
+        row_of[rows] = np.arange(len(rows))
+        parents = row_of[(chosen + np.arange(images)[:, None] * beam_size).reshape(-1)]  # (B * K,)
+    _drop(beam, abandoned)
+    _collect(pool, beam, ~beam.finished, config, end_id)
+    return [[] if gone else _ranked(found, beam_size) for found, gone in zip(pool, abandoned, strict=True)]
 
 
 def _first_beam(log_probs: Floats, ids: Ints, config: SearchConfig, end_id: int) -> _Beam:
@@ -152,22 +153,43 @@ def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: f
     return slots
 
 
-def _finished(beam: _Beam, image: int, penalty: float, end_id: int) -> dict[tuple[int, ...], Found]:
-    return _captions(beam, image, beam.finished[image] & np.isfinite(beam.log_probs[image]), penalty, end_id)
+def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Ints) -> tuple[Floats, Ints]:
+    """Puts what was said of `rows` (N, M) in the places of their hypotheses, (B, K, M); the others have no words."""
+    shape = (beam.finished.size, ids.shape[1])
+    every, every_id = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32)
+    every[rows], every_id[rows] = log_probs, ids
+    return every.reshape(*beam.finished.shape, -1), every_id.reshape(*beam.finished.shape, -1)
 
 
-def _captions(
-    beam: _Beam, image: int, chosen: npt.NDArray[np.bool_], penalty: float, end_id: int
-) -> dict[tuple[int, ...], Found]:
-    """Returns the captions of the chosen slots (K,) by their tokens, the end included."""
-    captions = {}
-    for slot in np.flatnonzero(chosen):
+def _drop(beam: _Beam, images: npt.NDArray[np.bool_]) -> None:
+    """Gives up the unfinished hypotheses of the chosen images (B,)."""
+    lost = images[:, None] & ~beam.finished
+    beam.log_probs[lost], beam.finished[lost] = -np.inf, True
+
+
+def _decided(beam: _Beam, pool: list[dict[tuple[int, ...], Found]], config: SearchConfig) -> npt.NDArray[np.bool_]:
+    """Returns for each image (B,) whether K captions are found that nothing unfinished can surpass.
+
+    A log-probability never rises, so that what an unfinished hypothesis has, spread over the most words, bounds its
+    score.
+    """
+    size = config.beam_size
+    bounds = np.where(beam.finished, -np.inf, beam.log_probs).max(axis=1) / config.max_words**config.length_penalty
+    worst = [sorted(c.score for c in found.values())[-size] if len(found) >= size else -np.inf for found in pool]
+    return np.asarray(worst >= bounds)
+
+
+def _collect(
+    pool: list[dict[tuple[int, ...], Found]], beam: _Beam, chosen: npt.NDArray[np.bool_], config: SearchConfig,
+    end_id: int,
+) -> None:  # fmt: skip
+    """Adds the captions of the chosen slots (B, K) to their image's pool, by their tokens with the end."""
+    for image, slot in np.argwhere(chosen & np.isfinite(beam.log_probs)):
         steps, log_prob = int(beam.steps[image, slot]), float(beam.log_probs[image, slot])
-        tokens = tuple(int(token) for token in beam.tokens[image, slot, :steps])
+        tokens = tuple(beam.tokens[image, slot, :steps].tolist())
         words = tokens[:-1] if tokens[-1] == end_id else tokens
-        logs = tuple(float(value) for value in beam.word_log_probs[image, slot, : len(words)])
-        captions[tokens] = Found(words, logs, log_prob, log_prob / steps**penalty)
-    return captions
+        logs = tuple(beam.word_log_probs[image, slot, : len(words)].tolist())
+        pool[image][tokens] = Found(words, logs, log_prob, log_prob / steps**config.length_penalty)
 
 
 def _ranked(captions: dict[tuple[int, ...], Found], count: int) -> list[Found]:

@@ -12,11 +12,11 @@ from werkzeug.datastructures import MultiDict
 
 from model.captioner import MAX_CLASSES, Caption, Prediction
 from model.config import CaptionerConfig
-from model.errors import DeadlineExceededError, ImageError
+from model.errors import ImageError
 from model.image import FORMATS, DecodedImage, read_image
 from model.runtime.protocol import MAX_BEAM_SIZE
 from server.batching import InferenceQueue, PredictOptions
-from server.errors import ParameterError, QueueFullError
+from server.errors import DeadlineExceededError, ParameterError, QueueFullError
 from server.problems import describe
 from server.settings import ServerSettings
 from server.uploads import read_uploads

@@ -6,9 +6,11 @@ import urllib.parse
 from pathlib import Path
 
 from flask import Flask, Response, g, request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from server.api import Api
 from server.batching import InferenceQueue
+from server.metrics import Metrics
 from server.problems import register_problems
 from server.settings import ServerSettings
 
@@ -29,12 +31,13 @@ HEADERS = (
 _access_logger = logging.getLogger("server.access")
 
 
-def create_app(settings: ServerSettings, inference: InferenceQueue) -> Flask:
+def create_app(settings: ServerSettings, inference: InferenceQueue, metrics: Metrics) -> Flask:
     """Builds the WSGI application.
 
     Args:
         settings: The limits.
         inference: Where images are captioned; may still be loading.
+        metrics: What `/metrics` shows.
 
     Returns:
         The application.
@@ -46,8 +49,13 @@ def create_app(settings: ServerSettings, inference: InferenceQueue) -> Flask:
     app.after_request(_finish)
     register_problems(app)
     app.add_url_rule("/", "index", lambda: app.send_static_file("index.html"))
+    app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics))
     Api(settings, inference).register(app)
     return app
+
+
+def _metrics(metrics: Metrics) -> Response:
+    return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
 
 def _start_clock() -> None:

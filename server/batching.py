@@ -1,22 +1,19 @@
-"""One thread that owns the captioner, fed by a bounded queue: nothing else ever calls it."""
+"""One thread that owns the captioner, fed by a bounded queue of images: nothing else ever calls it."""
 
-import concurrent.futures
-import queue
+import collections
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from model.captioner import Captioner, Prediction
-from model.errors import DeadlineExceededError
-from server.errors import NotReadyError, QueueFullError
-
-T = TypeVar("T")
+from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
+from server.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,30 +25,49 @@ class PredictOptions:
     classes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Holds the predictions of one job, in the order of its images, and how long it waited, in seconds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """Says how images of several requests are put together.
+
+    Attributes:
+        max_waiting: Most images that wait, those being worked on not counted.
+        max_batch: Most images worked on at once.
+        max_wait_seconds: How long images wait for others to join them while there is traffic; a lone request never
+            waits.
+    """
+
+    max_waiting: int
+    max_batch: int
+    max_wait_seconds: float
+
+
+class Answer(NamedTuple):
+    """Holds the predictions of one job, in the order of its images, and how long its first one waited, in seconds."""
 
     predictions: list[Prediction]
     queue_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
 class Job:
-    """Holds the images of one request while they wait and while they are worked on.
+    """Holds the images of one request while they wait and while they are worked on, in one batch or several.
 
-    Attributes:
+    Args:
         images: Shape (B, 224, 224, 3), uint8.
         options: What is wanted for every image.
         deadline: Value of `time.monotonic()` after which nobody waits for the answer.
-        submitted: Value of `time.monotonic()` when it was queued.
     """
 
-    images: npt.NDArray[np.uint8]
-    options: PredictOptions
-    deadline: float
-    submitted: float = field(default_factory=time.monotonic)
-    _answer: "Future[Answer]" = field(default_factory=Future)
+    def __init__(self, images: npt.NDArray[np.uint8], options: PredictOptions, deadline: float) -> None:
+        self.images, self.options, self.deadline = images, options, deadline
+        self.submitted = time.monotonic()
+        self._started: float | None = None
+        self._predictions: dict[int, Prediction] = {}
+        self._answer: Future[Answer] = Future()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Returns whether anyone still waits for the answer."""
+        return not self._answer.done() and time.monotonic() <= self.deadline
 
     def result(self) -> Answer:
         """Waits for the answer, at most until the deadline.
@@ -60,46 +76,70 @@ class Job:
             The answer.
 
         Raises:
-            DeadlineExceededError: There was none in time; a job that has not been started never will be.
+            DeadlineExceededError: There was none in time; what is not yet worked on never will be.
             Exception: Whatever the captioner raised for this job.
         """
-        timeout = max(0.0, self.deadline - time.monotonic())
-        concurrent.futures.wait([self._answer], timeout)
-        if not self._answer.done():
+        try:
+            return self._answer.result(max(0.0, self.deadline - time.monotonic()))
+        except TimeoutError as error:
             self._answer.cancel()
-            raise DeadlineExceededError("expected an answer before the deadline, there was none; try again later")
-        return self._answer.result()
+            message = "expected an answer before the deadline, there was none; try again later"
+            raise DeadlineExceededError(message) from error
 
-    def run(self, captioner: Captioner) -> None:
-        """Works on the job, unless nobody waits for it any longer."""
-        if self._answer.set_running_or_notify_cancel():
-            _settle(self._answer, lambda: self._predict(captioner))
+    def begin(self) -> None:
+        """Notes that work on an image begins; called in the inference thread."""
+        if self._started is None:
+            self._started = time.monotonic()
 
-    def _predict(self, captioner: Captioner) -> Answer:
-        queue_seconds = time.monotonic() - self.submitted
-        predictions = captioner.predict(
-            self.images,
-            beam_size=self.options.beam_size,
-            captions=self.options.captions,
-            classes=self.options.classes,
-            deadline=self.deadline,
-        )
-        return Answer(predictions, queue_seconds)
+    def put(self, index: int, prediction: Prediction) -> None:
+        """Adds the prediction of one image, and answers with the last one; called in the inference thread."""
+        self._predictions[index] = prediction
+        if len(self._predictions) == len(self.images) and self._started is not None:
+            ordered = [self._predictions[number] for number in range(len(self.images))]
+            self._settle(lambda: self._answer.set_result(Answer(ordered, self.queue_seconds)))
+
+    def fail(self, error: Exception) -> None:
+        """Answers with an error; called in the inference thread."""
+        self._settle(lambda: self._answer.set_exception(error))
+
+    @property
+    def queue_seconds(self) -> float:
+        """Returns how long the first image waited, or has waited so far."""
+        return (time.monotonic() if self._started is None else self._started) - self.submitted
+
+    def _settle(self, settle: Callable[[], None]) -> None:
+        # From here on nobody can cancel it; False says that somebody has.
+        if not self._answer.done() and self._answer.set_running_or_notify_cancel():
+            settle()
+
+
+class _Item(NamedTuple):
+    """Is one image of a job."""
+
+    job: Job
+    position: int
 
 
 class InferenceQueue:
-    """Loads a captioner in a thread of its own, which then works on one job after the other.
+    """Loads a captioner in a thread of its own, which then works on batch after batch.
+
+    A batch is what waits when the one before is done: images of any requests, in order, as long as they want the same
+    beam size. An image alone is worked on at once.
 
     Args:
         load: Loads the captioner; called once, in that thread.
-        max_waiting: Most jobs that wait, the one being worked on not counted.
+        limits: How much may wait and be put together.
+        metrics: Counts batches and waiting times.
     """
 
-    def __init__(self, load: Callable[[], Captioner], max_waiting: int) -> None:
+    def __init__(self, load: Callable[[], Captioner], limits: BatchLimits, metrics: Metrics) -> None:
         self.loading: Future[Captioner] = Future()
         """Settles when the captioner is loaded, or with the error that prevents it."""
         self._load = load
-        self._jobs: queue.Queue[Job] = queue.Queue(max_waiting)
+        self._limits, self._metrics = limits, metrics
+        self._items: collections.deque[_Item] = collections.deque()
+        self._changed = threading.Condition()
+        metrics.queue_depth.set_function(lambda: len(self._items))
         # A daemon: a process that is told to stop must not wait for a captioner that is still loading.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -121,13 +161,13 @@ class InferenceQueue:
     @property
     def is_full(self) -> bool:
         """Returns whether the next job would be refused."""
-        return self._jobs.full()
+        return len(self._items) >= self._limits.max_waiting
 
     def submit(self, images: npt.NDArray[np.uint8], options: PredictOptions, deadline: float) -> Job:
         """Queues the images of one request.
 
         Args:
-            images: RGB from `model.image.read_image`. Shape (B, 224, 224, 3), uint8.
+            images: RGB from `model.image.read_image`. Shape (B, 224, 224, 3), uint8, B at least 1.
             options: What is wanted for every image.
             deadline: Value of `time.monotonic()` after which nobody waits for the answer.
 
@@ -135,29 +175,86 @@ class InferenceQueue:
             The job, whose `result` waits for the answer.
 
         Raises:
-            QueueFullError: As many jobs are waiting as the queue holds.
+            QueueFullError: There is no room for all of them.
         """
         job = Job(images, options, deadline)
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full as error:
-            message = (
-                f"expected at most {self._jobs.maxsize} waiting requests, there are as many; try again in a second"
-            )
-            raise QueueFullError(message) from error
+        with self._changed:
+            # A request with more images than the queue holds is taken when nothing else waits.
+            if self._items and len(self._items) + len(images) > self._limits.max_waiting:
+                self._metrics.rejects.labels("queue-full").inc()
+                raise QueueFullError(
+                    f"expected at most {self._limits.max_waiting} waiting images, there are {len(self._items)} before "
+                    f"these {len(images)}; try again in a second"
+                )
+            self._items.extend(_Item(job, index) for index in range(len(images)))
+            self._changed.notify()
         return job
 
     def _run(self) -> None:
-        _settle(self.loading, self._load)
-        while self.loading.exception() is None:
-            self._jobs.get().run(self.loading.result())
+        try:
+            captioner = self._load()
+        except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again where it is waited for
+            self.loading.set_exception(error)
+            return
+        self.loading.set_result(captioner)
+        while True:
+            self._work(captioner, self._next_batch())
 
+    def _next_batch(self) -> list[_Item]:
+        limits = self._limits
+        with self._changed:
+            self._changed.wait_for(lambda: self._items)
+            if 1 < len(self._items) < limits.max_batch:
+                self._changed.wait_for(lambda: len(self._items) >= limits.max_batch, limits.max_wait_seconds)
+            batch: list[_Item] = []
+            while self._items and len(batch) < limits.max_batch:
+                if batch and self._items[0].job.options.beam_size != batch[0].job.options.beam_size:
+                    break
+                item = self._items.popleft()
+                if item.job.is_wanted:
+                    batch.append(item)
+        return batch
 
-def _settle(future: "Future[T]", function: Callable[[], T]) -> None:
-    """Puts what `function` returns or raises into `future`."""
-    try:
-        result = function()
-    except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again in the thread that waits for it
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+    def _work(self, captioner: Captioner, batch: list[_Item]) -> None:
+        if not batch:
+            return
+        for item in batch:
+            item.job.begin()
+            if item.position == 0:
+                self._metrics.queue_seconds.observe(item.job.queue_seconds)
+        self._metrics.batch_images.observe(len(batch))
+        self._answer(captioner, batch)
+
+    def _answer(self, captioner: Captioner, batch: list[_Item]) -> None:
+        try:
+            predictions = self._predict(captioner, batch)
+        except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again where it is waited for
+            jobs = list({id(item.job): item.job for item in batch}.values())
+            if len(jobs) == 1:
+                jobs[0].fail(error)
+                return
+            # Whose fault it is shows when each is worked on alone; the others must not suffer for it.
+            for job in jobs:
+                self._answer(captioner, [item for item in batch if item.job is job])
+            return
+        for item, prediction in zip(batch, predictions, strict=True):
+            if item.job.is_wanted:
+                item.job.put(item.position, prediction)
+
+    def _predict(self, captioner: Captioner, batch: Sequence[_Item]) -> list[Prediction]:
+        options = [item.job.options for item in batch]
+        predictions = captioner.predict(
+            np.stack([item.job.images[item.position] for item in batch]),
+            beam_size=options[0].beam_size,
+            captions=max(option.captions for option in options),
+            classes=max(option.classes for option in options),
+            wanted=lambda: [item.job.is_wanted for item in batch],
+        )
+        return [
+            replace(
+                prediction,
+                captions=prediction.captions[: option.captions],
+                classes=prediction.classes[: option.classes],
+            )
+            for prediction, option in zip(predictions, options, strict=True)
+        ]

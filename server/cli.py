@@ -11,6 +11,7 @@ import click
 
 from model.bundle import verify_bundle
 from model.errors import BundleError, ConfigError
+from model.runtime.choice import choose_engine
 from server.settings import ServerSettings, flag_of, variable_of
 from server.wsgi import GunicornServer
 
@@ -22,9 +23,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _setting_options(command: F) -> F:
     """Adds one option per setting, so that the table in server/settings.py stays the only one."""
     for item in reversed(dataclasses.fields(ServerSettings)):
-        accepted = f"{item.metadata['low']} to {item.metadata['high']}; " if item.type in (int, float) else ""
-        notes = f"[{accepted}default {item.default}; environment {variable_of(item.name)}]"
-        kind = "NUMBER" if accepted else "TEXT"
+        is_number = item.type in (int, float)
+        accepted = (
+            f"{item.metadata['low']} to {item.metadata['high']}" if is_number else ", ".join(item.metadata["choices"])
+        )
+        notes = f"[{accepted}{'; ' if accepted else ''}default {item.default}; environment {variable_of(item.name)}]"
+        kind = "NUMBER" if is_number else "TEXT"
         command = click.option(flag_of(item.name), metavar=kind, help=f"{item.metadata['about']}  {notes}")(command)
     return command
 
@@ -38,13 +42,15 @@ def main(**flags: str | None) -> None:
     Examples:
       showtell-serve
       showtell-serve --port 8123 --bundle my-bundle
+      showtell-serve --engine tensorflow --precision bfloat16
       SHOWTELL_HOST=0.0.0.0 showtell-serve
       curl -F image=@photo.jpg http://127.0.0.1:8000/v1/predict
     """  # noqa: D301 - \b tells click not to wrap
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = ServerSettings.from_strings(os.environ, flags)
-        verify_bundle(settings.bundle)
+        contents = verify_bundle(settings.bundle)
+        choose_engine(settings.engine, settings.precision, has_lite_files=contents.has_lite_files)
         listener = _listen(settings.host, settings.port)
     except (ConfigError, BundleError) as error:
         raise click.ClickException(str(error)) from error

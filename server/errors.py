@@ -23,4 +23,8 @@ class NotReadyError(CaptionerError):
 
 
 class QueueFullError(CaptionerError):
-    """As many requests are waiting already as the queue holds."""
+    """As many images are waiting already as the queue holds."""
+
+
+class DeadlineExceededError(CaptionerError):
+    """The time allowed for a request ran out before it was answered."""

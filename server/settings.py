@@ -10,13 +10,14 @@ from typing import Any, Self
 from model.bundle import DEFAULT_BUNDLE
 from model.errors import ConfigError
 from model.image import MAX_PIXELS
+from model.runtime.choice import ENGINES, PRECISIONS, EngineName, Precision
 
 ENVIRONMENT_PREFIX = "SHOWTELL_"
 
 
-def _about(text: str, low: float = -math.inf, high: float = math.inf) -> dict[str, Any]:
-    """Returns what `--help` says of a setting and, for a number, its range."""
-    return {"about": text, "low": low, "high": high}
+def _about(text: str, low: float = -math.inf, high: float = math.inf, choices: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns what `--help` says of a setting and its range, for a number, or its choices."""
+    return {"about": text, "low": low, "high": high, "choices": choices}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,11 @@ class ServerSettings:
         max_body_bytes: Largest request body, in bytes.
         max_pixels: Largest width times height of an image, in pixels.
         max_images: Most images in one request.
-        max_waiting: Most requests that wait for the captioner; the next one is refused at once.
+        engine: What runs the networks: `auto`, `litert` or `tensorflow`.
+        precision: Arithmetic of the TensorFlow engine's encoder: `float32`, `bfloat16` or `float16`.
+        max_waiting: Most images that wait for the captioner; a request with more is refused at once.
+        max_batch: Most images that the captioner works on at once.
+        max_wait_seconds: Time that images wait for others to join them while there is traffic, in seconds.
         deadline_seconds: Time to answer a request once its body has arrived, waiting included, in seconds.
         threads: Requests handled at the same time, waiting ones included.
 
@@ -44,7 +49,17 @@ class ServerSettings:
     max_body_bytes: int = field(default=10 * 1024**2, metadata=_about("Largest request body.", 1024, 1024**3))
     max_pixels: int = field(default=MAX_PIXELS, metadata=_about("Largest width times height.", 1, 10**9))
     max_images: int = field(default=16, metadata=_about("Most images in one request.", 1, 256))
-    max_waiting: int = field(default=16, metadata=_about("Most requests that wait for the captioner.", 1, 10_000))
+    engine: EngineName = field(
+        default="auto", metadata=_about("What runs the networks; auto takes the fastest here.", choices=ENGINES)
+    )
+    precision: Precision = field(
+        default="float32", metadata=_about("Arithmetic of the TensorFlow engine's encoder.", choices=PRECISIONS)
+    )
+    max_waiting: int = field(default=64, metadata=_about("Most images that wait for the captioner.", 1, 10_000))
+    max_batch: int = field(default=8, metadata=_about("Most images that the captioner works on at once.", 1, 64))
+    max_wait_seconds: float = field(
+        default=0.0, metadata=_about("Time that images wait for others while there is traffic.", 0, 1)
+    )
     deadline_seconds: float = field(default=10.0, metadata=_about("Time to answer a request.", 0.05, 3600))
     threads: int = field(default=24, metadata=_about("Requests handled at the same time.", 2, 1000))
 
@@ -87,7 +102,7 @@ def flag_of(name: str) -> str:
 
 
 def _parse(item: "dataclasses.Field[Any]", text: str, source: str) -> object:
-    kind: Any = item.type
+    kind: Any = str if item.metadata["choices"] else item.type
     try:
         value = kind(text)
     except ValueError as error:
@@ -97,13 +112,18 @@ def _parse(item: "dataclasses.Field[Any]", text: str, source: str) -> object:
 
 
 def _check(item: "dataclasses.Field[Any]", value: object, source: str) -> None:
-    is_number = isinstance(value, int | float)
-    if not (item.metadata["low"] <= value <= item.metadata["high"] if is_number else str(value).strip()):
+    if item.metadata["choices"]:
+        fits = value in item.metadata["choices"]
+    elif isinstance(value, int | float):
+        fits = item.metadata["low"] <= value <= item.metadata["high"]
+    else:
+        fits = bool(str(value).strip())
+    if not fits:
         raise _out_of_range(item, value, source)
 
 
 def _out_of_range(item: "dataclasses.Field[Any]", value: object, source: str) -> ConfigError:
-    expected = "some text"
+    expected = ", ".join(item.metadata["choices"]) or "some text"
     if item.type in (int, float):
         kind = "whole number" if item.type is int else "number"
         expected = f"a {kind} from {item.metadata['low']} to {item.metadata['high']}"

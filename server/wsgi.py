@@ -20,7 +20,8 @@ from gunicorn.workers.gthread import ThreadWorker
 from model.captioner import Captioner
 from model.errors import BundleError
 from server.app import create_app
-from server.batching import InferenceQueue
+from server.batching import BatchLimits, InferenceQueue
+from server.metrics import Metrics
 from server.problems import PROBLEM_TYPE
 from server.settings import ServerSettings
 
@@ -118,11 +119,18 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Builds the application; called by gunicorn in the worker, because TensorFlow does not survive a fork."""
-        bundle = self._settings.bundle
-        inference = InferenceQueue(lambda: Captioner.load(bundle), self._settings.max_waiting)
+        settings, metrics = self._settings, Metrics()
+        limits = BatchLimits(
+            max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
+        )
+        inference = InferenceQueue(
+            lambda: Captioner.load(settings.bundle, engine=settings.engine, precision=settings.precision),
+            limits,
+            metrics,
+        )
         inference.loading.add_done_callback(self._on_loaded)
         inference.start()
-        return create_app(self._settings, inference)
+        return create_app(settings, inference, metrics)
 
     def _on_loaded(self, loading: "Future[Captioner]") -> None:
         error = loading.exception()

@@ -18,6 +18,7 @@ from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import bundle_weights
+from training.convert import convert
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "grass", "man", "in", "red", "hat")
 
@@ -53,9 +54,9 @@ def toy() -> Bundle:
 
 @pytest.fixture(scope="session")
 def toy_bundle(toy: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the path of a tiny bundle on disk."""
+    """Returns the path of a tiny bundle on disk, with the files of the CPU engine."""
     path = tmp_path_factory.mktemp("bundles") / "toy"
-    save_bundle(path, toy)
+    save_bundle(path, toy, convert(toy))
     return path
 
 

@@ -2,8 +2,9 @@
 
 import io
 
+import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from model.bundle import DEFAULT_BUNDLE, load_bundle
 from model.captioner import Captioner
@@ -91,3 +92,39 @@ def test_different_pictures_get_different_captions_in_whole_sentences(captioner:
 @pytest.mark.parametrize("picture", [beach, meadow])
 def test_every_exif_orientation_of_a_picture_gets_the_same_caption(captioner: Captioner, picture: type) -> None:
     assert len({caption(captioner, stored(picture(), orientation)) for orientation in STORED_AS}) == 1
+
+
+def drawn(seed: int) -> np.ndarray:
+    """Draws a scene of sky, ground and a few shapes, shape (224, 224, 3)."""
+    random = np.random.default_rng(seed)
+    colour = lambda: tuple(int(value) for value in random.integers(0, 256, 3))  # noqa: E731
+    image = Image.new("RGB", (224, 224), colour())
+    pencil = ImageDraw.Draw(image)
+    pencil.rectangle((0, int(random.integers(90, 180)), 224, 224), fill=colour())
+    for _ in range(int(random.integers(2, 8))):
+        left, top = random.integers(0, 180, 2)
+        width, height = random.integers(10, 90, 2)
+        shape = pencil.ellipse if random.random() < 0.5 else pencil.rectangle
+        shape((int(left), int(top), int(left + width), int(top + height)), fill=colour())
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(1.5)))
+
+
+def test_the_cpu_engine_says_what_the_reference_says_of_drawn_pictures(captioner: Captioner) -> None:
+    assert captioner.engine == "litert"
+    reference = Captioner.load(DEFAULT_BUNDLE, engine="tensorflow")
+    pictures = np.stack([drawn(seed) for seed in range(96)])
+    ours = [found for start in range(0, 96, 16) for found in captioner.predict(pictures[start : start + 16])]
+    theirs = [found for start in range(0, 96, 16) for found in reference.predict(pictures[start : start + 16])]
+    pairs = list(zip(ours, theirs, strict=True))
+    assert len({pair[1].captions[0].text for pair in pairs}) > 10
+    assert sum(one.captions[0].text == other.captions[0].text for one, other in pairs) >= 0.9 * len(pairs)
+    assert sum(one.classes[0].id == other.classes[0].id for one, other in pairs) >= 0.95 * len(pairs)
+    same = [(one, other) for one, other in pairs if one.captions[0].text == other.captions[0].text]
+    assert np.mean([abs(a.captions[0].log_probability - b.captions[0].log_probability) for a, b in same]) < 0.05
+
+
+def test_its_config_says_how_far_the_engines_agree_on_dev() -> None:
+    parity = load_bundle(DEFAULT_BUNDLE).config.provenance["parity"]
+    assert parity["captions"] >= 97
+    assert parity["classes"] >= 98
+    assert abs(parity["BLEU-4"] - parity["BLEU-4 of the CPU engine"]) <= 0.3

@@ -7,7 +7,7 @@ from training.commands.captioner import captioner, finetune
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
 from training.commands.prepare import prepare
-from training.commands.score import evaluate, export
+from training.commands.score import convert, evaluate, export
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -30,7 +30,7 @@ def main() -> None:
     quiet_tensorflow()
 
 
-for command in (prepare, classifier, distill, captioner, finetune, evaluate, export, devices):
+for command in (prepare, classifier, distill, captioner, finetune, evaluate, export, convert, devices):
     main.add_command(command)
 
 

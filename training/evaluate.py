@@ -212,6 +212,9 @@ class _EncodeOnce:
         self._images: npt.NDArray[np.uint8] | None = None
         self._encoded: Encoded | None = None
 
+    def warm_up(self) -> None:
+        self._engine.warm_up()
+
     def encode(self, images: npt.NDArray[np.uint8], /) -> Encoded:
         if self._encoded is None or images is not self._images:
             self._images, self._encoded = images, self._engine.encode(images)

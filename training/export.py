@@ -1,5 +1,6 @@
 """From run directories to the bundle that is served."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 from model.bundle import Bundle, ClassName, save_bundle
 from model.captioner import Captioner
 from model.config import CaptionerConfig, SearchConfig
+from model.runtime.lite import LiteEngine
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
 from training.captioner import CONFIG, check_belongs, load_decoder
+from training.convert import calibration_photos, convert
 from training.encoders import load_encoder
 from training.evaluate import Evaluation, evaluate
 from training.records import VOCABULARY
@@ -51,7 +54,7 @@ def export(
     path: Path, bundle: Bundle, records: Path, stages: Mapping[str, Any], *,
     name: str, version: str, data: str, search: SearchConfig,
 ) -> Evaluation:  # fmt: skip
-    """Scores a bundle on dev and writes it with its scores and how it was made.
+    """Scores a bundle on dev and writes it with the CPU engine's files, its scores and how it was made.
 
     Args:
         path: Where the bundle goes.
@@ -69,13 +72,50 @@ def export(
     Raises:
         BundleError: The parts do not agree, or `path` holds something else.
     """
-    config = replace(bundle.config, name=name, version=version, search=search)
-    evaluation = evaluate(Captioner.of(replace(bundle, config=config)), records, "dev")
-    provenance: dict[str, Any] = {
-        "data": data,
-        "stages": dict(stages),
-        "scoring": f"dev, beam {search.beam_size}, tokenizer {evaluation.tokenizer}, scores times 100",
+    provenance: dict[str, Any] = {"data": data, "stages": dict(stages)}
+    config = replace(bundle.config, name=name, version=version, search=search, provenance=provenance)
+    return add_lite_files(path, replace(bundle, config=config), records)
+
+
+def add_lite_files(path: Path, bundle: Bundle, records: Path) -> Evaluation:
+    """Converts a bundle for the CPU engine, scores both engines on dev, and writes it with files and scores.
+
+    Args:
+        path: Where the bundle goes; the bundle itself where it is there already.
+        bundle: What to convert.
+        records: Finished records: train calibrates the rounding, dev is scored.
+
+    Returns:
+        The scores of the TensorFlow engine. The bundle's provenance says how far the engines agree.
+
+    Raises:
+        BundleError: `path` holds something else.
+    """
+    evaluation = evaluate(Captioner.of(bundle), records, "dev")
+    files = convert(bundle, calibration_photos(records))
+    with tempfile.TemporaryDirectory() as folder:
+        for file, content in files.items():
+            (Path(folder) / file).write_bytes(content)
+        engine = LiteEngine.of(Path(folder), bundle.config)
+        lite = evaluate(Captioner(bundle.config, bundle.vocabulary, bundle.classes, engine), records, "dev")
+    provenance = dict(bundle.config.provenance) | {
+        "scoring": f"dev, beam {bundle.config.search.beam_size}, tokenizer {evaluation.tokenizer}, scores times 100",
+        "parity": parity(evaluation, lite),
     }
-    config = replace(config, provenance=provenance, scores={"dev": evaluation.scores})
-    save_bundle(path, replace(bundle, config=config))
+    config = replace(bundle.config, provenance=provenance, scores={"dev": evaluation.scores})
+    save_bundle(path, replace(bundle, config=config), files)
     return evaluation
+
+
+def parity(evaluation: Evaluation, other: Evaluation) -> dict[str, float]:
+    """Returns how far two engines agree on the same photos: equal best captions and first classes in %, and BLEU-4."""
+    (first,), (second,) = evaluation.beams.values(), other.beams.values()
+    photos = len(first.captions)
+    captions = sum(caption.text == second.captions[name].text for name, caption in first.captions.items())
+    classes = sum(found.id == other.classes[name].id for name, found in evaluation.classes.items())
+    return {
+        "captions": round(100 * captions / photos, 1),
+        "classes": round(100 * classes / photos, 1),
+        "BLEU-4": first.scores["BLEU-4"],
+        "BLEU-4 of the CPU engine": second.scores["BLEU-4"],
+    }

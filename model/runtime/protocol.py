@@ -32,6 +32,9 @@ class Engine(Protocol):
 
     name: str
 
+    def warm_up(self) -> None:
+        """Makes every later call as fast as the next, whatever its batch size."""
+
     def encode(self, images: npt.NDArray[np.uint8], /) -> Encoded:
         """Runs the encoder on RGB images, shape (B, 224, 224, 3)."""
 

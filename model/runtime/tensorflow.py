@@ -1,6 +1,7 @@
 """The TensorFlow engine: reference for parity, and the one that uses a GPU."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Self
 
 import keras
@@ -11,14 +12,25 @@ import tensorflow as tf
 from model.bundle import Bundle
 from model.decoder import Decoder
 from model.encoder import build_encoder
+from model.runtime.choice import Precision
 from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+MAX_ENCODE_BATCH = 16
+"""Images encoded at once; more are encoded one such batch after the other."""
+
+WARM_ROWS = MAX_ENCODE_BATCH * MAX_BEAM_SIZE
+"""Hypotheses up to which `warm_up` traces."""
+
 
 class TensorFlowEngine:
-    """Runs an encoder and a decoder in float32 as three functions, each traced once whatever the batch size.
+    """Runs an encoder and a decoder as three functions, traced for powers of two alone: batches are padded to them.
+
+    Words and scores come to the host at every step; the state stays on the device.
 
     Args:
         encoder: From `build_encoder`.
@@ -30,40 +42,75 @@ class TensorFlowEngine:
     def __init__(self, encoder: keras.Model, decoder: Decoder) -> None:
         self._encoder, self._decoder = encoder, decoder
         self._candidates = min(MAX_BEAM_SIZE, decoder.config.vocabulary_size)
-        state = tf.TensorSpec((None, decoder.config.layers, decoder.config.units), tf.float32)
-        pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.uint8)
-        features = tf.TensorSpec((None, encoder.output["features"].shape[-1]), tf.float32)
-        rows = tf.TensorSpec((None,), tf.int32)
-        self._encode = tf.function(self._encode_graph, input_signature=[pixels])
-        self._start = tf.function(self._start_graph, input_signature=[features])
-        self._step = tf.function(self._step_graph, input_signature=[rows, rows, state])
+        self._functions: dict[tuple[str, int], Any] = {}
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Self:
-        """Builds the networks of a bundle with its weights; a GPU's memory is taken as it is needed."""
+    def of(cls, bundle: Bundle, precision: Precision = "float32") -> Self:
+        """Builds the networks of a bundle with its weights; a GPU's memory is taken as it is needed.
+
+        Args:
+            bundle: Architecture and weights.
+            precision: Arithmetic of the encoder; the decoder's is float32, so that probabilities are.
+        """
         for gpu in tf.config.list_physical_devices("GPU"):
             with contextlib.suppress(RuntimeError):  # it is in use already, and then as it was set up
                 tf.config.experimental.set_memory_growth(gpu, True)
-        config = bundle.config
-        encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.fc_units)
+        config, usual = bundle.config, keras.config.dtype_policy()
+        keras.config.set_dtype_policy(_POLICIES[precision])
+        try:
+            encoder = build_encoder(config.encoder)
+        finally:
+            keras.config.set_dtype_policy(usual)
+        decoder = Decoder(config.decoder, config.encoder.fc_units)
         assign_weights(encoder, bundle.weights, "encoder")
         assign_weights(decoder, bundle.weights, "decoder")
         return cls(encoder, decoder)
 
+    @property
+    def traces(self) -> int:
+        """Returns how many graphs have been traced so far."""
+        return sum(function.experimental_get_tracing_count() for function in self._functions.values())
+
+    def warm_up(self) -> None:
+        """Traces every function for all sizes that a server meets; see `Engine.warm_up`."""
+        units = (self._decoder.config.layers, self._decoder.config.units)
+        size = 1
+        while size < 2 * WARM_ROWS:
+            if size <= MAX_ENCODE_BATCH:
+                self.start(self.encode(np.zeros((size, *self._encoder.input_shape[1:]), np.uint8)).features)
+            rows = np.zeros(size, np.int32)
+            self.step(rows, rows, tf.zeros((1, *units)))
+            size *= 2
+
     def encode(self, images: npt.NDArray[np.uint8]) -> Encoded:
         """Runs the encoder; see `Engine.encode`."""
-        features, probabilities = self._encode(tf.constant(images))
-        return Encoded(features, probabilities.numpy())
+        parts = [
+            self._encode_batch(images[begin : begin + MAX_ENCODE_BATCH])
+            for begin in range(0, len(images), MAX_ENCODE_BATCH)
+        ]
+        return Encoded(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
     def start(self, features: Any) -> tuple[Floats, Ints, Any]:
         """Reads the features; see `Engine.start`."""
-        log_probs, ids, state = self._start(tf.convert_to_tensor(features))
-        return log_probs.numpy(), ids.numpy(), state
+        log_probs, ids, state = self._run(self._start_graph, _padded(np.asarray(features)))
+        return log_probs.numpy()[: len(features)], ids.numpy()[: len(features)], state
 
     def step(self, tokens: Ints, parents: Ints, state: Any) -> tuple[Floats, Ints, Any]:
         """Scores the next words; see `Engine.step`."""
-        log_probs, ids, state = self._step(tf.constant(tokens), tf.constant(parents), state)
-        return log_probs.numpy(), ids.numpy(), state
+        # Gathered out here, on the device: a graph would be traced for every pair of sizes before and after.
+        log_probs, ids, state = self._run(self._step_graph, _padded(tokens), tf.gather(state, _padded(parents)))
+        return log_probs.numpy()[: len(tokens)], ids.numpy()[: len(tokens)], state
+
+    def _encode_batch(self, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        features, probabilities = self._run(self._encode_graph, _padded(images))
+        return features.numpy()[: len(images)], probabilities.numpy()[: len(images)]
+
+    def _run(self, graph: Callable[..., Any], *inputs: tf.Tensor) -> Any:
+        # A function for each size: TensorFlow takes one that is traced for many sizes for a mistake, and warns.
+        key = (graph.__name__, len(inputs[0]))
+        if key not in self._functions:
+            self._functions[key] = tf.function(graph)
+        return self._functions[key](*inputs)
 
     def _encode_graph(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self._encoder(images, training=False)
@@ -73,10 +120,8 @@ class TensorFlowEngine:
         logits, state = self._decoder.start(features)
         return (*self._best(logits, (PAD_ID, UNKNOWN_ID, END_ID)), state)
 
-    def _step_graph(
-        self, tokens: tf.Tensor, parents: tf.Tensor, state: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        logits, state = self._decoder.step(tokens, tf.gather(state, parents))
+    def _step_graph(self, tokens: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        logits, state = self._decoder.step(tokens, state)
         return (*self._best(logits, (PAD_ID, UNKNOWN_ID)), state)
 
     def _best(self, logits: tf.Tensor, excluded: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -84,3 +129,9 @@ class TensorFlowEngine:
         barred = np.isin(np.arange(logits.shape[-1]), excluded)
         best = tf.math.top_k(tf.where(barred, -np.inf, log_probs), self._candidates)
         return best.values, best.indices
+
+
+def _padded(values: npt.NDArray[Any]) -> tf.Tensor:
+    """Returns rows (N, …) with rows of zeros up to the next power of two."""
+    size = 1 << (len(values) - 1).bit_length()
+    return tf.constant(np.pad(values, [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1)))

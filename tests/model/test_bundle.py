@@ -12,11 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle import Bundle, ClassName, load_bundle, read_classes, save_bundle, verify_bundle, weight_shapes
+from model.bundle import (
+    LITE_FILES,
+    Bundle,
+    ClassName,
+    load_bundle,
+    read_classes,
+    save_bundle,
+    verify_bundle,
+    weight_shapes,
+)
 from model.errors import BundleError
 from model.vocabulary import SPECIAL, Vocabulary
 
-FILES = {"config.json", "vocabulary.txt", "classes.json", "weights.safetensors", "manifest.json"}
+FILES = {
+    "config.json", "vocabulary.txt", "classes.json", "weights.safetensors", "encoder.tflite", "decoder.tflite",
+    "manifest.json",
+}  # fmt: skip
 
 
 def tree(path: Path) -> dict[str, bytes]:
@@ -44,11 +56,27 @@ def test_loading_gives_what_was_saved(toy: Bundle, tmp_path: Path, dtype: type) 
         np.testing.assert_array_equal(loaded.weights[name], value)
 
 
-def test_verifying_gives_the_configuration(toy: Bundle, toy_bundle: Path) -> None:
-    assert verify_bundle(toy_bundle) == toy.config
+def test_verifying_gives_what_the_bundle_says_of_itself(toy: Bundle, toy_bundle: Path, tmp_path: Path) -> None:
+    contents = verify_bundle(toy_bundle)
+    assert (contents.config, contents.classes, contents.has_lite_files) == (toy.config, toy.classes, True)
+    save_bundle(tmp_path / "plain", toy)
+    assert not verify_bundle(tmp_path / "plain").has_lite_files
 
 
-def test_a_bundle_holds_its_five_plain_files_and_nothing_executable(toy_bundle: Path) -> None:
+def test_a_bundle_has_both_files_of_the_cpu_engine_or_neither(toy: Bundle, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "half", toy, {"encoder.tflite": b"of no use alone"})
+    with pytest.raises(BundleError, match=r"both encoder\.tflite and decoder\.tflite"):
+        verify_bundle(tmp_path / "half")
+
+
+def test_a_file_of_the_cpu_engine_that_the_manifest_lacks_is_not_the_bundles(toy: Bundle, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "plain", toy)
+    for name in ("encoder.tflite", "decoder.tflite"):
+        (tmp_path / "plain" / name).write_bytes(b"put there by somebody else")
+    assert not verify_bundle(tmp_path / "plain").has_lite_files
+
+
+def test_a_bundle_holds_its_plain_files_and_nothing_executable(toy_bundle: Path) -> None:
     assert set(tree(toy_bundle)) == FILES
     assert {file.stat().st_mode & 0o777 for file in toy_bundle.iterdir()} == {0o644}
     assert toy_bundle.stat().st_mode & 0o777 == 0o755
@@ -93,7 +121,7 @@ def test_saving_replaces_an_older_bundle_whole(toy: Bundle, tmp_path: Path, befo
         path.mkdir(parents=True)
     save_bundle(path, of_version(toy, "2"))
     assert load_bundle(path).config.version == "2"
-    assert {Path(name) for name in tree(tmp_path)} == {Path("new") / "bundle" / name for name in FILES}
+    assert {Path(name) for name in tree(tmp_path)} == {Path("new") / "bundle" / name for name in FILES - LITE_FILES}
     assert [entry.name for entry in path.parent.iterdir()] == ["bundle"]
 
 

@@ -15,7 +15,7 @@ from model.bundle import Bundle
 from model.captioner import Captioner, Prediction
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.errors import BundleError, DeadlineExceededError, SearchOptionError
+from model.errors import BundleError, SearchOptionError
 from model.vocabulary import SPECIAL
 from model.weights import assign_weights
 
@@ -154,11 +154,13 @@ def test_an_option_out_of_range_is_named(
         captioner.predict(images, beam_size=options.pop("beam_size", None), **options)
 
 
-def test_a_deadline_in_the_past_is_an_error_and_one_in_the_future_is_not(captioner: Captioner, images: Images) -> None:
-    with pytest.raises(DeadlineExceededError, match="had passed already"):
-        captioner.predict(images, deadline=time.monotonic() - 0.001)
-    in_time = captioner.predict(images, deadline=time.monotonic() + 1000)
-    assert without_times(in_time) == without_times(captioner.predict(images))
+def test_an_image_that_nobody_waits_for_has_no_captions_and_the_others_are_as_ever(
+    captioner: Captioner, images: Images
+) -> None:
+    predictions = without_times(captioner.predict(images, wanted=lambda: [True, False, True, True]))
+    expected = without_times(captioner.predict(images))
+    assert predictions[1].captions == ()
+    assert [predictions[index] for index in (0, 2, 3)] == [expected[index] for index in (0, 2, 3)]
 
 
 def test_times_are_those_of_the_two_networks(captioner: Captioner, images: Images) -> None:
@@ -173,7 +175,7 @@ def test_times_are_those_of_the_two_networks(captioner: Captioner, images: Image
 def test_a_captioner_from_disk_predicts_what_the_one_in_memory_does(
     captioner: Captioner, toy_bundle: Path, images: Images
 ) -> None:
-    loaded = Captioner.load(toy_bundle)
+    loaded = Captioner.load(toy_bundle, engine="tensorflow")
     assert loaded.engine == captioner.engine == "tensorflow"
     assert loaded.config == captioner.config
     assert without_times(loaded.predict(images)) == without_times(captioner.predict(images))

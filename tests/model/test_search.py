@@ -1,7 +1,6 @@
 """Greedy and beam search, read off small tables of word probabilities."""
 
 import itertools
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import SearchConfig
-from model.errors import DeadlineExceededError
-from model.search import Floats, Found, Ints, beam_search
+from model.search import Floats, Found, Ints, Wanted, beam_search
 
 END = 0
 WORDS = ("<end>", "a", "dog", "cat", "runs", "red")
@@ -43,6 +41,7 @@ class Speaker:
     def __init__(self, speakers: Sequence[NextWord], width: int) -> None:
         self.speakers, self.width = speakers, width
         self.calls = 0
+        self.rows: list[int] = []
 
     def start(self) -> tuple[Floats, Ints, list[tuple[int, Said]]]:
         state: list[tuple[int, Said]] = [(image, ()) for image in range(len(self.speakers))]
@@ -55,20 +54,15 @@ class Speaker:
         assert (tokens.dtype.name, parents.dtype.name, tokens.shape) == ("int32", "int32", parents.shape)
         said = [(state[p][0], (*state[p][1], int(t))) for t, p in zip(tokens, parents, strict=True)]
         assert {len(words) for _, words in said} == {self.calls}
-        rows = len(said) // len(self.speakers)
-        assert [image for image, _ in said] == [row // rows for row in range(len(said))]
+        assert [image for image, _ in said] == sorted(image for image, _ in said)
+        assert not any(END in words for _, words in said), "a finished hypothesis needs no more words"
+        self.rows.append(len(said))
         return (*self._best(said), said)
 
     def _best(self, said: list[tuple[int, Said]]) -> tuple[Floats, Ints]:
-        log_probs = np.stack([self._after(image, words) for image, words in said])
+        log_probs = np.stack([self.speakers[image](words) for image, words in said])
         ids = np.argsort(-log_probs, axis=1, kind="stable")[:, : self.width].astype(np.int32)
         return np.take_along_axis(log_probs, ids, axis=1), ids
-
-    def _after(self, image: int, words: Said) -> Distribution:
-        if END in words:
-            # What a network says after the end means nothing; here it would improve any score that it leaked into.
-            return np.zeros_like(self.speakers[image](()))
-        return self.speakers[image](words)
 
 
 def by_table(table: dict[str, dict[str, float]]) -> NextWord:
@@ -89,11 +83,11 @@ def by_chance(seed: int, size: int) -> NextWord:
     return after
 
 
-def search(*speakers: NextWord, deadline: float | None = None, beam: int = 3, words: int = 6, penalty: float = 0.0,
-           width: int = 10) -> list[list[Found]]:  # fmt: skip
+def search(*speakers: NextWord, beam: int = 3, words: int = 6, penalty: float = 0.0, width: int = 10,
+           wanted: Wanted | None = None) -> list[list[Found]]:  # fmt: skip
     speaker = Speaker(speakers, width)
     config = SearchConfig(beam_size=beam, max_words=words, length_penalty=penalty)
-    return beam_search(speaker.start(), speaker, config, end_id=END, deadline=deadline)
+    return beam_search(speaker.start(), speaker, config, end_id=END, wanted=wanted)
 
 
 def texts(found: list[Found]) -> list[str]:
@@ -210,24 +204,36 @@ def test_fewer_candidates_than_places_in_the_beam_are_enough() -> None:
     assert len(found) > 2
 
 
-def test_a_deadline_in_the_past_is_an_error_and_one_in_the_future_is_not() -> None:
-    with pytest.raises(DeadlineExceededError, match="had 1 words"):
-        search(by_table(TABLE), deadline=time.monotonic() - 1)
-    assert search(by_table(TABLE), deadline=time.monotonic() + 1000) == search(by_table(TABLE))
+def test_an_image_that_is_no_longer_wanted_has_no_captions_and_the_others_have_all_of_theirs() -> None:
+    speakers = [by_chance(seed, 6) for seed in (1, 2, 3)]
+    asked = []
+
+    def wanted() -> list[bool]:
+        asked.append(None)
+        return [True, len(asked) < 3, True]
+
+    found = search(*speakers, words=6, wanted=wanted)
+    assert found[1] == []
+    assert [found[0], found[2]] == [search(speakers[0])[0], search(speakers[2])[0]]
 
 
-def test_a_deadline_that_passes_during_a_step_ends_the_search_after_it() -> None:
-    speaker = Speaker([by_chance(1, 6)], 6)
-    deadline = time.monotonic() + 0.05
+def test_a_search_that_nobody_wants_takes_no_step() -> None:
+    speaker = Speaker([by_chance(1, 6)] * 2, 6)
+    config = SearchConfig(max_words=100)
+    assert beam_search(speaker.start(), speaker, config, end_id=END, wanted=lambda: [False, False]) == [[], []]
+    assert speaker.calls == 0
 
-    def slow_step(tokens: Ints, parents: Ints, state: list[tuple[int, Said]]) -> tuple[Floats, Ints, object]:
-        while time.monotonic() <= deadline:
-            pass
-        return speaker(tokens, parents, state)
 
-    with pytest.raises(DeadlineExceededError, match=r"had [12] words"):
-        beam_search(speaker.start(), slow_step, SearchConfig(max_words=100), end_id=END, deadline=deadline)
-    assert speaker.calls <= 1
+def test_the_search_stops_when_nothing_unfinished_can_win() -> None:
+    # "dog" and "cat" end at once and surely; what is left has 0.1 and can only get worse.
+    table = {"": {"dog": 0.5, "cat": 0.4, "a": 0.1}, "dog": {"<end>": 1.0}, "cat": {"<end>": 1.0}, "a": {"a": 1.0}}
+    speaker = Speaker([by_table(table)], 6)
+    (found,) = beam_search(speaker.start(), speaker, SearchConfig(beam_size=2, max_words=100), end_id=END)
+    assert (texts(found), speaker.calls) == (["dog", "cat"], 1)
+    speaker = Speaker([by_table(table)], 6)
+    (found,) = beam_search(speaker.start(), speaker, SearchConfig(beam_size=3, max_words=9), end_id=END)
+    assert texts(found) == ["dog", "cat", "a a a a a a a a a"]
+    assert speaker.rows == [3, 1, 1, 1, 1, 1, 1, 1]
 
 
 def test_a_finished_caption_that_loses_its_place_is_not_lost() -> None:

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from model.captioner import Captioner, Prediction
 from model.config import CaptionerConfig
 from server.app import create_app
-from server.batching import InferenceQueue
+from server.batching import BatchLimits, InferenceQueue
+from server.metrics import Metrics
 from server.settings import ServerSettings
 
 
@@ -28,14 +29,20 @@ class HeldCaptioner:
         self.started = threading.Event()
         self.released = threading.Event()
         self.batch_sizes: list[int] = []
+        self.beam_sizes: list[int] = []
         self.error: Exception | None = None
+        self.poison = 256
+        """Value that no picture of a good request has everywhere."""
 
-    def predict(self, images: np.ndarray, **_options: object) -> list[Prediction]:
+    def predict(self, images: np.ndarray, *, beam_size: int, **_options: object) -> list[Prediction]:
         self.batch_sizes.append(len(images))
+        self.beam_sizes.append(beam_size)
         self.started.set()
         assert self.released.wait(30)
         if self.error is not None:
             raise self.error
+        if (images == self.poison).all(axis=(1, 2, 3)).any():
+            raise ZeroDivisionError("of the poisoned picture")
         return [Prediction((), (), 0.0, 0.0)] * len(images)
 
 
@@ -56,7 +63,9 @@ def encoded(image: Image.Image, name: str) -> bytes:
 @pytest.fixture(scope="session")
 def inference(toy_bundle: Path) -> InferenceQueue:
     """Returns a queue whose captioner is loaded."""
-    inference = InferenceQueue(lambda: Captioner.load(toy_bundle), 4)
+    inference = InferenceQueue(
+        lambda: Captioner.load(toy_bundle), BatchLimits(max_waiting=4, max_batch=8, max_wait_seconds=0), Metrics()
+    )
     inference.start()
     inference.loading.result(120)
     return inference
@@ -64,7 +73,7 @@ def inference(toy_bundle: Path) -> InferenceQueue:
 
 @pytest.fixture(scope="session")
 def client(inference: InferenceQueue) -> FlaskClient:
-    return create_app(ServerSettings(), inference).test_client()
+    return create_app(ServerSettings(), inference, Metrics()).test_client()
 
 
 @pytest.fixture
@@ -77,7 +86,9 @@ def held(inference: InferenceQueue) -> Iterator[HeldCaptioner]:
 @pytest.fixture
 def held_inference(held: HeldCaptioner) -> InferenceQueue:
     """Returns a queue with room for one waiting job, and a captioner that waits for the test."""
-    inference = InferenceQueue(lambda: cast(Captioner, held), 1)
+    inference = InferenceQueue(
+        lambda: cast(Captioner, held), BatchLimits(max_waiting=1, max_batch=8, max_wait_seconds=0), Metrics()
+    )
     inference.start()
     inference.loading.result(10)
     return inference

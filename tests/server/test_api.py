@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 from model.image import read_image
 from server.app import HEADERS, create_app
 from server.batching import InferenceQueue
+from server.metrics import Metrics
 from server.settings import ServerSettings
 
 Form = Callable[..., dict[str, Any]]
@@ -223,7 +224,7 @@ def test_a_malformed_body_is_refused(client: FlaskClient, body: bytes, content_t
 
 
 def test_a_body_may_be_as_large_as_the_limit_and_no_larger(inference: InferenceQueue) -> None:
-    client = create_app(ServerSettings(max_body_bytes=2000), inference).test_client()
+    client = create_app(ServerSettings(max_body_bytes=2000), inference, Metrics()).test_client()
     problem(client.post("/v1/predict", data=b"x" * 2000), 415, "/problems/unsupported-image")
     problem(client.post("/v1/predict", data=b"x" * 2001), 413, "/problems/body-too-large")
 
@@ -253,7 +254,7 @@ def chunked(stream: io.IOBase) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("size", "status", "kind"), [(2000, 415, "unsupported-image"), (2001, 413, "body-too-large")])
 def test_a_body_without_length_has_the_same_limit(inference: InferenceQueue, size: int, status: int, kind: str) -> None:
-    client = create_app(ServerSettings(max_body_bytes=2000), inference).test_client()
+    client = create_app(ServerSettings(max_body_bytes=2000), inference, Metrics()).test_client()
     response = client.post("/v1/predict", environ_overrides=chunked(io.BytesIO(b"x" * size)))
     problem(response, status, f"/problems/{kind}")
 
@@ -269,7 +270,7 @@ def test_a_connection_lost_within_the_body_is_a_malformed_body(client: FlaskClie
 
 def test_the_model_is_described(client: FlaskClient) -> None:
     answer = client.get("/v1/model").get_json()
-    assert (answer["name"], answer["version"], answer["engine"]) == ("toy", "1", "tensorflow")
+    assert (answer["name"], answer["version"], answer["engine"]) == ("toy", "1", "litert")
     assert (answer["vocabulary_size"], answer["classes"]) == (answer["architecture"]["decoder"]["vocabulary_size"], 12)
     assert answer["scores"] == {"toy dev": {"BLEU-4": 0.0}}
     assert answer["search"]["beam_size"] == 3

@@ -9,10 +9,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from model.captioner import Captioner
-from model.errors import BundleError, DeadlineExceededError
+from model.errors import BundleError
 from server.app import create_app
-from server.batching import InferenceQueue, PredictOptions
-from server.errors import NotReadyError, QueueFullError
+from server.batching import BatchLimits, InferenceQueue, Job, PredictOptions
+from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
+from server.metrics import Metrics
 from server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -61,11 +62,145 @@ def test_a_job_that_nobody_waits_for_is_never_started(held_inference: InferenceQ
     assert held.batch_sizes == [1, 3]
 
 
-def test_the_captioner_gets_the_deadline(inference: InferenceQueue) -> None:
-    with pytest.raises(DeadlineExceededError):
-        inference.captioner.predict(images(), deadline=time.monotonic() - 1)
+def test_a_deadline_that_has_passed_ends_a_job_of_a_real_captioner(inference: InferenceQueue) -> None:
     with pytest.raises(DeadlineExceededError):
         inference.submit(images(), OPTIONS, time.monotonic() - 1).result()
+    assert len(inference.submit(images(), OPTIONS, soon()).result().predictions) == 1
+
+
+def waiting_behind_one(held: "HeldCaptioner", metrics: Metrics, **given: Any) -> InferenceQueue:
+    """Returns a queue whose captioner is held with one image, so that what is submitted next waits together."""
+    queue = InferenceQueue(lambda: cast(Captioner, held), limits(**{"waiting": 100} | given), metrics)
+    queue.start()
+    queue.loading.result(10)
+    queue.submit(images(), OPTIONS, soon())
+    assert held.started.wait(10)
+    return queue
+
+
+def test_what_waits_together_is_worked_on_together_up_to_the_largest_batch(held: "HeldCaptioner") -> None:
+    metrics = Metrics()
+    queue = waiting_behind_one(held, metrics, batch=4)
+    jobs = [queue.submit(images(), OPTIONS, soon()) for _ in range(3)]
+    jobs.append(queue.submit(images(6), OPTIONS, soon()))
+    held.released.set()
+    assert [len(job.result().predictions) for job in jobs] == [1, 1, 1, 6]
+    assert held.batch_sizes == [1, 4, 4, 1]
+    sample = metrics.registry.get_sample_value
+    assert (sample("showtell_batch_images_count"), sample("showtell_batch_images_sum")) == (4, 10)
+    assert sample("showtell_queue_seconds_count") == 5
+    assert sample("showtell_queue_depth") == 0
+
+
+def test_the_predictions_of_a_split_request_are_joined_in_order(inference: InferenceQueue) -> None:
+    random = np.random.default_rng(6)
+    pictures = random.integers(0, 256, (4, 7, 7, 3), np.uint8).repeat(32, axis=1).repeat(32, axis=2)
+    queue = InferenceQueue(lambda: inference.captioner, limits(waiting=100, batch=3), Metrics())
+    queue.start()
+    found = queue.submit(np.concatenate([pictures, pictures[::-1]]), OPTIONS, soon()).result().predictions
+    assert [p.captions for p in found] == [p.captions for p in inference.captioner.predict(
+        np.concatenate([pictures, pictures[::-1]]), beam_size=1
+    )]  # fmt: skip
+
+
+def test_images_that_want_another_beam_are_not_worked_on_together(held: "HeldCaptioner") -> None:
+    queue = waiting_behind_one(held, Metrics())
+    wider = PredictOptions(beam_size=5, captions=3, classes=2)
+    jobs = [queue.submit(images(2), options, soon()) for options in (OPTIONS, OPTIONS, wider, OPTIONS)]
+    held.released.set()
+    assert [len(job.result().predictions) for job in jobs] == [2, 2, 2, 2]
+    assert held.batch_sizes == [1, 4, 2, 2]
+    assert held.beam_sizes == [1, 1, 5, 1]
+
+
+def test_each_request_of_a_batch_gets_as_many_captions_and_classes_as_it_asked_for(inference: InferenceQueue) -> None:
+    queue = InferenceQueue(lambda: inference.captioner, limits(waiting=100), Metrics())
+    wishes = [PredictOptions(beam_size=3, captions=count, classes=count + 1) for count in (1, 3, 2)]
+    jobs = [queue.submit(images(), wish, soon()) for wish in wishes]
+    queue.start()
+    found = [job.result().predictions[0] for job in jobs]
+    assert [(len(p.captions), len(p.classes)) for p in found] == [(1, 2), (3, 4), (2, 3)]
+
+
+def test_a_job_whose_deadline_passes_in_a_batch_does_not_hurt_the_others(held: "HeldCaptioner") -> None:
+    queue = waiting_behind_one(held, Metrics())
+    late, good = queue.submit(images(2), OPTIONS, time.monotonic()), queue.submit(images(2), OPTIONS, soon())
+    with pytest.raises(DeadlineExceededError):
+        late.result()
+    held.released.set()
+    assert len(good.result().predictions) == 2
+    assert held.batch_sizes == [1, 2]
+
+
+def test_a_deadline_is_looked_at_between_words(inference: InferenceQueue) -> None:
+    asked: list[list[bool]] = []
+
+    class Watched:
+        """Is the real captioner; notes what `wanted` says, and lets one deadline pass at the second word."""
+
+        config = inference.captioner.config
+
+        def predict(self, pictures: np.ndarray, *, wanted: Callable[[], list[bool]], **options: Any) -> Any:
+            def watched() -> list[bool]:
+                if asked:
+                    jobs[0].deadline = time.monotonic() - 1
+                asked.append(wanted())
+                return asked[-1]
+
+            return inference.captioner.predict(pictures, wanted=watched, **options)
+
+    queue = InferenceQueue(lambda: cast(Captioner, Watched()), limits(waiting=100), Metrics())
+    jobs: list[Job] = [queue.submit(images(), OPTIONS, soon()) for _ in range(2)]
+    queue.start()
+    assert len(jobs[1].result().predictions[0].captions) == 1
+    assert asked[:2] == [[True, True], [False, True]]
+    with pytest.raises(DeadlineExceededError):
+        jobs[0].result()
+
+
+def test_an_error_of_one_request_in_a_batch_reaches_that_one_alone(held: "HeldCaptioner") -> None:
+    queue = waiting_behind_one(held, Metrics())
+    held.poison = 13
+    bad = np.full((1, 224, 224, 3), held.poison, np.uint8)
+    jobs = [queue.submit(pictures, OPTIONS, soon()) for pictures in (images(2), bad, images())]
+    held.released.set()
+    with pytest.raises(ZeroDivisionError):
+        jobs[1].result()
+    assert [len(jobs[index].result().predictions) for index in (0, 2)] == [2, 1]
+
+
+def test_an_image_alone_never_waits_for_others(held: "HeldCaptioner") -> None:
+    held.released.set()
+    queue = InferenceQueue(lambda: cast(Captioner, held), limits(waiting=9, wait=1000), Metrics())
+    queue.start()
+    for _ in range(3):
+        assert len(queue.submit(images(), OPTIONS, soon()).result().predictions) == 1
+    assert held.batch_sizes == [1, 1, 1]
+
+
+def test_under_traffic_images_wait_until_the_batch_is_full(held: "HeldCaptioner") -> None:
+    queue = waiting_behind_one(held, Metrics(), batch=4, wait=1000)
+    jobs = [queue.submit(images(), OPTIONS, soon()) for _ in range(2)]
+    held.released.set()
+    jobs += [queue.submit(images(), OPTIONS, soon()) for _ in range(2)]
+    assert [len(job.result().predictions) for job in jobs] == [1, 1, 1, 1]
+    assert held.batch_sizes == [1, 4]
+
+
+def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(held: "HeldCaptioner") -> None:
+    metrics = Metrics()
+    queue = waiting_behind_one(held, metrics, waiting=3)
+    large = queue.submit(images(5), OPTIONS, soon())
+    assert queue.is_full
+    with pytest.raises(QueueFullError, match="at most 3 waiting images, there are 5 before these 1"):
+        queue.submit(images(), OPTIONS, soon())
+    assert metrics.registry.get_sample_value("showtell_rejects_total", {"reason": "queue-full"}) == 1
+    held.released.set()
+    assert len(large.result().predictions) == 5
+
+
+def limits(*, waiting: int, batch: int = 8, wait: float = 0.0) -> BatchLimits:
+    return BatchLimits(max_waiting=waiting, max_batch=batch, max_wait_seconds=wait)
 
 
 def test_an_error_reaches_only_the_job_that_caused_it(held_inference: InferenceQueue, held: "HeldCaptioner") -> None:
@@ -81,7 +216,7 @@ def test_a_queue_is_not_ready_before_it_has_loaded_nor_when_that_failed() -> Non
     def fail() -> Captioner:
         raise BundleError("damaged")
 
-    inference = InferenceQueue(fail, 1)
+    inference = InferenceQueue(fail, limits(waiting=1), Metrics())
     with pytest.raises(NotReadyError):
         _ = inference.captioner
     inference.start()
@@ -98,8 +233,8 @@ def assert_problem(client: FlaskClient, form: dict[str, Any], kind: str) -> None
 
 
 def test_a_server_that_is_loading_is_alive_but_not_ready(held: "HeldCaptioner", photo: bytes, form: Form) -> None:
-    inference = InferenceQueue(lambda: cast(Captioner, held), 1)
-    client = create_app(ServerSettings(), inference).test_client()
+    inference = InferenceQueue(lambda: cast(Captioner, held), limits(waiting=1), Metrics())
+    client = create_app(ServerSettings(), inference, Metrics()).test_client()
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == client.get("/v1/model").status_code == 503
     assert_problem(client, form(photo), "not-ready")
@@ -111,7 +246,7 @@ def test_a_server_that_is_loading_is_alive_but_not_ready(held: "HeldCaptioner", 
 def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
     held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(), held_inference).test_client()
+    client = create_app(ServerSettings(), held_inference, Metrics()).test_client()
     held_inference.submit(images(), OPTIONS, soon())
     assert held.started.wait(10)
     held_inference.submit(images(), OPTIONS, soon())
@@ -123,7 +258,7 @@ def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
 def test_a_request_past_its_deadline_gets_503_while_the_captioner_still_works(
     held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(deadline_seconds=0.05), held_inference).test_client()
+    client = create_app(ServerSettings(deadline_seconds=0.05), held_inference, Metrics()).test_client()
     assert_problem(client, form(photo), "deadline-exceeded")
     assert not held.released.is_set()
 
@@ -131,7 +266,7 @@ def test_a_request_past_its_deadline_gets_503_while_the_captioner_still_works(
 def test_a_failing_captioner_is_an_incident_and_the_server_goes_on(
     held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(), held_inference).test_client()
+    client = create_app(ServerSettings(), held_inference, Metrics()).test_client()
     held.released.set()
     held.error = ZeroDivisionError("internal")
     response = client.post("/v1/predict", **form(photo))

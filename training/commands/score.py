@@ -1,17 +1,20 @@
-"""`showtell-train evaluate` and `export`: what scores and ships."""
+"""`showtell-train evaluate`, `export` and `convert`: what scores and ships."""
 
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from model.atomic import atomic_file
-from model.bundle import CLASSES, load_bundle, read_classes
+from model.bundle import CLASSES, load_bundle, read_classes, verify_bundle
 from model.config import SearchConfig
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.provenance import stage
+
+if TYPE_CHECKING:
+    from training.evaluate import Evaluation
 
 
 @click.command()
@@ -111,7 +114,7 @@ def export(
     data: str,
     **search: Any,
 ) -> None:
-    """Writes the bundle: batch norm folded, float16 weights, scores on dev, and how it was made.
+    """Writes the bundle: float16 weights, the CPU engine's files, scores on dev, and how it was made.
 
     \b
     Example:
@@ -129,12 +132,30 @@ def export(
     made = {label: stage(directory) for label, directory in runs.items()}
     made["export"] = {"commands": [shlex.join(command_line())]}
     result = run(out, bundle, records, made, name=name, version=version, data=data, search=SearchConfig(**search))
-    _print_scores(result.scores, result.tokenizer)
-    size = sum(file.stat().st_size for file in out.iterdir())
-    click.echo(f"{out}: {size / 1e6:.1f} MB")
+    _print_written(out, result)
 
 
-def _print_scores(scores: dict[str, float], tokenizer: str) -> None:
-    for name, value in scores.items():
+@click.command()
+@click.argument("bundle", type=EXISTING)
+@option("--records", type=EXISTING, required=True, help="Records from `prepare`; train calibrates, dev is scored.")
+@reported
+def convert(bundle: Path, records: Path) -> None:
+    """Writes encoder.tflite and decoder.tflite of the CPU engine into a bundle that lacks them.
+
+    \b
+    Example:
+      showtell-train convert my-bundle --records runs/records
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.export import add_lite_files
+
+    _print_written(bundle, add_lite_files(bundle, load_bundle(bundle), records))
+
+
+def _print_written(path: Path, result: "Evaluation") -> None:
+    for name, value in result.scores.items():
         click.echo(f"{name:<18}{value:>8.2f}")
-    click.echo(f"tokenizer: {tokenizer}")
+    click.echo(f"tokenizer: {result.tokenizer}")
+    for name, value in verify_bundle(path).config.provenance["parity"].items():
+        click.echo(f"parity, {name}: {value:.2f}")
+    size = sum(file.stat().st_size for file in path.iterdir())
+    click.echo(f"{path}: {size / 1e6:.1f} MB")

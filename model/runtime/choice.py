@@ -1,0 +1,73 @@
+"""Which engine runs the networks on this machine."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from model.errors import BundleError, ConfigError
+
+EngineName = Literal["auto", "litert", "tensorflow"]
+Precision = Literal["float32", "bfloat16", "float16"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def choose_engine(engine: EngineName, precision: Precision, *, has_lite_files: bool) -> Literal["litert", "tensorflow"]:
+    """Chooses what runs the networks: TensorFlow on a GPU, else LiteRT where the bundle has its files, else TensorFlow.
+
+    Args:
+        engine: What was asked for; `auto` leaves it to this function.
+        precision: Arithmetic that was asked for; anything but float32 is TensorFlow's.
+        has_lite_files: Whether the bundle has the files of LiteRT.
+
+    Returns:
+        The engine.
+
+    Raises:
+        BundleError: LiteRT was asked for and the bundle lacks its files.
+        ConfigError: The engine or this machine lacks that precision.
+    """
+    if engine == "litert" and not has_lite_files:
+        raise BundleError(
+            "expected a bundle with encoder.tflite and decoder.tflite for the engine litert, found none; make them "
+            "with `showtell-train convert`, or choose the engine tensorflow"
+        )
+    if engine == "litert" and precision != "float32":
+        raise ConfigError(f"expected precision float32 with the engine litert, received {precision}; choose tensorflow")
+    has_gpu = engine != "litert" and _has_gpu()
+    if not has_gpu:
+        _check_cpu(precision)
+    if engine == "auto":
+        return "litert" if has_lite_files and not has_gpu and precision == "float32" else "tensorflow"
+    return engine
+
+
+def _has_gpu() -> bool:
+    # TensorFlow is asked only where there is a driver: importing it takes seconds and hundreds of MB.
+    if not _NVIDIA_DRIVER.exists():
+        return False
+    from model.runtime.quiet import quiet_tensorflow
+
+    quiet_tensorflow()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _check_cpu(precision: Precision) -> None:
+    if precision == "float16":
+        raise ConfigError("expected a GPU for precision float16, found none; choose float32")
+    if precision == "bfloat16" and not _cpu_flags() & _BFLOAT16_FLAGS:
+        raise ConfigError("expected a CPU with bfloat16 arithmetic for precision bfloat16, found none; choose float32")
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Returns the names of what this CPU can do; empty where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    # "flags" on x86, "Features" on Arm.
+    return frozenset(next((line for line in lines if line.startswith(("flags", "Features"))), "").split())

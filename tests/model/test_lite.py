@@ -1,0 +1,136 @@
+"""The CPU engine: its files, its choice, and that it needs no TensorFlow."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle, save_bundle
+from model.captioner import Captioner
+from model.config import CaptionerConfig
+from model.errors import BundleError, ConfigError
+from model.runtime import choice
+from model.runtime.choice import choose_engine
+from model.runtime.lite import LiteEngine
+from model.runtime.tensorflow import TensorFlowEngine
+from training import convert
+
+Images = npt.NDArray[np.uint8]
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_serving_imports_neither_tensorflow_nor_keras(toy_bundle: Path) -> None:
+    script = (
+        "import sys, pathlib, numpy; from server import wsgi; from model.captioner import Captioner\n"
+        "captioner = Captioner.load(pathlib.Path(sys.argv[1]))\n"
+        "captioner.predict(numpy.zeros((2, 224, 224, 3), numpy.uint8))\n"
+        "print(captioner.engine, sorted({'keras', 'tensorflow', 'ai_edge_quantizer'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script, str(toy_bundle)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["litert", "[]"]
+
+
+def test_a_large_decoder_is_int8_and_still_says_nearly_the_same(
+    toy: Bundle, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = convert.convert(toy)
+    monkeypatch.setattr(convert, "SMALL_DECODER", 0)
+    monkeypatch.setattr(convert, "FLOAT_CONVOLUTION", 0)
+    monkeypatch.setattr(convert, "FLOAT_DENSE", 0)
+    large = convert.convert(toy)
+    assert large[LITE_DECODER] != small[LITE_DECODER]
+    assert large[LITE_ENCODER] != small[LITE_ENCODER]
+    save_bundle(tmp_path / "int8", toy, large)
+    lite, reference = LiteEngine.of(tmp_path / "int8", toy.config), TensorFlowEngine.of(toy)
+    encoded, expected = lite.encode(images), reference.encode(images)
+    np.testing.assert_allclose(encoded.class_probabilities, expected.class_probabilities, atol=0.01)
+    log_probs, _, _ = lite.start(expected.features)
+    np.testing.assert_allclose(log_probs, reference.start(expected.features)[0], atol=0.05)
+
+
+def test_batches_larger_than_the_engines_own_come_whole_and_in_order(
+    toy: Bundle, toy_bundle: Path, images: Images
+) -> None:
+    engine = LiteEngine.of(toy_bundle, toy.config)
+    many = np.concatenate([images, images[::-1], images[:3]])
+    expected = [engine.encode(image[None]).features[0] for image in many]
+    np.testing.assert_allclose(engine.encode(many).features, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["rubbish", "swapped"])
+def test_files_that_do_not_fit_are_named(toy: Bundle, toy_bundle: Path, tmp_path: Path, damage: str) -> None:
+    files = {name: (toy_bundle / name).read_bytes() for name in (LITE_ENCODER, LITE_DECODER)}
+    if damage == "rubbish":
+        files[LITE_ENCODER] = b"no LiteRT file" * 100
+    else:
+        files = {LITE_ENCODER: files[LITE_DECODER], LITE_DECODER: files[LITE_ENCODER]}
+    save_bundle(tmp_path / "bundle", toy, files)
+    with pytest.raises(BundleError, match=r"encoder\.tflite: expected .*found .*; make it again with `showtell-train"):
+        Captioner.load(tmp_path / "bundle", engine="litert")
+
+
+def test_files_of_another_architecture_are_refused(toy: Bundle, toy_bundle: Path) -> None:
+    for other in (
+        replace(toy.config, encoder=replace(toy.config.encoder, classes=5)),
+        replace(toy.config, decoder=replace(toy.config.decoder, units=7)),
+    ):
+        with pytest.raises(BundleError, match=r"expected (encode|start) with"):
+            LiteEngine.of(toy_bundle, other)
+
+
+def test_an_engine_whose_files_are_missing_is_named_and_auto_does_without(toy: Bundle, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "plain", toy)
+    with pytest.raises(BundleError, match="showtell-train convert"):
+        Captioner.load(tmp_path / "plain", engine="litert")
+    assert Captioner.load(tmp_path / "plain").engine == "tensorflow"
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "has_files", "gpu", "chosen"),
+    [
+        ("auto", "float32", True, False, "litert"),
+        ("auto", "float32", False, False, "tensorflow"),
+        ("auto", "float32", True, True, "tensorflow"),
+        ("auto", "float16", True, True, "tensorflow"),
+        ("litert", "float32", True, True, "litert"),
+        ("tensorflow", "float32", True, False, "tensorflow"),
+        ("tensorflow", "bfloat16", True, True, "tensorflow"),
+    ],
+)
+def test_the_engine_is_the_fastest_of_the_machine_unless_one_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, engine: str, precision: str, has_files: bool, gpu: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(choice, "_has_gpu", lambda: gpu)
+    assert choose_engine(engine, precision, has_lite_files=has_files) == chosen  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "flags", "message"),
+    [
+        ("litert", "bfloat16", "avx512_bf16", "precision float32 with the engine litert"),
+        ("auto", "float16", "avx512_bf16", "a GPU for precision float16"),
+        ("tensorflow", "bfloat16", "avx2", "a CPU with bfloat16"),
+    ],
+)
+def test_a_precision_that_this_machine_lacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, engine: str, precision: str, flags: str, message: str
+) -> None:
+    monkeypatch.setattr(choice, "_has_gpu", lambda: False)
+    monkeypatch.setattr(choice, "_cpu_flags", lambda: frozenset(flags.split()))
+    with pytest.raises(ConfigError, match=message):
+        choose_engine(engine, precision, has_lite_files=True)  # type: ignore[arg-type]
+
+
+def test_captioners_of_both_engines_agree(toy: Bundle, toy_bundle: Path, images: Images) -> None:
+    lite, reference = Captioner.load(toy_bundle), Captioner.of(toy)
+    config: CaptionerConfig = lite.config
+    assert (lite.engine, reference.engine, config) == ("litert", "tensorflow", toy.config)
+    for ours, theirs in zip(lite.predict(images), reference.predict(images), strict=True):
+        assert ours.captions[0].log_probability == pytest.approx(theirs.captions[0].log_probability, abs=0.02)
+        assert ours.classes[0].probability == pytest.approx(theirs.classes[0].probability, abs=0.01)
