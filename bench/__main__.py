@@ -4,10 +4,15 @@ from pathlib import Path
 
 import click
 
-from bench import training
+from bench import engines, http, limits, training
 from bench.report import Row, write_report
 
-PARTS = {"training": training.measure}
+PARTS = {
+    "limits": limits.measure,
+    "engines": engines.measure,
+    "http": http.measure,
+    "training": training.measure,
+}
 
 
 @click.command()
@@ -18,8 +23,11 @@ PARTS = {"training": training.measure}
 def main(parts: tuple[str, ...], out: Path) -> None:
     """Measures this machine; nothing else should run on it.
 
-    Example: python -m bench --part training
-    """
+    \b
+    Examples:
+      python -m bench
+      python -m bench --part engines --part limits
+    """  # noqa: D301 - \b tells click not to wrap
     rows: list[Row] = []
     for name in parts or PARTS:
         click.echo(f"measuring {name} …", err=True)

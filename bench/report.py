@@ -1,16 +1,18 @@
 """What a benchmark found, as a table to read and JSON to keep."""
 
 import json
-import os
-import platform
+import math
 import statistics
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from bench.machine import machine
 from model.atomic import atomic_file
+
+RATES = frozenset({"images/s", "GMAC/s", "GB/s"})
+"""Units of which more is better; of all others less is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +22,35 @@ class Row:
     Attributes:
         part: Part of the benchmark.
         what: What was measured.
-        milliseconds: Median.
-        runs: Measurements that it is the median of.
-        ratio: The time of `against` divided by this one, more is better; None where there is nothing to compare.
+        value: Median, or what else the remark says; None where nothing could be measured.
+        runs: Measurements behind it.
+        unit: Unit of the value.
+        ratio: How many times better than `against` this is, above 1 is better; None where there is nothing to compare.
         against: What it is compared with, by its `what`.
         remark: Anything else, in words.
+        figures: Further figures by name, the unit in the name.
     """
 
     part: str
     what: str
-    milliseconds: float
+    value: float | None
     runs: int
+    unit: str = "ms"
     ratio: float | None = None
     against: str = ""
     remark: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def milliseconds(self) -> float:
+        """Returns the value of a row in milliseconds.
+
+        Raises:
+            ValueError: The row has no value, or one in another unit.
+        """
+        if self.value is None or self.unit != "ms":
+            raise ValueError(f"{self.what}: expected a value in ms, received {self.value} {self.unit}; compare others")
+        return self.value
 
 
 def median_row(part: str, what: str, seconds: Sequence[float], remark: str = "") -> Row:
@@ -41,30 +58,55 @@ def median_row(part: str, what: str, seconds: Sequence[float], remark: str = "")
     return Row(part, what, round(1000 * statistics.median(seconds), 3), len(seconds), remark=remark)
 
 
-def machine() -> dict[str, str]:
-    """Describes the machine and the versions that the figures belong to."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
-    return {
-        "processor": names[0].partition(":")[2].strip() if names else platform.processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
-        "memory": f"{int(memory.split()[1]) / 2**20:.0f} GiB",
-        "python": platform.python_version(),
-        "tensorflow": version("tensorflow"),
-        "keras": version("keras"),
-    }
+def skipped_row(part: str, what: str, why: str) -> Row:
+    """Returns the row of something that could not be measured here."""
+    return Row(part, what, None, 0, unit="", remark=f"skipped: {why}")
+
+
+def ratio(row: Row, base: Row) -> float | None:
+    """Returns how many times better than `base` a row is, by its unit; None where one of them has no value.
+
+    Raises:
+        ValueError: The rows have different units.
+    """
+    if row.value is None or base.value is None:
+        return None
+    if row.unit != base.unit:
+        raise ValueError(f"expected rows in one unit, received {row.what} in {row.unit} and {base.what} in {base.unit}")
+    better, worse = (row.value, base.value) if row.unit in RATES else (base.value, row.value)
+    return round(better / worse, 3)
+
+
+def compared(row: Row, base: Row) -> Row:
+    """Returns a row with its ratio to another one."""
+    value = ratio(row, base)
+    return row if value is None else replace(row, ratio=value, against=base.what)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Returns the smallest value that at least `percent` in (0, 100] of all values do not exceed (nearest rank).
+
+    Raises:
+        ValueError: There are no values.
+    """
+    if not values:
+        raise ValueError("expected at least one value to take a percentile of, received none; measure again")
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def write_report(rows: Sequence[Row], path: Path) -> None:
     """Prints the rows as a table and writes them as JSON, atomically."""
     described = machine()
     lines = [", ".join(f"{name} {value}" for name, value in described.items()), ""]
-    lines += [f"{'part':<10}{'what':<52}{'ms':>10}{'runs':>6}  ratio"]
-    for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}x of {row.against}"
-        lines.append(
-            f"{row.part:<10}{row.what:<52}{row.milliseconds:>10.1f}{row.runs:>6}  {ratio} {row.remark}".rstrip()
-        )
-    sys.stdout.write("\n".join(lines) + "\n")
+    lines += [f"{'part':<10}{'what':<60}{'value':>10} {'unit':<9}{'runs':>5}  ratio, remark"]
+    sys.stdout.write("\n".join([*lines, *(_line(row) for row in rows)]) + "\n")
     with atomic_file(path) as file:
         file.write_text(json.dumps({"machine": described, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+def _line(row: Row) -> str:
+    value = "" if row.value is None else f"{row.value:.1f}"
+    notes = [] if row.ratio is None else [f"{row.ratio:.2f}x of {row.against}"]
+    notes += [f"{name} {figure:g}" for name, figure in row.figures.items()]
+    notes += [row.remark] if row.remark else []
+    return f"{row.part:<10}{row.what:<60}{value:>10} {row.unit:<9}{row.runs:>5}  {'; '.join(notes)}".rstrip()

@@ -56,7 +56,7 @@ class ServerSettings:
         default="float32", metadata=_about("Arithmetic of the TensorFlow engine's encoder.", choices=PRECISIONS)
     )
     max_waiting: int = field(default=64, metadata=_about("Most images that wait for the captioner.", 1, 10_000))
-    max_batch: int = field(default=8, metadata=_about("Most images that the captioner works on at once.", 1, 64))
+    max_batch: int = field(default=16, metadata=_about("Most images that the captioner works on at once.", 1, 64))
     max_wait_seconds: float = field(
         default=0.0, metadata=_about("Time that images wait for others while there is traffic.", 0, 1)
     )
