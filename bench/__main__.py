@@ -1,5 +1,6 @@
 """`python -m bench`: runs the benchmarks, prints a table and writes JSON."""
 
+import os
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ PARTS = {
     "http": http.measure,
     "training": training.measure,
 }
+QUIET_LOAD = 0.5
+"""Processes that may be running on average over the last minute."""
 
 
 @click.command()
@@ -28,6 +31,9 @@ def main(parts: tuple[str, ...], out: Path) -> None:
       python -m bench
       python -m bench --part engines --part limits
     """  # noqa: D301 - \b tells click not to wrap
+    load = os.getloadavg()[0]
+    if load > QUIET_LOAD:
+        click.echo(f"warning: expected a quiet machine, its load is {load:.1f}; stop what else runs", err=True)
     rows: list[Row] = []
     for name in parts or PARTS:
         click.echo(f"measuring {name} …", err=True)

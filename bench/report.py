@@ -98,7 +98,7 @@ def write_report(rows: Sequence[Row], path: Path) -> None:
     """Prints the rows as a table and writes them as JSON, atomically."""
     described = machine()
     lines = [", ".join(f"{name} {value}" for name, value in described.items()), ""]
-    lines += [f"{'part':<10}{'what':<60}{'value':>10} {'unit':<9}{'runs':>5}  ratio, remark"]
+    lines += [f"{'part':<10}{'what':<72}{'value':>10} {'unit':<9}{'runs':>5}  ratio, remark"]
     sys.stdout.write("\n".join([*lines, *(_line(row) for row in rows)]) + "\n")
     with atomic_file(path) as file:
         file.write_text(json.dumps({"machine": described, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
@@ -109,4 +109,4 @@ def _line(row: Row) -> str:
     notes = [] if row.ratio is None else [f"{row.ratio:.2f}x of {row.against}"]
     notes += [f"{name} {figure:g}" for name, figure in row.figures.items()]
     notes += [row.remark] if row.remark else []
-    return f"{row.part:<10}{row.what:<60}{value:>10} {row.unit:<9}{row.runs:>5}  {'; '.join(notes)}".rstrip()
+    return f"{row.part:<10}{row.what:<72}{value:>10} {row.unit:<9}{row.runs:>5}  {'; '.join(notes)}".rstrip()

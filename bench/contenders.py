@@ -1,0 +1,103 @@
+"""The engines that are compared, how each is loaded, and how far it may be from the reference."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench.artifacts import Kind
+from bench.parity import FLOAT32, INT8, Tolerance
+from model.bundle import load_bundle, verify_bundle
+from model.runtime.protocol import Engine
+from model.runtime.quiet import quiet_tensorflow
+
+INSTALL = "pip install --group peers"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Names one engine.
+
+    Attributes:
+        key: Name on the command line.
+        what: Name in the report.
+        loaded_from: The artifact that it is loaded from.
+        tolerance: How far it may be from the reference.
+        modules: Libraries that it needs and that the project does not install.
+        remark: What to know about it.
+    """
+
+    key: str
+    what: str
+    loaded_from: Kind = "bundle"
+    tolerance: Tolerance = FLOAT32
+    modules: tuple[str, ...] = ()
+    remark: str = ""
+
+    def missing(self) -> str | None:
+        """Returns which libraries are not installed, and what to do; None where all are."""
+        absent = [name for name in self.modules if find_spec(name) is None]
+        return f"not installed: {', '.join(absent)}; {INSTALL}" if absent else None
+
+
+OURS = Contender("litert", "ours, LiteRT int8", tolerance=INT8)
+REFERENCE = Contender("tensorflow", "ours, TensorFlow float32 function")
+CONTENDERS = (
+    REFERENCE,
+    OURS,
+    Contender("keras", "Keras predict float32", remark="predict for every word, best words in NumPy"),
+    Contender("torch", "PyTorch eager float32", modules=("torch",), remark="channels last"),
+    Contender(
+        "onnx", "ONNX Runtime float32", "onnx", modules=("torch", "onnx", "onnxruntime"), remark="exported from PyTorch"
+    ),
+    Contender(
+        "openvino", "OpenVINO int8", "openvino", INT8, ("torch", "onnx", "openvino", "nncf"),
+        remark="encoder: weights and activations, after training; decoder: weights",
+    ),
+)  # fmt: skip
+
+
+def load_engine(key: str, folder: Path) -> Engine:
+    """Loads an engine as a program that only serves would: nothing is imported for another one.
+
+    Args:
+        key: Of a contender.
+        folder: The artifact that it is loaded from.
+
+    Raises:
+        ValueError: There is no such contender.
+    """
+    match key:
+        case "litert":
+            from model.runtime.lite import LiteEngine
+
+            return LiteEngine.of(folder, verify_bundle(folder).config)
+        case "tensorflow":
+            quiet_tensorflow()
+            from model.runtime.tensorflow import TensorFlowEngine
+
+            return TensorFlowEngine.of(load_bundle(folder))
+        case "keras":
+            quiet_tensorflow()
+            from bench.peers.keras_predict import KerasPredictEngine
+
+            return KerasPredictEngine.of(load_bundle(folder))
+        case _:
+            return _load_peer(key, folder)
+
+
+def _load_peer(key: str, folder: Path) -> Engine:
+    match key:
+        case "torch":
+            from bench.peers.pytorch import PyTorchEngine
+
+            return PyTorchEngine.of(load_bundle(folder))
+        case "onnx":
+            from bench.peers import onnx_runtime
+
+            return onnx_runtime.load(folder)
+        case "openvino":
+            from bench.peers import openvino_int8
+
+            return openvino_int8.load(folder)
+        case _:
+            raise ValueError(f"expected one of {', '.join(c.key for c in CONTENDERS)}, received {key!r}; choose one")

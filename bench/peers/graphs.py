@@ -1,0 +1,66 @@
+"""What ONNX Runtime and OpenVINO have in common: two graphs in files, driven as an engine."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.peers.once import run_once
+from model.bundle import CONFIG
+from model.config import CaptionerConfig
+from model.runtime.protocol import Encoded
+from model.search import Floats, Ints
+
+ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+
+Run = Callable[[Mapping[str, npt.NDArray[Any]]], tuple[npt.NDArray[Any], ...]]
+"""Runs a graph on inputs by name; returns its outputs in order."""
+
+
+class GraphEngine:
+    """Runs an encoder graph and a decoder graph.
+
+    Args:
+        name: Name of the engine.
+        config: The architecture.
+        encoder: From `images` (B, 224, 224, 3), uint8, to features (B, D) and class probabilities (B, C).
+        decoder: From `tokens` (N,), `parents` (N,), `state` (R, L, U) and `features` (N, D), which are read where a
+            token is -1, to log-probabilities and ids (N, M) and the next state (N, L, U).
+    """
+
+    def __init__(self, name: str, config: CaptionerConfig, encoder: Run, decoder: Run) -> None:
+        self.name = name
+        self._encoder, self._decoder = encoder, decoder
+        self._units = (config.decoder.layers, config.decoder.units)
+        self._unread = np.zeros((1, config.encoder.fc_units), np.float32)
+
+    def warm_up(self) -> None:
+        """Runs everything once; see `Engine.warm_up`."""
+        run_once(self)
+
+    def encode(self, images: npt.NDArray[np.uint8]) -> Encoded:
+        """Runs the encoder; see `Engine.encode`."""
+        features, probabilities = self._encoder({"images": images})
+        return Encoded(features, probabilities)
+
+    def start(self, features: Any) -> tuple[Floats, Ints, Any]:
+        """Reads the features; see `Engine.start`."""
+        count = len(features)
+        first, rows = np.full(count, -1, np.int32), np.arange(count, dtype=np.int32)
+        return self._run(first, rows, np.zeros((count, *self._units), np.float32), features)
+
+    def step(self, tokens: Ints, parents: Ints, state: Any) -> tuple[Floats, Ints, Any]:
+        """Scores the next words; see `Engine.step`."""
+        return self._run(tokens, parents, state, np.repeat(self._unread, len(tokens), axis=0))
+
+    def _run(self, tokens: Ints, parents: Ints, state: Any, features: Any) -> tuple[Floats, Ints, Any]:
+        inputs = {"tokens": tokens, "parents": parents, "state": state, "features": features}
+        log_probs, ids, state = self._decoder(inputs)
+        return log_probs, ids, state
+
+
+def read_config(folder: Path) -> CaptionerConfig:
+    """Reads the architecture that lies beside the graphs."""
+    return CaptionerConfig.from_json((folder / CONFIG).read_text())

@@ -1,0 +1,190 @@
+"""PyTorch, eager, float32: the same networks written in PyTorch."""
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from bench.machine import cores
+from bench.peers.once import run_once
+from model.bundle import Bundle, Weights
+from model.config import BLOCKS, CaptionerConfig, EncoderConfig
+from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
+from model.search import Floats, Ints
+from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
+
+
+class PyTorchEngine:
+    """Runs the networks eagerly in float32, images in the memory layout that PyTorch calls channels last.
+
+    Args:
+        encoder: The encoder.
+        decoder: Its decoder.
+    """
+
+    name = "PyTorch"
+
+    def __init__(self, encoder: "Encoder", decoder: "Decoder") -> None:
+        torch.set_num_threads(cores())
+        self._encoder = encoder.eval().to(memory_format=torch.channels_last)
+        self._decoder = decoder.eval()
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """Builds the networks of a bundle with its weights."""
+        return cls(Encoder(bundle.config.encoder, bundle.weights), Decoder(bundle.config, bundle.weights))
+
+    def warm_up(self) -> None:
+        """Runs everything once; see `Engine.warm_up`."""
+        run_once(self)
+
+    def encode(self, images: npt.NDArray[np.uint8]) -> Encoded:
+        """Runs the encoder; see `Engine.encode`."""
+        with torch.inference_mode():
+            features, probabilities = self._encoder(torch.tensor(images))  # a copy: images may be read-only
+            return Encoded(features, probabilities.numpy())
+
+    def start(self, features: Any) -> tuple[Floats, Ints, Any]:
+        """Reads the features; see `Engine.start`."""
+        with torch.inference_mode():
+            log_probs, ids, state = self._decoder.start(features)
+            return log_probs.numpy(), ids.numpy(), state
+
+    def step(self, tokens: Ints, parents: Ints, state: Any) -> tuple[Floats, Ints, Any]:
+        """Scores the next words; see `Engine.step`."""
+        with torch.inference_mode():
+            log_probs, ids, state = self._decoder.step(torch.from_numpy(tokens), torch.from_numpy(parents), state)
+            return log_probs.numpy(), ids.numpy(), state
+
+
+class Encoder(nn.Module):  # type: ignore[misc]
+    """Computes what `model.encoder.build_encoder` builds, batch norm and residual branches folded.
+
+    Args:
+        config: The architecture.
+        weights: Of a bundle.
+    """
+
+    def __init__(self, config: EncoderConfig, weights: Weights) -> None:
+        super().__init__()
+        self._config = config
+        names = [[f"{block.name}_conv{index + 1}" for index in range(block.convolutions)] for block in BLOCKS]
+        self.blocks = nn.ModuleList(nn.ModuleList(_convolution(weights, name) for name in block) for block in names)
+        self.fc1, self.fc2, self.predictions = (
+            _linear(weights, f"encoder/{name}") for name in ("fc1", "fc2", "predictions")
+        )
+        self.register_buffer("mean", torch.tensor((103.939, 116.779, 123.68)))
+
+    def forward(self, images: Any) -> tuple[Any, Any]:
+        """Returns features (B, D) and class probabilities (B, C) of RGB images (B, 224, 224, 3), uint8."""
+        values = images.float()
+        values = values / 127.5 - 1 if self._config.normalization == "unit" else values.flip(3) - self.mean
+        values = values.permute(0, 3, 1, 2)  # (B, C, H, W)
+        if self._config.input_pooling > 1:
+            values = nn.functional.avg_pool2d(values, self._config.input_pooling)
+        for block in self.blocks:
+            for convolution in block:
+                values = torch.relu(convolution(values))
+            values = nn.functional.max_pool2d(values, 2)
+        average = self._config.pooling == "average"
+        values = values.mean((2, 3)) if average else values.permute(0, 2, 3, 1).flatten(1)
+        features = torch.relu(self.fc2(torch.relu(self.fc1(values))))
+        return features, torch.softmax(self.predictions(features), 1)
+
+
+class Decoder(nn.Module):  # type: ignore[misc]
+    """Computes what `model.decoder.Decoder` does, and the best words of it.
+
+    Args:
+        config: The architecture.
+        weights: Of a bundle.
+    """
+
+    def __init__(self, config: CaptionerConfig, weights: Weights) -> None:
+        super().__init__()
+        self.layers, self.units = config.decoder.layers, config.decoder.units
+        self.candidates = min(MAX_BEAM_SIZE, config.decoder.vocabulary_size)
+        projects = config.decoder.project_features
+        self.projection = _linear(weights, "decoder/projection") if projects else nn.Identity()
+        self.embedding = nn.Embedding.from_pretrained(_tensor(weights["decoder/embedding/embeddings"]))
+        self.cells = nn.ModuleList(GRUCell(weights, f"decoder/gru_{index + 1}") for index in range(self.layers))
+        self.output = _linear(weights, "decoder/output")
+        size = config.decoder.vocabulary_size
+        self.register_buffer("barred_first", _barred(size, (PAD_ID, UNKNOWN_ID, END_ID)))
+        self.register_buffer("barred", _barred(size, (PAD_ID, UNKNOWN_ID)))
+
+    def start(self, features: Any) -> tuple[Any, Any, Any]:
+        """Reads features (B, D); returns log-probabilities and ids (B, M) of the best first words, and the state."""
+        zeros = torch.zeros((len(features), self.layers, self.units))
+        return self.advance(self.projection(features), zeros, self.barred_first)
+
+    def step(self, tokens: Any, parents: Any, state: Any) -> tuple[Any, Any, Any]:
+        """Continues the rows `parents` of the state with `tokens` (N,)."""
+        return self.advance(self.embedding(tokens), state[parents], self.barred)
+
+    def advance(self, values: Any, state: Any, barred: Any) -> tuple[Any, Any, Any]:
+        """Runs the cells on values (N, E) and a state (N, L, U), and takes the best words that are not barred."""
+        states = []
+        for index, cell in enumerate(self.cells):
+            values = cell(values, state[:, index])  # (N, U)
+            states.append(values)
+        log_probs = torch.log_softmax(self.output(values), 1)  # (N, V)
+        best = torch.topk(log_probs + barred, self.candidates)
+        return best.values, best.indices.int(), torch.stack(states, 1)
+
+
+class GRUCell(nn.Module):  # type: ignore[misc]
+    """Computes Keras's GRU cell with `reset_after`: gates in the order update, reset, candidate.
+
+    Args:
+        weights: Of a bundle.
+        name: Of the layer, as in the bundle.
+    """
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        super().__init__()
+        inputs, recurrent = weights[f"{name}/bias"]
+        self.inputs = _dense(weights[f"{name}/kernel"], inputs)
+        self.recurrent = _dense(weights[f"{name}/recurrent_kernel"], recurrent)
+
+    def forward(self, values: Any, state: Any) -> Any:
+        """Returns the next state (N, U)."""
+        update, reset, candidate = self.inputs(values).chunk(3, 1)
+        recurrent_update, recurrent_reset, recurrent_candidate = self.recurrent(state).chunk(3, 1)
+        kept = torch.sigmoid(update + recurrent_update)
+        proposed = torch.tanh(candidate + torch.sigmoid(reset + recurrent_reset) * recurrent_candidate)
+        return proposed + kept * (state - proposed)
+
+
+def _tensor(value: npt.NDArray[Any]) -> Any:
+    return torch.from_numpy(np.ascontiguousarray(value, np.float32))
+
+
+def _barred(size: int, words: tuple[int, ...]) -> Any:
+    """Returns what is added to log-probabilities: minus infinity for these words, else nothing. Shape (1, V)."""
+    barred = torch.zeros((1, size))
+    barred[:, words] = -torch.inf
+    return barred
+
+
+def _dense(kernel: npt.NDArray[Any], bias: npt.NDArray[Any]) -> Any:
+    layer = nn.utils.skip_init(nn.Linear, *kernel.shape)
+    with torch.no_grad():
+        layer.weight.copy_(_tensor(kernel.T))
+        layer.bias.copy_(_tensor(bias))
+    return layer
+
+
+def _linear(weights: Weights, name: str) -> Any:
+    return _dense(weights[f"{name}/kernel"], weights[f"{name}/bias"])
+
+
+def _convolution(weights: Weights, name: str) -> Any:
+    kernel, bias = weights[f"encoder/{name}/kernel"], weights[f"encoder/{name}/bias"]
+    layer = nn.utils.skip_init(nn.Conv2d, kernel.shape[2], kernel.shape[3], 3, padding=1)
+    with torch.no_grad():
+        layer.weight.copy_(_tensor(kernel.transpose(3, 2, 0, 1)))
+        layer.bias.copy_(_tensor(bias))
+    return layer

@@ -1,0 +1,40 @@
+"""The plain way to put a captioner behind HTTP: one Flask route and a lock. What the server is compared with."""
+
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, request
+
+from model.captioner import Captioner
+from model.image import read_image
+
+CAPTIONS = 3
+"""As many as the server gives when it is not told."""
+
+
+def create_app(bundle: str) -> Flask:
+    """Builds the application with a captioner of its own.
+
+    Args:
+        bundle: The bundle's directory.
+
+    Returns:
+        An application with `POST /predict`, and `GET /` to see whether it is there.
+    """
+    captioner, lock = Captioner.load(Path(bundle)), threading.Lock()
+    app = Flask("plain")
+
+    @app.get("/")
+    def index() -> dict[str, Any]:
+        return {"status": "ready"}
+
+    @app.post("/predict")
+    def predict() -> dict[str, Any]:
+        pixels = read_image(request.get_data()).pixels
+        with lock:
+            (prediction,) = captioner.predict(pixels[None], captions=CAPTIONS)
+        return asdict(prediction)
+
+    return app

@@ -1,0 +1,42 @@
+"""One process for each thing measured, so that nothing warms up, or takes memory, for another."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TIMEOUT_SECONDS = 900.0
+TOLD_CHARACTERS = 2000
+
+
+def run_json(module: str, *arguments: object, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
+    """Runs `python -m module arguments…` and returns the JSON on the last line that it prints.
+
+    Raises:
+        RuntimeError: It failed; the message ends with what it said.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_seconds)  # noqa: S603
+    if done.returncode:
+        told = done.stderr[-TOLD_CHARACTERS:]
+        raise RuntimeError(f"expected `{' '.join(command)}` to succeed, it exited with {done.returncode}:\n{told}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_timed(module: str, *arguments: object) -> Any:
+    """Runs as `run_json` does, with the time of the start, by `time.monotonic()`, as one more argument."""
+    return run_json(module, *arguments, time.monotonic())
+
+
+def answer_json(value: object) -> None:
+    """Prints what `run_json` returns on the other side."""
+    sys.stdout.write("\n" + json.dumps(value) + "\n")
+
+
+def memory_mib(process: int | str = "self") -> dict[str, float]:
+    """Returns the resident memory of a process and its peak, in MiB, as `now` and `peak`."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    sizes = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
+    return {"now": round(int(sizes["VmRSS"]) / 1024, 1), "peak": round(int(sizes["VmHWM"]) / 1024, 1)}

@@ -1,0 +1,118 @@
+"""Real servers on free ports of 127.0.0.1, started, watched and stopped."""
+
+import contextlib
+import http.client
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.process import TOLD_CHARACTERS, memory_mib
+
+READY_SECONDS = 120.0
+STOP_SECONDS = 60.0
+POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Holds a server that answers.
+
+    Attributes:
+        port: Where it listens on 127.0.0.1.
+        path: Where predictions are asked for.
+        master: Process id of gunicorn's master.
+        ready_seconds: From the start of the process to the first 200 to whether it is ready.
+    """
+
+    port: int
+    path: str
+    master: int
+    ready_seconds: float
+
+    def worker_memory_mib(self) -> dict[str, float]:
+        """Returns the resident memory, `now` and `peak`, of the one worker.
+
+        Raises:
+            RuntimeError: There is not exactly one.
+        """
+        children = Path(f"/proc/{self.master}/task/{self.master}/children").read_text().split()
+        if len(children) != 1:
+            raise RuntimeError(f"expected one worker of {self.master}, found {len(children)}; read the server's log")
+        return memory_mib(int(children[0]))
+
+
+@contextlib.contextmanager
+def our_server(bundle: Path) -> Iterator[Running]:
+    """Runs `showtell-serve` with its defaults."""
+    port = _free_port()
+    command = [sys.executable, "-m", "server.cli", "--port", str(port), "--bundle", str(bundle)]
+    with _running(command, port, "/readyz", "/v1/predict") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def plain_server(bundle: Path, worker: Sequence[str]) -> Iterator[Running]:
+    """Runs the plain Flask application under one gunicorn worker.
+
+    Args:
+        bundle: What to serve.
+        worker: gunicorn's options for the kind of worker.
+    """
+    port = _free_port()
+    options = ["--bind", f"127.0.0.1:{port}", "--workers", "1", "--no-control-socket", "--timeout", "120"]
+    app = f"bench.plain_flask:create_app({str(bundle)!r})"
+    command = [sys.executable, "-m", "gunicorn", *options, *worker, app]
+    with _running(command, port, "/", "/predict") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], port: int, ready: str, path: str) -> Iterator[Running]:
+    with tempfile.TemporaryFile("w+") as log:
+        started = time.monotonic()
+        with subprocess.Popen(command, stdout=log, stderr=log, text=True) as process:  # noqa: S603
+            try:
+                _wait_until_ready(process, port, ready, started + READY_SECONDS)
+                yield Running(port, path, process.pid, time.monotonic() - started)
+            except Exception as error:
+                log.seek(0)
+                error.add_note(f"{' '.join(command)} said:\n{log.read()[-TOLD_CHARACTERS:]}")
+                raise
+            finally:
+                _stop(process)
+
+
+def _wait_until_ready(process: "subprocess.Popen[str]", port: int, path: str, deadline: float) -> None:
+    while not _is_ready(port, path):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"expected {path} to answer 200 within {READY_SECONDS:g} s, it did not; read its log")
+        time.sleep(POLL_SECONDS)
+
+
+def _is_ready(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

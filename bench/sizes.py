@@ -1,0 +1,75 @@
+"""The two captioners that are measured: full size with random weights, and the default bundle."""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from model.bundle import DEFAULT_BUNDLE, Bundle, ClassName, load_bundle, weight_shapes
+from model.config import CaptionerConfig, paper
+from model.vocabulary import SPECIAL, Vocabulary
+
+Size = Literal["full size", "default bundle"]
+SIZES: tuple[Size, ...] = ("full size", "default bundle")
+
+_INPUT_DEVIATION = {"caffe": 70.0, "unit": 0.5}
+_BIAS_DEVIATION = 0.05
+# Without these the states of stacked GRUs fade, and every word is about as probable as any other.
+_GATE_GAIN, _SHARPNESS = 3.0, 3.0
+
+
+def source(size: Size) -> Bundle:
+    """Returns the captioner of a size, without an engine's files."""
+    return load_bundle(DEFAULT_BUNDLE) if size == "default bundle" else random_bundle(full_size())
+
+
+def full_size() -> CaptionerConfig:
+    """Returns the architecture of the paper under a name of its own."""
+    return replace(paper(), name="benchmark")
+
+
+def random_bundle(config: CaptionerConfig, seed: int = 1) -> Bundle:
+    """Returns a captioner with random weights, float16, through which values keep their size.
+
+    Args:
+        config: The architecture.
+        seed: Of the weights.
+
+    Returns:
+        He-scaled kernels, biases that are not zero so that a lost one is noticed, and outputs that differ enough for
+        the best words to be told apart.
+
+    Source:
+        He et al. 2015, eq. 10 (arXiv:1502.01852).
+    """
+    random, pixels = np.random.default_rng(seed), _INPUT_DEVIATION[config.encoder.normalization]
+    weights = {
+        name: (random.standard_normal(shape, np.float32) * np.float32(_deviation(name, shape, pixels))).astype(
+            np.float16
+        )
+        for name, shape in weight_shapes(config).items()
+    }
+    words = [f"word{number:04}" for number in range(1, config.decoder.vocabulary_size - len(SPECIAL) + 1)]
+    classes = tuple(ClassName(f"n{index:08}", f"class {index}") for index in range(config.encoder.classes))
+    return Bundle(config, Vocabulary([*SPECIAL, *words]), classes, weights)
+
+
+def _deviation(name: str, shape: tuple[int, ...], pixels: float) -> float:
+    """Returns the standard deviation of a tensor's values, given that of the first convolution's input."""
+    spread = 1 / float(np.sqrt(np.prod(shape[:-1])))
+    he = spread * float(np.sqrt(2))
+    match name.split("/"):
+        case _, _, "bias":
+            return _BIAS_DEVIATION
+        case _, _, "embeddings":
+            return 1.0
+        case "encoder", "block1_conv1", _:
+            return he / pixels
+        case "encoder", _, _:
+            return he
+        case _, "output", _:
+            return _SHARPNESS * spread
+        case _, _, "recurrent_kernel":
+            return spread
+        case _:
+            return _GATE_GAIN * spread

@@ -1,0 +1,168 @@
+"""Peers are held to the TensorFlow engine, and an engine that computes something else is refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.contenders import CONTENDERS, load_engine
+from bench.engines import STAGES, WORDS, time_engine
+from bench.parity import FLOAT32, INT8, Record, check, read_record, record
+from bench.peers.keras_predict import KerasPredictEngine
+from bench.sizes import random_bundle
+from model.bundle import CONFIG, Bundle
+from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
+from model.runtime.protocol import Engine
+from model.runtime.tensorflow import TensorFlowEngine
+
+UNLIKE_THE_TOY = CaptionerConfig(
+    name="tiny",
+    version="1",
+    encoder=EncoderConfig(width=0.03, fc_units=16, classes=5, input_pooling=2),
+    decoder=DecoderConfig(vocabulary_size=40, embedding_units=16, layers=3, units=8, project_features=False),
+    search=SearchConfig(),
+)
+"""With everything that the toy has not: flattened features that are not projected, caffe's colours, stacked cells."""
+
+
+@pytest.fixture(scope="module", params=["projected", "stacked"])
+def bundle(request: pytest.FixtureRequest, toy: Bundle) -> Bundle:
+    """Returns weights through which values keep their size: the toy's let them fade, and then little matters."""
+    return random_bundle(toy.config if request.param == "projected" else UNLIKE_THE_TOY)
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Bundle) -> Record:
+    return record(TensorFlowEngine.of(bundle))
+
+
+def test_keras_predict_agrees_with_our_engine(bundle: Bundle, expected: Record) -> None:
+    differences = check(KerasPredictEngine.of(bundle), expected, FLOAT32)
+
+    assert max(differences.values()) < 1e-4
+
+
+def test_pytorch_agrees_with_our_engine(bundle: Bundle, expected: Record) -> None:
+    pytest.importorskip("torch")
+    from bench.peers.pytorch import PyTorchEngine
+
+    check(PyTorchEngine.of(bundle), expected, FLOAT32)
+
+
+@pytest.fixture(scope="module")
+def onnx_files(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    from bench.peers.onnx_export import export
+
+    folder = tmp_path_factory.mktemp("onnx")
+    (folder / CONFIG).write_text(bundle.config.to_json())
+    export(bundle, folder)
+    return folder
+
+
+def test_onnx_runtime_agrees_with_our_engine(onnx_files: Path, expected: Record) -> None:
+    pytest.importorskip("onnxruntime")
+
+    check(load_engine("onnx", onnx_files), expected, FLOAT32)
+
+
+def test_openvino_agrees_with_our_engine(onnx_files: Path, expected: Record, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("nncf")
+    from bench.peers.openvino_int8 import quantize
+
+    quantize(onnx_files, tmp_path)
+    (tmp_path / CONFIG).write_text((onnx_files / CONFIG).read_text())
+
+    check(load_engine("openvino", tmp_path), expected, INT8)
+
+
+def changed(bundle: Bundle, name: str, change: Callable[[Any], Any]) -> Engine:
+    """Returns a peer that has another tensor."""
+    return KerasPredictEngine.of(replace(bundle, weights={**bundle.weights, name: change(bundle.weights[name])}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("encoder/block3_conv2/kernel", lambda value: value[::-1]),
+        ("encoder/fc2/bias", lambda value: value + 1),
+        ("decoder/gru_1/bias", lambda value: value[::-1] + 1),
+        ("decoder/gru_1/recurrent_kernel", lambda value: np.roll(value, value.shape[1] // 3, axis=1)),
+        ("decoder/output/kernel", lambda value: value[:, ::-1]),
+    ],
+)
+def test_a_peer_with_other_weights_is_refused(
+    bundle: Bundle, expected: Record, name: str, change: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(ValueError, match="mend the engine"):
+        check(changed(bundle, name, change), expected, FLOAT32)
+
+
+class Forgetful:
+    """Runs an engine without looking at the parents."""
+
+    name = "forgetful"
+
+    def __init__(self, engine: Engine) -> None:
+        self.encode, self.start, self.warm_up = engine.encode, engine.start, engine.warm_up
+        self._engine = engine
+
+    def step(self, tokens: Any, parents: Any, state: Any) -> Any:
+        return self._engine.step(tokens, np.minimum(np.arange(len(parents)), parents.max()).astype(np.int32), state)
+
+
+def test_a_peer_that_mixes_up_hypotheses_is_refused(bundle: Bundle, expected: Record) -> None:
+    with pytest.raises(ValueError, match="mend the engine"):
+        check(Forgetful(TensorFlowEngine.of(bundle)), expected, FLOAT32)
+
+
+def test_a_word_that_is_another_one_is_refused(reference: TensorFlowEngine) -> None:
+    expected = record(reference)
+    swapped = {**expected, "ids": expected["ids"][:, ::-1]}
+
+    with pytest.raises(ValueError, match="expected word"):
+        check(reference, swapped, FLOAT32)
+
+
+def test_a_record_is_read_as_it_was_written(reference: TensorFlowEngine, tmp_path: Path) -> None:
+    expected = record(reference)
+    np.savez(tmp_path / "record.npz", allow_pickle=False, **expected)
+
+    assert max(check(reference, read_record(tmp_path / "record.npz"), FLOAT32).values()) == 0
+
+
+def test_every_stage_of_every_run_is_timed(reference: TensorFlowEngine) -> None:
+    times = time_engine(reference, warm_up=1, runs=3)
+
+    assert set(times) == {"read", *STAGES}
+    assert all(len(seconds) == 3 for seconds in times.values())
+    for read, encode, search, total in zip(*(times[name] for name in ("read", *STAGES)), strict=True):
+        assert total == pytest.approx(read + encode + search)
+
+
+def test_captions_have_all_their_words_though_the_end_is_likely(toy: Bundle, reference: TensorFlowEngine) -> None:
+    fed = []
+
+    class Counted(Forgetful):
+        def step(self, tokens: Any, parents: Any, state: Any) -> Any:
+            fed.append(len(tokens))
+            return self._engine.step(tokens, parents, state)
+
+    time_engine(Counted(reference), warm_up=0, runs=1)
+
+    assert fed == [3] * (WORDS - 1)
+    assert toy.config.search.max_words < WORDS
+
+
+def test_only_contenders_of_other_libraries_can_be_missing() -> None:
+    ours = [contender for contender in CONTENDERS if not contender.modules]
+
+    assert {contender.key for contender in ours} == {"tensorflow", "litert", "keras"}
+    assert all(contender.missing() is None for contender in ours)
+    absent = replace(CONTENDERS[0], modules=("a_library_that_is_not_there",))
+    assert "not installed: a_library_that_is_not_there; pip" in (absent.missing() or "")
