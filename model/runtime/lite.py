@@ -22,8 +22,8 @@ ENCODE_BATCH = 4
 class LiteEngine:
     """Runs `encoder.tflite` and `decoder.tflite` as `training.convert` writes them.
 
-    Weights are int8 and activations are quantised as they come, each row by its own range (dynamic range
-    quantisation), so that log-probabilities differ from the TensorFlow engine's by a few hundredths.
+    Weights of large layers are int8 and their inputs are quantised as they come, each row by its own range (dynamic
+    range quantisation), so that log-probabilities differ a little from the TensorFlow engine's.
 
     Args:
         encoder: Path of the encoder's file.
@@ -89,7 +89,7 @@ class _File:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._interpreter = Interpreter(str(path), num_threads=len(os.sched_getaffinity(0)))
+            self._interpreter = Interpreter(str(path), num_threads=_cores())
             self._signatures = self._interpreter.get_signature_list()
         except (ValueError, RuntimeError) as error:
             raise self._misfit("a LiteRT file", str(error)) from error
@@ -109,3 +109,8 @@ class _File:
         return BundleError(
             f"{self._path}: expected {expected}, found {found}; make it again with `showtell-train convert`"
         )
+
+
+def _cores() -> int:
+    # Linux knows which ones this process may use; other systems do not say.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
