@@ -192,7 +192,9 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
     search = SearchConfig(beam_size=2, max_words=6)
     path = tmp_path / "bundle"
     result = export(path, bundle, runs.records, stages, name="toy", version="3", data="drawings", search=search)
-    config = verify_bundle(path)
+    config, _, _, has_lite_files = verify_bundle(path)
+    assert has_lite_files
+    assert set(config.provenance["parity"]) == {"captions", "classes", "BLEU-4", "BLEU-4 of the CPU engine"}
     assert config.scores == {"dev": result.scores}
     assert config.provenance["stages"]["prepare"]["commands"][0].startswith("showtell-train prepare folder")
     assert not config.encoder.batch_norm
@@ -241,4 +243,4 @@ def test_export_killed_leaves_the_old_bundle_or_the_new_one(runs: Runs, tmp_path
     if out.exists():
         verify_bundle(out)
     subprocess.run(command, check=True, capture_output=True)
-    assert verify_bundle(out).scores["dev"]["distinct captions"] >= 1
+    assert verify_bundle(out).config.scores["dev"]["distinct captions"] >= 1
