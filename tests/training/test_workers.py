@@ -79,8 +79,8 @@ class Trained:
         return self.process.wait(SECONDS)
 
     def error(self) -> str:
-        """Returns the last line that was written."""
-        return self.log.read_text().splitlines()[-1]
+        """Returns the last error that was written; Python may complain of a thread pool after it, on its way out."""
+        return [line for line in self.log.read_text().splitlines() if line.startswith("Error: ")][-1]
 
 
 Start = Callable[..., list[Trained]]
