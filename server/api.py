@@ -16,7 +16,7 @@ from model.errors import ImageError
 from model.image import FORMATS, DecodedImage, read_image
 from model.runtime.protocol import MAX_BEAM_SIZE
 from server.batching import InferenceQueue, PredictOptions
-from server.errors import DeadlineExceededError, ParameterError, QueueFullError
+from server.errors import DeadlineExceededError, NotReadyError, ParameterError, QueueFullError
 from server.problems import describe
 from server.settings import ServerSettings
 from server.uploads import read_uploads
@@ -43,10 +43,12 @@ class Api:
     Args:
         settings: The limits.
         inference: Where images are captioned.
+        draining: Set when the server is about to stop.
     """
 
-    def __init__(self, settings: ServerSettings, inference: InferenceQueue) -> None:
+    def __init__(self, settings: ServerSettings, inference: InferenceQueue, draining: threading.Event) -> None:
         self._settings = settings
+        self._draining = draining
         self._inference = inference
         self._decoding = threading.BoundedSemaphore(DECODING_AT_ONCE)
 
@@ -114,9 +116,11 @@ class Api:
         """Says that a request would be answered now.
 
         Raises:
-            NotReadyError: The captioner is not loaded.
+            NotReadyError: The captioner is not loaded, or the server is about to stop.
             QueueFullError: The queue is full.
         """
+        if self._draining.is_set():
+            raise NotReadyError("expected a server that stays, this one is about to stop; try another one")
         _ = self._inference.captioner
         if self._inference.is_full:
             raise QueueFullError("expected room in the queue, it is full; try again in a second")

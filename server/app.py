@@ -1,6 +1,7 @@
 """The application factory: endpoints, demo page, problems, headers and the access log."""
 
 import logging
+import threading
 import time
 import urllib.parse
 from pathlib import Path
@@ -31,13 +32,16 @@ HEADERS = (
 _access_logger = logging.getLogger("server.access")
 
 
-def create_app(settings: ServerSettings, inference: InferenceQueue, metrics: Metrics) -> Flask:
+def create_app(
+    settings: ServerSettings, inference: InferenceQueue, metrics: Metrics, draining: threading.Event
+) -> Flask:
     """Builds the WSGI application.
 
     Args:
         settings: The limits.
         inference: Where images are captioned; may still be loading.
         metrics: What `/metrics` shows.
+        draining: Set when the server is about to stop.
 
     Returns:
         The application.
@@ -50,7 +54,7 @@ def create_app(settings: ServerSettings, inference: InferenceQueue, metrics: Met
     register_problems(app)
     app.add_url_rule("/", "index", lambda: app.send_static_file("index.html"))
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics))
-    Api(settings, inference).register(app)
+    Api(settings, inference, draining).register(app)
     return app
 
 

@@ -1,6 +1,7 @@
 """One thread that owns the captioner, fed by a bounded queue of images: nothing else ever calls it."""
 
 import collections
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from model.captioner import Captioner, Prediction
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from server.metrics import Metrics
+
+_logger = logging.getLogger("server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,8 @@ class InferenceQueue:
         self.loading: Future[Captioner] = Future()
         """Settles when the captioner is loaded, or with the error that prevents it."""
         self._load = load
+        self._captioner: Captioner | None = None
+        self._reloading = threading.Lock()
         self._limits, self._metrics = limits, metrics
         self._items: collections.deque[_Item] = collections.deque()
         self._changed = threading.Condition()
@@ -147,6 +152,22 @@ class InferenceQueue:
         """Begins to load the captioner, and returns at once."""
         self._thread.start()
 
+    def reload(self) -> None:
+        """Loads another captioner beside this one, and puts it in its place where that succeeds; returns at once."""
+        threading.Thread(target=self._reload, name="reload", daemon=True).start()
+
+    def _reload(self) -> None:
+        with self._reloading:
+            try:
+                captioner = self._load()
+            except Exception:  # whatever it is, what serves now goes on
+                self._metrics.reloads.labels("refused").inc()
+                _logger.exception("the new bundle is refused, the old one goes on")
+                return
+            self._captioner = captioner
+            self._metrics.reloads.labels("done").inc()
+            _logger.info("serving %s %s now", captioner.config.name, captioner.config.version)
+
     @property
     def captioner(self) -> Captioner:
         """Returns the captioner, to be asked what it is; `submit` is the way to its predictions.
@@ -154,9 +175,9 @@ class InferenceQueue:
         Raises:
             NotReadyError: It is not loaded.
         """
-        if not self.loading.done() or self.loading.exception() is not None:
+        if self._captioner is None:
             raise NotReadyError("expected a loaded captioner, it is still being loaded; try again in a few seconds")
-        return self.loading.result()
+        return self._captioner
 
     @property
     def is_full(self) -> bool:
@@ -196,9 +217,11 @@ class InferenceQueue:
         except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again where it is waited for
             self.loading.set_exception(error)
             return
+        self._captioner = captioner
         self.loading.set_result(captioner)
         while True:
-            self._work(captioner, self._next_batch())
+            batch = self._next_batch()
+            self._work(self._captioner, batch)
 
     def _next_batch(self) -> list[_Item]:
         limits = self._limits

@@ -18,8 +18,12 @@ class BodyTooLargeError(CaptionerError):
     """A request body has more bytes than the limit allows."""
 
 
+class SlowClientError(CaptionerError):
+    """A request did not arrive within the time allowed for it."""
+
+
 class NotReadyError(CaptionerError):
-    """The captioner is still being loaded."""
+    """The captioner is still being loaded, or the server is about to stop."""
 
 
 class QueueFullError(CaptionerError):

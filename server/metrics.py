@@ -24,3 +24,6 @@ class Metrics:
         self.rejects = Counter(
             "showtell_rejects", "Requests refused or given up, by reason.", ["reason"], registry=self.registry
         )
+        self.reloads = Counter(
+            "showtell_reloads", "Bundles loaded while serving, by what came of it.", ["result"], registry=self.registry
+        )

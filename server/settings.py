@@ -37,6 +37,8 @@ class ServerSettings:
         max_batch: Most images that the captioner works on at once.
         max_wait_seconds: Time that images wait for others to join them while there is traffic, in seconds.
         deadline_seconds: Time to answer a request once its body has arrived, waiting included, in seconds.
+        request_seconds: Time for a request to arrive, headers and body, in seconds.
+        drain_seconds: Time during which requests are still served after SIGTERM, in seconds.
         threads: Requests handled at the same time, waiting ones included.
 
     Raises:
@@ -61,6 +63,10 @@ class ServerSettings:
         default=0.0, metadata=_about("Time that images wait for others while there is traffic.", 0, 1)
     )
     deadline_seconds: float = field(default=10.0, metadata=_about("Time to answer a request.", 0.05, 3600))
+    request_seconds: float = field(default=10.0, metadata=_about("Time for a request to arrive.", 0.1, 3600))
+    drain_seconds: float = field(
+        default=5.0, metadata=_about("Time during which requests are still served after SIGTERM.", 0, 600)
+    )
     threads: int = field(default=24, metadata=_about("Requests handled at the same time.", 2, 1000))
 
     def __post_init__(self) -> None:
