@@ -61,14 +61,16 @@ def toy_bundle(toy: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def running_server(bundle: Path, log: Path) -> Iterator[str]:
+def running_server(bundle: Path, log: Path, *options: str) -> Iterator[str]:
     """Runs a real server on a free port of 127.0.0.1, yields its URL when it is ready, and stops it by SIGTERM.
 
     Args:
         bundle: What to serve.
         log: File for what it writes to standard error.
+        options: More flags; without any it stops at once when it is told to.
     """
-    command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(bundle)]
+    command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(bundle), "--drain-seconds", "0"]
+    command += options
     root = Path(__file__).parent.parent
     with (
         log.open("w") as errors,

@@ -73,7 +73,7 @@ def inference(toy_bundle: Path) -> InferenceQueue:
 
 @pytest.fixture(scope="session")
 def client(inference: InferenceQueue) -> FlaskClient:
-    return create_app(ServerSettings(), inference, Metrics()).test_client()
+    return create_app(ServerSettings(), inference, Metrics(), threading.Event()).test_client()
 
 
 @pytest.fixture

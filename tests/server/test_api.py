@@ -4,6 +4,7 @@ import io
 import logging
 import math
 import struct
+import threading
 import urllib.parse
 import zlib
 from collections.abc import Callable
@@ -224,7 +225,7 @@ def test_a_malformed_body_is_refused(client: FlaskClient, body: bytes, content_t
 
 
 def test_a_body_may_be_as_large_as_the_limit_and_no_larger(inference: InferenceQueue) -> None:
-    client = create_app(ServerSettings(max_body_bytes=2000), inference, Metrics()).test_client()
+    client = create_app(ServerSettings(max_body_bytes=2000), inference, Metrics(), threading.Event()).test_client()
     problem(client.post("/v1/predict", data=b"x" * 2000), 415, "/problems/unsupported-image")
     problem(client.post("/v1/predict", data=b"x" * 2001), 413, "/problems/body-too-large")
 
@@ -254,7 +255,7 @@ def chunked(stream: io.IOBase) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("size", "status", "kind"), [(2000, 415, "unsupported-image"), (2001, 413, "body-too-large")])
 def test_a_body_without_length_has_the_same_limit(inference: InferenceQueue, size: int, status: int, kind: str) -> None:
-    client = create_app(ServerSettings(max_body_bytes=2000), inference, Metrics()).test_client()
+    client = create_app(ServerSettings(max_body_bytes=2000), inference, Metrics(), threading.Event()).test_client()
     response = client.post("/v1/predict", environ_overrides=chunked(io.BytesIO(b"x" * size)))
     problem(response, status, f"/problems/{kind}")
 

@@ -1,5 +1,6 @@
 """The queue in front of the captioner: full, late, failing and not ready, with nothing left to chance or to time."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -234,7 +235,7 @@ def assert_problem(client: FlaskClient, form: dict[str, Any], kind: str) -> None
 
 def test_a_server_that_is_loading_is_alive_but_not_ready(held: "HeldCaptioner", photo: bytes, form: Form) -> None:
     inference = InferenceQueue(lambda: cast(Captioner, held), limits(waiting=1), Metrics())
-    client = create_app(ServerSettings(), inference, Metrics()).test_client()
+    client = create_app(ServerSettings(), inference, Metrics(), threading.Event()).test_client()
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == client.get("/v1/model").status_code == 503
     assert_problem(client, form(photo), "not-ready")
@@ -246,7 +247,7 @@ def test_a_server_that_is_loading_is_alive_but_not_ready(held: "HeldCaptioner", 
 def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
     held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(), held_inference, Metrics()).test_client()
+    client = create_app(ServerSettings(), held_inference, Metrics(), threading.Event()).test_client()
     held_inference.submit(images(), OPTIONS, soon())
     assert held.started.wait(10)
     held_inference.submit(images(), OPTIONS, soon())
@@ -258,7 +259,9 @@ def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
 def test_a_request_past_its_deadline_gets_503_while_the_captioner_still_works(
     held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(deadline_seconds=0.05), held_inference, Metrics()).test_client()
+    client = create_app(
+        ServerSettings(deadline_seconds=0.05), held_inference, Metrics(), threading.Event()
+    ).test_client()
     assert_problem(client, form(photo), "deadline-exceeded")
     assert not held.released.is_set()
 
@@ -266,7 +269,7 @@ def test_a_request_past_its_deadline_gets_503_while_the_captioner_still_works(
 def test_a_failing_captioner_is_an_incident_and_the_server_goes_on(
     held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(), held_inference, Metrics()).test_client()
+    client = create_app(ServerSettings(), held_inference, Metrics(), threading.Event()).test_client()
     held.released.set()
     held.error = ZeroDivisionError("internal")
     response = client.post("/v1/predict", **form(photo))

@@ -1,0 +1,213 @@
+"""Slow clients, a stop that drops nothing, and a bundle that is exchanged while it serves, with a real gunicorn."""
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from model.bundle import Bundle, save_bundle
+from training.convert import convert
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent.parent
+REQUEST_SECONDS = 1.5
+
+
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "skyblue").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+class Running:
+    """Holds a server process that answers."""
+
+    def __init__(self, bundle: Path, log: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(bundle), *options]
+        self.log = log
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("Ready: open "), log.read_text()
+        self.port = urllib.parse.urlsplit(line.split()[2]).port or 0
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any, float]:
+        """Returns status, parsed body and seconds."""
+        begun = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            content = answer.read()
+        return answer.status, json.loads(content) if path != "/metrics" else content.decode(), time.monotonic() - begun
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def version(self) -> str:
+        return str(self.ask("GET", "/v1/model")[1]["version"])
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Returns a function from a bundle and flags to a running server; none outlives the test."""
+    started: list[Running] = []
+
+    def begin(bundle: Path, *options: str) -> Running:
+        started.append(Running(bundle, tmp_path / f"log-{len(started)}.txt", *options))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        with server.process as process:
+            process.kill()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "expected it to come true in time"
+        threading.Event().wait(0.05)
+
+
+def test_ten_slow_clients_delay_nobody_and_get_408(start: Start, toy_bundle: Path) -> None:
+    server = start(toy_bundle, "--request-seconds", str(REQUEST_SECONDS), "--drain-seconds", "0")
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 5000\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(server.connect()) for _ in range(10)]
+        for index, client in enumerate(slow):
+            client.sendall(head if index % 2 else head[:20])
+        seconds = []
+        for _ in range(3):
+            for client in slow:
+                client.sendall(b"x")
+            seconds += [server.ask("GET", "/livez")[2], server.ask("POST", "/v1/predict", picture())[2]]
+        assert max(seconds) < 1
+        for client in slow:
+            answer = b"".join(iter(lambda client=client: client.recv(65536), b""))  # type: ignore[misc]
+            assert answer.startswith(b"HTTP/1.1 408 "), answer
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 408
+
+
+def test_clients_that_say_nothing_take_no_thread(start: Start, toy_bundle: Path) -> None:
+    server = start(toy_bundle, "--threads", "2", "--drain-seconds", "0")
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(server.connect())
+        status, _, seconds = server.ask("POST", "/v1/predict", picture())
+        assert status == 200
+        assert seconds < 1
+
+
+def test_after_sigterm_it_is_not_ready_serves_on_and_ends_with_0(start: Start, toy_bundle: Path) -> None:
+    server = start(toy_bundle, "--drain-seconds", "2")
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: server.ask("GET", "/readyz")[0] == 503)
+    assert server.ask("GET", "/readyz")[1]["detail"].startswith("expected a server that stays")
+    assert server.ask("POST", "/v1/predict", picture())[0] == 200
+    assert server.ask("GET", "/livez")[0] == 200
+    assert server.process.wait(30) == 0
+
+
+def test_a_restart_behind_a_proxy_drops_nothing(start: Start, toy_bundle: Path) -> None:
+    """A client that asks whichever server is ready, as a proxy would, while one of two is exchanged."""
+    servers = [start(toy_bundle, "--drain-seconds", "1.5") for _ in range(2)]
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def load() -> None:
+        while not done.is_set():
+            for server in list(servers):
+                with contextlib.suppress(ConnectionRefusedError):
+                    if server.ask("GET", "/readyz")[0] == 200:
+                        statuses.append(server.ask("POST", "/v1/predict", picture())[0])
+
+    clients = [threading.Thread(target=load) for _ in range(4)]
+    for client in clients:
+        client.start()
+    old = servers[0]
+    old.process.send_signal(signal.SIGTERM)
+    assert old.process.wait(30) == 0
+    servers[0] = start(toy_bundle)
+    done.set()
+    for client in clients:
+        client.join()
+    assert len(statuses) > 20
+    assert set(statuses) == {200}
+
+
+def test_a_worker_that_is_killed_is_replaced_by_one_that_is_ready(start: Start, toy_bundle: Path) -> None:
+    server = start(toy_bundle, "--drain-seconds", "0")
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+
+    def is_ready() -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return server.ask("GET", "/readyz")[0] == 200 and server.ask("POST", "/v1/predict", picture())[0] == 200
+        return False
+
+    wait_until(is_ready)
+
+
+@pytest.fixture
+def bundle(toy: Bundle, toy_bundle: Path, tmp_path: Path) -> Path:
+    """Returns a path behind which the bundle can be exchanged, a symbolic link."""
+    path = tmp_path / "current"
+    path.symlink_to(toy_bundle)
+    save_bundle(tmp_path / "second", replace(toy, config=replace(toy.config, version="2")), convert(toy))
+    return path
+
+
+def exchange(link: Path, target: Path) -> None:
+    link.with_suffix(".new").symlink_to(target)
+    link.with_suffix(".new").rename(link)
+
+
+def test_another_bundle_at_the_path_is_loaded_and_a_damaged_one_is_refused(
+    start: Start, bundle: Path, tmp_path: Path
+) -> None:
+    server = start(bundle, "--drain-seconds", "0")
+    assert server.version() == "1"
+    exchange(bundle, tmp_path / "second")
+    wait_until(lambda: server.version() == "2")
+    shutil.copytree(tmp_path / "second", tmp_path / "third")
+    (tmp_path / "third" / "classes.json").write_text("[]")
+    exchange(bundle, tmp_path / "third")
+    wait_until(lambda: 'showtell_reloads_total{result="refused"} 1.0' in server.ask("GET", "/metrics")[1])
+    assert "the new bundle is refused" in server.log.read_text()
+    assert (server.version(), server.ask("GET", "/readyz")[0]) == ("2", 200)
+    assert server.ask("POST", "/v1/predict", picture())[0] == 200
+
+
+def test_sighup_loads_the_bundle_again_while_requests_are_served(start: Start, toy_bundle: Path) -> None:
+    server = start(toy_bundle, "--drain-seconds", "0")
+    server.process.send_signal(signal.SIGHUP)
+    answered = []
+
+    def is_reloaded() -> bool:
+        answered.append(server.ask("POST", "/v1/predict", picture())[0])
+        return 'showtell_reloads_total{result="done"} 1.0' in server.ask("GET", "/metrics")[1]
+
+    wait_until(is_reloaded)
+    assert set(answered) == {200}
