@@ -153,6 +153,8 @@ def distill(
         _check_same(checkpoint, settings)  # before the answers of another run are replaced
     keras.config.set_dtype_policy("float32")
     targets = Targets(directory, photos, teacher_weights, config)
+    if not targets.complete:
+        return False
     teacher = load_teacher(teacher_weights)
     variance = np.asarray(targets.features[:, 0], np.float32).var(axis=0)
     unseen = sorted({photo for photo in find_photos(folders) if photo.name in exclude})

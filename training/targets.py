@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from model.config import IMAGE_PIXELS
 from model.errors import DataError, ImageError
 from model.image import read_image
 from training.config import DistillConfig
-from training.progress import note, progress
+from training.progress import StopRequest, note, progress
 from training.teacher import MAP_SIDE, Projection, load_teacher
 from training.views import Photos, Pixels, view_of
 
@@ -74,6 +74,7 @@ class Targets:
         config: Options of the run.
 
     Attributes:
+        complete: Whether all are answered; False after a requested stop.
         photos: The photos, P rows.
         features: Teacher's features. Shape (P, views, 1280), float16.
         logits: Teacher's class scores. Shape (P, views, 1000), float16.
@@ -96,7 +97,8 @@ class Targets:
         self.photos = Photos(np.load(directory / PHOTOS, mmap_mode="r"), places)
         views = [(row, view) for row in range(len(places)) for view in range(config.views)]
         if done is None or done < len(views):
-            self._ask(load_teacher(teacher_weights), views, done)
+            done = self._ask(load_teacher(teacher_weights), views, done)
+        self.complete = done == len(views)
         self.projection = Projection.load(directory / PROJECTION)
         answers = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("features", "logits", "maps")}
         self.features, self.logits, self.maps = answers["features"], answers["logits"], answers["maps"]
@@ -108,8 +110,8 @@ class Targets:
         written = json.loads(stamp.read_text()) if stamp.exists() else {}
         return int(written["answered"]) if written.get("key") == self._key else None
 
-    def _ask(self, teacher: keras.Model, views: Sequence[View], done: int | None) -> None:
-        """Asks the teacher about the views after the first `done`, and about all, with a new projection, for None."""
+    def _ask(self, teacher: keras.Model, views: Sequence[View], done: int | None) -> int:
+        """Asks about the views after the first `done`, or all, with a new projection; returns how many are answered."""
         if done is None:
             self._fit(teacher, views)
             self._open({name: output.shape[-1] for name, output in teacher.output.items()})
@@ -119,15 +121,18 @@ class Targets:
         files = {name: np.load(self.directory / f"{name}.npy", mmap_mode="r+") for name in teacher.output}
         chunks = [views[start : start + TEACHER_BATCH] for start in range(done, len(views), TEACHER_BATCH)]
         bar = progress(chunks, "asking the teacher", unit="batch")
-        for number, (chunk, images) in enumerate(zip(bar, ahead(self._images, chunks), strict=True), start=1):
-            answers = _answers(teacher, images)
-            rows = tuple(np.array(chunk).T)
-            files["maps"][rows] = projection.codes(answers["maps"])
-            files["features"][rows], files["logits"][rows] = answers["features"], answers["logits"]
-            if number % STAMP_BATCHES == 0 or number == len(chunks):
-                for file in files.values():
-                    file.flush()
-                self._stamp(done + (number - 1) * TEACHER_BATCH + len(chunk))
+        with StopRequest() as stop:
+            batches = zip(stop.until_requested(bar), ahead(self._images, chunks), strict=False)
+            for number, (chunk, images) in enumerate(batches, start=1):
+                answers = _answers(teacher, images)
+                rows = tuple(np.array(chunk).T)
+                files["maps"][rows] = projection.codes(answers["maps"])
+                files["features"][rows], files["logits"][rows] = answers["features"], answers["logits"]
+                done += len(chunk)
+                if number % STAMP_BATCHES == 0:
+                    self._keep(files, done)
+        self._keep(files, done)
+        return done
 
     def _fit(self, teacher: keras.Model, views: Sequence[View]) -> None:
         random = np.random.default_rng(self.config.seed)
@@ -146,6 +151,11 @@ class Targets:
             np.lib.format.open_memmap(self.directory / f"{name}.npy", "w+", np.float16, (*rows, units[name]))
         shape = (*rows, MAP_SIDE, MAP_SIDE, self.config.map_components)
         np.lib.format.open_memmap(self.directory / "maps.npy", "w+", np.int8, shape)
+
+    def _keep(self, files: Mapping[str, "np.memmap[Any, Any]"], answered: int) -> None:
+        for file in files.values():
+            file.flush()
+        self._stamp(answered)
 
     def _stamp(self, answered: int) -> None:
         with atomic_file(self.directory / STAMP) as file:

@@ -1,6 +1,8 @@
 """Distillation: targets that go on where they stopped, a student that learns them, and refusals."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,23 @@ def test_answers_go_on_where_they_were_stopped(
     assert json.loads((tmp_path / STAMP).read_text()) == json.loads((run / STAMP).read_text())
     np.testing.assert_allclose(finished.features, targets.features, rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(finished.logits, targets.logits, rtol=1e-2, atol=1e-3)
+
+
+def test_a_requested_stop_of_the_teacher_keeps_its_answers(
+    drawn: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets_module, "TEACHER_BATCH", 8)
+    answered = targets_module._answers
+
+    def stopping(network: keras.Model, images: Any) -> Any:
+        if (tmp_path / STAMP).exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answered(network, images)
+
+    monkeypatch.setattr(targets_module, "_answers", stopping)
+    assert not distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, CONFIG)
+    assert json.loads((tmp_path / STAMP).read_text())["answered"] == 8
+    assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_the_losses_fall(run: Path, drawn: Path, teacher: Path, targets: Targets) -> None:
