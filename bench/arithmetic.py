@@ -11,8 +11,8 @@ KERNEL = 3 * 3
 def encoder_multiply_adds(config: EncoderConfig) -> int:
     """Returns the multiplications, each with its addition, that the encoder's kernels take for one image."""
     inputs, side, total = 3, IMAGE_PIXELS // config.input_pooling, 0
-    for block in BLOCKS:
-        channels = block.scaled(config.width)
+    for block, width in zip(BLOCKS, config.widths, strict=True):
+        channels = block.scaled(width)
         for _ in range(block.convolutions):
             total += side * side * KERNEL * inputs * channels
             inputs = channels

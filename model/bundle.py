@@ -151,8 +151,8 @@ def weight_shapes(config: CaptionerConfig) -> dict[str, tuple[int, ...]]:
 
 def _encoder_shapes(config: EncoderConfig) -> Iterable[tuple[str, tuple[int, ...]]]:
     inputs, side = 3, IMAGE_PIXELS // config.input_pooling
-    for block in BLOCKS:
-        channels = block.scaled(config.width)
+    for block, width in zip(BLOCKS, config.widths, strict=True):
+        channels = block.scaled(width)
         for index in range(1, block.convolutions + 1):
             yield f"{block.name}_conv{index}/kernel", (3, 3, inputs, channels)
             yield f"{block.name}_conv{index}/bias", (channels,)

@@ -46,7 +46,7 @@ class EncoderConfig:
     """Describes a VGG-19 encoder; the defaults are the network of the paper.
 
     Attributes:
-        width: Factor on the channels of every convolution, in (0, 1].
+        widths: Factor on the channels of the convolutions of each of the five blocks, each in (0, 1].
         fc_units: Units of both fully connected layers, and so the length D of `features`.
         classes: Number of classes C of the `predictions` layer.
         normalization: `caffe` (BGR minus the ImageNet mean, in [-124, 152]) or `unit` (RGB in [-1, 1]).
@@ -63,12 +63,12 @@ class EncoderConfig:
         ConfigError: A value is outside its range.
 
     Source:
-        Simonyan & Zisserman 2014, configuration E (arXiv:1409.1556). Deviations, all off by default: `width`,
+        Simonyan & Zisserman 2014, configuration E (arXiv:1409.1556). Deviations, all off by default: `widths`,
         `unit`, `input_pooling`, `batch_norm`, `average`, and `residual`, which is the identity branch of RepVGG
         (Ding et al. 2021, arXiv:2101.03697).
     """
 
-    width: float = 1.0
+    widths: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
     fc_units: int = 4096
     classes: int = 1000
     normalization: Literal["caffe", "unit"] = "caffe"
@@ -79,7 +79,8 @@ class EncoderConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        _check("encoder.width", self.width, 0 < self.width <= 1, "a number in (0, 1]")
+        fit = len(self.widths) == len(BLOCKS) and all(0 < width <= 1 for width in self.widths)
+        _check("encoder.widths", self.widths, fit, "five numbers in (0, 1]")
         _check("encoder.fc_units", self.fc_units, self.fc_units >= 1, "at least 1")
         _check("encoder.classes", self.classes, self.classes >= 1, "at least 1")
         _check("encoder.normalization", self.normalization, self.normalization in ("caffe", "unit"), "caffe or unit")
@@ -222,7 +223,7 @@ def paper() -> CaptionerConfig:
 
 
 def small() -> CaptionerConfig:
-    """Returns the size of the default bundle: quarter-width VGG-19 at 112 pixels and one GRU layer of 512.
+    """Returns the size of the default bundle: narrow VGG-19 at 112 pixels and one GRU layer of 512.
 
     Commands, time and scores of the trained bundle: `showtell info` and `model/bundles/default/config.json`.
     """
@@ -230,7 +231,7 @@ def small() -> CaptionerConfig:
         name="show-and-tell-small",
         version="1",
         encoder=EncoderConfig(
-            width=0.25,
+            widths=(0.25, 0.25, 0.25, 0.375, 0.5625),
             fc_units=1280,
             normalization="unit",
             input_pooling=2,
@@ -258,6 +259,15 @@ def _check(name: str, value: object, holds: bool, expected: str) -> None:
         raise ConfigError(f"{name}: expected {expected}, received {value!r}")
 
 
+def parse_encoder(value: object) -> EncoderConfig:
+    """Builds an encoder's configuration from parsed JSON, as strictly as `CaptionerConfig.from_json`.
+
+    Raises:
+        ConfigError: A field is unknown, missing, mistyped or out of its range.
+    """
+    return _parse(EncoderConfig, value, "encoder")
+
+
 T = TypeVar("T")
 
 
@@ -277,6 +287,8 @@ def _parse(cls: type[T], value: object, where: str) -> T:
 def _parse_field(hint: Any, value: object, where: str) -> object:
     if is_dataclass(hint):
         return _parse(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is tuple:
+        return _parse_tuple(typing.get_args(hint), value, where)
     if typing.get_origin(hint) is Literal:
         expected: tuple[type, ...] = (str,)
     elif hint is float:
@@ -290,3 +302,9 @@ def _parse_field(hint: Any, value: object, where: str) -> object:
         return float(value) if hint is float else value  # type: ignore[arg-type]
     except OverflowError as error:
         raise ConfigError(f"{where}: expected a number that fits a float, received one that does not") from error
+
+
+def _parse_tuple(hints: tuple[Any, ...], value: object, where: str) -> tuple[object, ...]:
+    if not isinstance(value, list) or len(value) != len(hints):
+        raise ConfigError(f"{where}: expected a list of {len(hints)}, received {value!r}")
+    return tuple(_parse_field(hint, item, where) for hint, item in zip(hints, value, strict=True))

@@ -60,9 +60,9 @@ def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras
     values = InputNormalization(config.normalization, name="normalization")(images)
     if config.input_pooling > 1:
         values = layers.AveragePooling2D(config.input_pooling, name="input_pool")(values)
-    for block in BLOCKS:
+    for block, width in zip(BLOCKS, config.widths, strict=True):
         for index in range(1, block.convolutions + 1):
-            channels = block.scaled(config.width)
+            channels = block.scaled(width)
             name = f"{block.name}_conv{index}"
             layer = layers.Conv2D(channels, 3, padding="same", kernel_initializer=_initializer(config), name=name)
             values = _with_relu(config, layer, values, synchronized)

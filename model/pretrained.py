@@ -87,7 +87,7 @@ def _skipped_layers(encoder: keras.Model, shapes: dict[str, Shape]) -> frozenset
         expected, received = shapes.get(name), found.get(name)
         if expected != received and (name.partition("/")[0] != TOP_LAYER or received is None):
             raise ConfigError(
-                f"encoder, {name}: expected {_told(expected)}, received {_told(received)}; {what}: width 1, "
+                f"encoder, {name}: expected {_told(expected)}, received {_told(received)}; {what}: widths 1, "
                 "fc_units 4096, flatten, no batch norm"
             )
     classes = found[f"{TOP_LAYER}/kernel"][-1]

@@ -36,7 +36,9 @@ def make_toy_bundle(seed: int = 7) -> Bundle:
     config = CaptionerConfig(
         name="toy",
         version="1",
-        encoder=EncoderConfig(width=0.03, fc_units=16, classes=12, normalization="unit", input_pooling=4, dropout=0.0),
+        encoder=EncoderConfig(
+            widths=(0.03,) * 5, fc_units=16, classes=12, normalization="unit", input_pooling=4, dropout=0.0
+        ),
         decoder=DecoderConfig(vocabulary_size=len(vocabulary), embedding_units=8, units=12),
         search=SearchConfig(max_words=6),
         scores={"toy dev": {"BLEU-4": 0.0}},

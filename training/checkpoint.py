@@ -141,6 +141,16 @@ def _digest(tensors: Mapping[str, npt.NDArray[Any]], text: str) -> str:
     return digest.hexdigest()
 
 
+def differences(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the dotted names of settings, JSON values, that are not as a checkpoint has saved them."""
+    for name, value in settings.items():
+        old = saved.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            yield from (f"{name}.{inner}" for inner in differences(old, value))
+        elif old != value:
+            yield name
+
+
 class CheckpointStore:
     """Keeps the newest few checkpoints of a run, and goes back to an older one when the newest is damaged.
 

@@ -12,7 +12,8 @@ class DistillConfig:
     """Holds the options of a distillation run.
 
     Attributes:
-        views: Crops of each photo that the teacher sees: the whole photo, then random ones.
+        views: Views of each photo, which teacher and student both see: the whole photo, then random crops, every
+            third a mixture of two photos; see `training.views.view_of`.
         smallest_crop: Least fraction of the photo's area in a random crop, in (0, 1].
         batch_size: Images a step.
         epochs: Passes over all views of all photos; may be a fraction.
@@ -20,24 +21,31 @@ class DistillConfig:
         weight_decay: Decoupled weight decay of AdamW.
         temperature: Softening of teacher and student classes; the loss is scaled by its square.
         class_weight: Weight of the class loss beside the feature loss of weight 1.
+        map_weight: Weight of the loss of the last feature map; at least 0.
+        map_components: Principal components of the teacher's last feature map that the student must tell.
         seed: Seed of crops, order and initial weights.
 
     Raises:
         ConfigError: A value is outside its range.
     """
 
-    views: int = 2
-    smallest_crop: float = 0.5
+    views: int = 6
+    smallest_crop: float = 0.25
     batch_size: int = 64
-    epochs: float = 4.0
+    epochs: float = 7.0
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     temperature: float = 2.0
     class_weight: float = 0.5
+    map_weight: float = 1.0
+    map_components: int = 128
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _check_positive(self, ("views", "batch_size", "epochs", "learning_rate", "temperature"))
+        _check_positive(self, ("views", "batch_size", "epochs", "learning_rate", "temperature", "map_components"))
+        for name in ("weight_decay", "class_weight", "map_weight"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name}: expected at least 0, received {getattr(self, name)}")
         if not 0 < self.smallest_crop <= 1:
             raise ConfigError(f"smallest_crop: expected a number in (0, 1], received {self.smallest_crop}")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 
 from model.bundle import WEIGHTS, load_bundle
-from model.config import EncoderConfig
+from model.config import EncoderConfig, parse_encoder
 from model.encoder import build_encoder
 from model.errors import DataError
 from model.pretrained import load_imagenet
@@ -91,7 +91,7 @@ def load_encoder(path: Path) -> TrainedEncoder:
         place = read_progress(file)
         if "encoder" not in place:
             raise DataError(f"{file}: expected an encoder's checkpoint, received a decoder's; give the encoder's run")
-        config = EncoderConfig(**place["encoder"])
+        config = parse_encoder(place["encoder"])
         network = build_encoder(config)
         load_checkpoint(file, named_variables(network, "encoder"))
     return TrainedEncoder(network, config, file)

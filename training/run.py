@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.errors import DataError
-from training.checkpoint import BEST, CheckpointStore, named_variables, read_progress, save_checkpoint
+from training.checkpoint import BEST, CheckpointStore, differences, named_variables, read_progress, save_checkpoint
 from training.config import OptimizerConfig, RunConfig
 from training.curves import draw_curves
 from training.optimizer import Optimizer
@@ -235,7 +235,7 @@ class Run:
                 saved = read_progress(path, whole=True)
             except DataError:
                 continue  # damaged; restoring says so
-            different = sorted(_differences(saved, json.loads(json.dumps(self.settings))))
+            different = sorted(differences(saved, json.loads(json.dumps(self.settings))))
             if different:
                 raise DataError(
                     f"{self.directory}: expected the run that is in this directory, differs in {', '.join(different)}; "
@@ -260,16 +260,6 @@ class Run:
         self.best = float("-inf") if saved["best"] is None else float(saved["best"])
         self._loss_scale = saved["loss_scale"]
         note(f"going on from step {self.step} of {self.total}")
-
-
-def _differences(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the dotted names of settings that are not as they were saved."""
-    for name, value in settings.items():
-        old = saved.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
-            yield from (f"{name}.{inner}" for inner in _differences(old, value))
-        elif old != value:
-            yield name
 
 
 def restart(directory: Path) -> None:

@@ -21,7 +21,7 @@ from model.runtime.tensorflow import TensorFlowEngine
 UNLIKE_THE_TOY = CaptionerConfig(
     name="tiny",
     version="1",
-    encoder=EncoderConfig(width=0.03, fc_units=16, classes=5, input_pooling=2),
+    encoder=EncoderConfig(widths=(0.03,) * 5, fc_units=16, classes=5, input_pooling=2),
     decoder=DecoderConfig(vocabulary_size=40, embedding_units=16, layers=3, units=8, project_features=False),
     search=SearchConfig(),
 )

@@ -201,7 +201,7 @@ def test_parts_that_disagree_are_named_in_a_sealed_bundle(copy: Path, damage: Da
         (with_bias(lambda bias: bias + np.float32("inf")), f"{TENSOR}: expected finite numbers"),
         (with_bias(lambda bias: bias.astype(np.int32)), f"{TENSOR}: expected numbers of type F16 or F32, received I32"),
         (with_bias(lambda bias: bias.astype(np.float64)), f"{TENSOR}: expected .+ received F64"),
-        (with_config("encoder", width=0.04), r"expected shape \(3, 3, 3, 3\), found \(3, 3, 3, 2\)"),
+        (with_config("encoder", widths=(0.04,) * 5), r"expected shape \(3, 3, 3, 3\), found \(3, 3, 3, 2\)"),
         (with_config("decoder", layers=2), "decoder/gru_2/bias: found none"),
         (with_config("decoder", units=13), r"decoder/gru_1/kernel: expected shape \(8, 39\), found \(8, 36\)"),
     ],

@@ -120,7 +120,15 @@ def test_info_says_what_is_in_a_bundle(toy: Bundle, toy_bundle: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     parameters = sum(value.size for value in toy.weights.values())
     assert result.stdout.startswith(f"toy 1: verified, {parameters:,} parameters, ")
-    for line in ("encoder", "  width: 0.03", "decoder", "  vocabulary_size: 15", "search", "  max_words: 6", "scores"):
+    for line in (
+        "encoder",
+        "  widths: (0.03, 0.03, 0.03, 0.03, 0.03)",
+        "decoder",
+        "  vocabulary_size: 15",
+        "search",
+        "  max_words: 6",
+        "scores",
+    ):
         assert line in result.stdout.splitlines()
     assert '"BLEU-4": 0.0' in result.stdout
 

@@ -32,7 +32,7 @@ JSON_VALUES = st.recursive(
 
 ENCODERS = st.builds(
     EncoderConfig,
-    width=st.floats(0, 1, exclude_min=True),
+    widths=st.tuples(*[st.floats(0, 1, exclude_min=True)] * 5),
     fc_units=SIZES,
     classes=SIZES,
     normalization=st.sampled_from(["caffe", "unit"]),
@@ -90,7 +90,13 @@ def test_every_preset_survives_json(name: str) -> None:
 def test_the_paper_preset_has_the_numbers_of_the_design() -> None:
     config = paper()
     assert config.encoder == EncoderConfig(
-        width=1.0, fc_units=4096, classes=1000, normalization="caffe", input_pooling=1, pooling="flatten", dropout=0.5
+        widths=(1.0, 1.0, 1.0, 1.0, 1.0),
+        fc_units=4096,
+        classes=1000,
+        normalization="caffe",
+        input_pooling=1,
+        pooling="flatten",
+        dropout=0.5,
     )
     assert not config.encoder.batch_norm
     assert not config.encoder.residual
@@ -146,8 +152,11 @@ def test_every_missing_field_is_named(section: str) -> None:
         ("format_version", "1"),
         ("format_version", True),
         ("encoder", []),
-        ("encoder.width", "0.25"),
-        ("encoder.width", True),
+        ("encoder.widths", 0.25),
+        ("encoder.widths", [0.25] * 4),
+        ("encoder.widths", [0.25] * 6),
+        ("encoder.widths", [0.25] * 4 + ["0.25"]),
+        ("encoder.widths", [True] * 5),
         ("encoder.fc_units", 1280.0),
         ("encoder.fc_units", True),
         ("encoder.normalization", 1),
@@ -175,10 +184,10 @@ def test_a_mistyped_field_is_named(path: str, value: object) -> None:
         ("name", ""),
         ("version", ""),
         ("format_version", 2),
-        ("encoder.width", 0.0),
-        ("encoder.width", 1.01),
-        ("encoder.width", float("nan")),
-        pytest.param("encoder.width", 10**400, id="encoder.width-huge"),
+        ("encoder.widths", [0.0] + [1.0] * 4),
+        ("encoder.widths", [1.0] * 4 + [1.01]),
+        ("encoder.widths", [1.0] * 4 + [float("nan")]),
+        pytest.param("encoder.widths", [10**400] * 5, id="encoder.widths-huge"),
         ("encoder.fc_units", 0),
         ("encoder.classes", 0),
         ("encoder.normalization", "zscore"),
@@ -233,5 +242,5 @@ def test_any_text_gives_a_configuration_or_a_config_error(text: str) -> None:
 def test_a_configuration_cannot_be_changed_in_place() -> None:
     config = small()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.encoder.width = 0.5  # type: ignore[misc]
+        config.encoder.widths = (0.5,) * 5  # type: ignore[misc]
     assert config == small()

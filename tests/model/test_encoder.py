@@ -23,7 +23,7 @@ CONVOLUTIONS, WITH_TOP = 20_024_384, 143_667_240
 
 def tiny(**options: Any) -> EncoderConfig:
     """Returns a configuration that is built and run in a moment."""
-    return EncoderConfig(**({"width": 0.05, "fc_units": 16, "classes": 5, "input_pooling": 4} | options))
+    return EncoderConfig(**({"widths": (0.05,) * 5, "fc_units": 16, "classes": 5, "input_pooling": 4} | options))
 
 
 def outputs(encoder: keras.Model, images: Images) -> dict[str, npt.NDArray[np.float32]]:
@@ -56,10 +56,10 @@ def test_the_full_size_has_the_parameters_of_keras_applications() -> None:
     "encoder",
     [
         tiny(),
-        tiny(width=0.03, input_pooling=7, classes=3),
+        tiny(widths=(0.03,) * 5, input_pooling=7, classes=3),
         tiny(input_pooling=2, pooling="average", dropout=0.0),
         tiny(input_pooling=1, batch_norm=True, residual=True),
-        tiny(width=0.047, pooling="average", batch_norm=True, residual=True),
+        tiny(widths=(0.047,) * 5, pooling="average", batch_norm=True, residual=True),
     ],
     ids=["flatten", "pooling_7", "average", "folded", "three_channels"],
 )
@@ -126,10 +126,10 @@ def read_into(encoder: keras.Model, path: Path) -> None:
 def test_folded_weights_give_the_same_outputs_in_the_plain_network(
     images: Images, pooling: Literal["flatten", "average"], batch_norm: bool, residual: bool, width: float
 ) -> None:
-    config = tiny(pooling=pooling, batch_norm=batch_norm, residual=residual, width=width, normalization="unit")
+    config = tiny(pooling=pooling, batch_norm=batch_norm, residual=residual, widths=(width,) * 5, normalization="unit")
     trained = build_encoder(config)
     disturb(trained)
-    plain = build_encoder(tiny(pooling=pooling, width=width, normalization="unit"))
+    plain = build_encoder(tiny(pooling=pooling, widths=(width,) * 5, normalization="unit"))
     before = outputs(plain, images)
     assign_weights(plain, {f"encoder/{name}": value for name, value in fold(trained).items()}, "encoder")
     expected, received = outputs(trained, images), outputs(plain, images)
@@ -195,10 +195,13 @@ def test_features_are_the_second_fully_connected_layer_after_its_relu(images: Im
     assert (features > 0).any()
 
 
-@pytest.mark.parametrize("width", [0.03, 0.125])
-def test_width_scales_the_channels_of_every_convolution(width: float) -> None:
-    encoder = build_encoder(tiny(width=width))
-    channels = {f"block{i}": max(1, round(c * width)) for i, c in enumerate((64, 128, 256, 512, 512), 1)}
+@pytest.mark.parametrize("widths", [(0.03,) * 5, (0.125, 0.03, 0.02, 0.01, 0.05)])
+def test_widths_scale_the_channels_of_the_convolutions_of_each_block(widths: tuple[float, ...]) -> None:
+    encoder = build_encoder(tiny(widths=widths))
+    channels = {
+        f"block{i}": max(1, round(c * width))
+        for i, (c, width) in enumerate(zip((64, 128, 256, 512, 512), widths, strict=True), 1)
+    }
     convolutions = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D)]
     assert len(convolutions) == 16
     assert all(layer.filters == channels[layer.name.split("_")[0]] for layer in convolutions)

@@ -113,7 +113,7 @@ def test_the_end_is_among_the_words_that_follow(engine: Engine, features: Array)
 
 
 def test_a_vocabulary_smaller_than_the_beam_offers_no_special_word_with_a_probability(images: Images) -> None:
-    encoder = build_encoder(EncoderConfig(width=0.02, fc_units=4, classes=2, input_pooling=7))
+    encoder = build_encoder(EncoderConfig(widths=(0.02,) * 5, fc_units=4, classes=2, input_pooling=7))
     decoder = Decoder(DecoderConfig(vocabulary_size=5, embedding_units=4, units=4), 4)
     small = TensorFlowEngine(encoder, decoder)
     log_probs, ids, state = small.start(small.encode(images).features)

@@ -113,7 +113,7 @@ def test_another_number_of_classes_keeps_its_fresh_predictions_and_the_names_of_
     ("options", "told"),
     [
         ({"normalization": "unit"}, "normalization: expected caffe, received unit"),
-        ({"width": 0.5}, r"expected the shape \(64,\), received the shape \(32,\)"),
+        ({"widths": (0.5,) * 5}, r"expected the shape \(64,\), received the shape \(32,\)"),
         ({"fc_units": 8}, r"fc1/bias: expected the shape \(4096,\), received the shape \(8,\)"),
         ({"input_pooling": 4}, "input_pool"),
         ({"residual": True}, "block1_conv2_add"),

@@ -59,7 +59,7 @@ def test_names_are_the_same_for_every_network_of_an_architecture() -> None:
 
 
 def test_one_part_of_a_checkpoint_is_restored_alone(tmp_path: Path) -> None:
-    encoder = build_encoder(EncoderConfig(width=0.01, fc_units=3, classes=2, input_pooling=7))
+    encoder = build_encoder(EncoderConfig(widths=(0.01,) * 5, fc_units=3, classes=2, input_pooling=7))
     decoder = Decoder(DecoderConfig(vocabulary_size=9, embedding_units=4, units=6), 3)
     both = named_variables(encoder, "encoder") | named_variables(decoder, "decoder")
     save_checkpoint(tmp_path / "c.safetensors", both, {})

@@ -36,8 +36,8 @@ pytestmark = pytest.mark.slow
 
 COLOURS, SHAPES = ("red", "lime", "blue", "yellow", "white", "black"), ("square", "circle")
 ENCODER = EncoderConfig(
-    width=0.06, fc_units=32, normalization="unit", input_pooling=7, batch_norm=True, residual=True, pooling="average",
-    dropout=0.1,
+    widths=(0.06,) * 5, fc_units=32, normalization="unit", input_pooling=7, batch_norm=True, residual=True,
+    pooling="average", dropout=0.1,
 )  # fmt: skip
 TRAINING = ClassifierTrainingConfig(
     epochs=5,
@@ -207,11 +207,11 @@ def settings(records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_options_reach_the_configuration_and_the_rest_is_the_preset_s(settings: Callable[..., dict[str, Any]]) -> None:
-    given = ["--width", "0.05", "--input-pooling", "7", "--dropout", "0.25", "--label-smoothing", "0.3"]
+    given = ["--widths", *["0.05"] * 4, "0.1", "--input-pooling", "7", "--dropout", "0.25", "--label-smoothing", "0.3"]
     given += ["--optimizer", "sgd", "--momentum", "0.5", "--batch-size", "7", "--no-flip", "--seed", "9"]
     found = settings(*given)
     encoder, training = found["encoder"], found["training"]
-    assert (encoder["width"], encoder["input_pooling"], encoder["dropout"]) == (0.05, 7, 0.25)
+    assert (encoder["widths"], encoder["input_pooling"], encoder["dropout"]) == ((*[0.05] * 4, 0.1), 7, 0.25)
     assert (training["label_smoothing"], training["seed"]) == (0.3, 9)
     assert (training["optimizer"]["name"], training["optimizer"]["momentum"]) == ("sgd", 0.5)
     assert (training["pipeline"]["batch_size"], training["pipeline"]["flip"]) == (7, False)
@@ -222,7 +222,7 @@ def test_options_reach_the_configuration_and_the_rest_is_the_preset_s(settings: 
 
 
 def test_the_paper_preset_is_the_paper_s_network_and_training(settings: Callable[..., dict[str, Any]]) -> None:
-    found = settings("--preset", "paper", "--width", "0.01")
+    found = settings("--preset", "paper", "--widths", *["0.01"] * 5)
     encoder, training = found["encoder"], found["training"]
     assert (encoder["normalization"], encoder["batch_norm"], encoder["pooling"]) == ("caffe", False, "flatten")
     assert (encoder["fc_units"], encoder["dropout"]) == (4096, 0.5)

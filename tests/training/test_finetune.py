@@ -42,8 +42,8 @@ from training.summaries import METRICS
 pytestmark = pytest.mark.slow
 
 ENCODER = EncoderConfig(
-    width=0.05, fc_units=24, normalization="unit", input_pooling=7, batch_norm=True, residual=True, pooling="average",
-    dropout=0.0,
+    widths=(0.05,) * 5, fc_units=24, normalization="unit", input_pooling=7, batch_norm=True, residual=True,
+    pooling="average", dropout=0.0,
 )  # fmt: skip
 CLASSES = tuple(ClassName(f"n{index}", name) for index, name in enumerate(("red", "green", "blue", "yellow")))
 FROZEN = CaptionerTrainingConfig(epochs=3, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))

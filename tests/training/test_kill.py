@@ -157,7 +157,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classifier(launcher: Launcher, records: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Returns 24 steps of the classifier, with dropout and random crops."""
     command = ["classifier", "--records", str(records / "classes"), *COMMON, "--epochs", "3"]
-    command += ["--width", "0.03", "--input-pooling", "7", "--dropout", "0.3"]
+    command += ["--widths", *["0.03"] * 5, "--input-pooling", "7", "--dropout", "0.3"]
     directory = tmp_path_factory.mktemp("classifier")
     status, log = launcher.run(*command, "--out", str(directory))
     assert status == 0, log

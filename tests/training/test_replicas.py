@@ -97,7 +97,13 @@ def squared_errors(_count: int) -> tuple[list[keras.Variable], Loss]:
 
 def vgg(*, batch_norm: bool) -> Build:
     config = EncoderConfig(
-        width=0.02, fc_units=16, classes=5, input_pooling=7, dropout=0.0, normalization="unit", batch_norm=batch_norm
+        widths=(0.02,) * 5,
+        fc_units=16,
+        classes=5,
+        input_pooling=7,
+        dropout=0.0,
+        normalization="unit",
+        batch_norm=batch_norm,
     )
 
     def build(count: int) -> tuple[list[keras.Variable], Loss]:

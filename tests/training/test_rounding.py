@@ -57,7 +57,9 @@ def test_a_column_of_zeros_stays_zero() -> None:
 
 def test_a_rounded_encoder_has_int8_weights_and_its_kept_layers_as_they_were() -> None:
     keras.utils.set_random_seed(3)
-    encoder = build_encoder(EncoderConfig(width=0.06, fc_units=24, classes=5, input_pooling=7, normalization="unit"))
+    encoder = build_encoder(
+        EncoderConfig(widths=(0.06,) * 5, fc_units=24, classes=5, input_pooling=7, normalization="unit")
+    )
     before = {layer.name: layer.get_weights()[0] for layer in encoder.layers if layer.weights}
     photos = np.random.default_rng(2).integers(0, 256, (6, 224, 224, 3), np.uint8)
     round_weights(encoder, photos, [encoder.get_layer("fc1")])
@@ -72,7 +74,7 @@ def test_a_rounded_encoder_has_int8_weights_and_its_kept_layers_as_they_were() -
 
 def test_a_residual_encoder_is_rounded_with_its_identity_branches_apart(toy: Bundle) -> None:
     keras.utils.set_random_seed(5)
-    folded = fold(build_encoder(EncoderConfig(width=0.06, fc_units=8, classes=3, residual=True)))
+    folded = fold(build_encoder(EncoderConfig(widths=(0.06,) * 5, fc_units=8, classes=3, residual=True)))
     plain = {name: value for name, value in folded.items() if value.ndim == 4}
     apart = {n: convert._without_identity(v) if convert._has_identity(v) else v for n, v in plain.items()}
     assert convert._rounding_error(apart) < 0.5 * convert._rounding_error(plain)

@@ -49,7 +49,7 @@ DISTILLING = DistillConfig(views=2, batch_size=8, epochs=1.0)
 def toy_preset() -> CaptionerConfig:
     """Returns the small preset at a size that trains in seconds; the teacher fixes the features and classes."""
     config = small()
-    encoder = replace(config.encoder, width=0.03, input_pooling=4)
+    encoder = replace(config.encoder, widths=(0.03,) * 5, input_pooling=4)
     return replace(config, encoder=encoder, decoder=replace(config.decoder, embedding_units=16, units=24, dropout=0.1))
 
 

@@ -27,7 +27,7 @@ SECONDS = 240
 """After this long a process has hung, even on a busy machine."""
 
 STEPS, EPOCHS = 5, 3
-TINY = ["--preset", "paper", "--width", "0.02", "--input-pooling", "7", "--dropout", "0", "--batch-size", "7"]
+TINY = ["--preset", "paper", "--widths", *["0.02"] * 5, "--input-pooling", "7", "--dropout", "0", "--batch-size", "7"]
 TINY += ["--momentum", "0", "--learning-rate", "0.01", "--devices", "cpu", "--histogram-steps", "0"]
 
 

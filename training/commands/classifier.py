@@ -28,7 +28,10 @@ from training.config import ClassifierTrainingConfig, DeviceConfig, paper_classi
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture and training.")
 @option(
-    "--width", type=click.FloatRange(0, 1, min_open=True), help="Factor on the channels; the preset's if not given."
+    "--widths",
+    type=click.FloatRange(0, 1, min_open=True),
+    nargs=5,
+    help="Factors on the channels of the five blocks; the preset's if not given.",
 )
 @option(
     "--input-pooling",

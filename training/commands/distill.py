@@ -13,15 +13,22 @@ from training.provenance import recorded
 
 @click.command()
 @option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; one named twice counts twice.")
-@option("--exclude", type=EXISTING, help="Text file of photo names to leave out, a name a line.")
+@option(
+    "--exclude",
+    type=EXISTING,
+    help="Text file of photo names to leave out, a name a line; the student is compared with its teacher on them.",
+)
 @option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option(
     "--epochs", type=click.FloatRange(0, min_open=True), default=DistillConfig().epochs, help="Passes over all views."
 )
-@option("--views", type=click.IntRange(1), default=DistillConfig().views, help="Crops of each photo.")
+@option(
+    "--views", type=click.IntRange(1), default=DistillConfig().views, help="Views of each photo, every third a mixture."
+)
 @option("--batch-size", type=click.IntRange(1), default=DistillConfig().batch_size, help="Images a step.")
 @option("--learning-rate", type=float, default=DistillConfig().learning_rate, help="Peak learning rate.")
+@option("--weight-decay", type=click.FloatRange(0), default=DistillConfig().weight_decay, help="Of all kernels.")
 @option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "float16"]),
