@@ -130,7 +130,7 @@ class InferenceQueue:
     beam size. An image alone is worked on at once.
 
     Args:
-        load: Loads the captioner; called once, in that thread.
+        load: Loads the captioner; called in that thread, and in another for each reload.
         limits: How much may wait and be put together.
         metrics: Counts batches and waiting times.
     """

@@ -21,9 +21,7 @@ class Metrics:
             registry=self.registry,
         )
         self.queue_depth = Gauge("showtell_queue_depth", "Images that wait.", registry=self.registry)
-        self.rejects = Counter(
-            "showtell_rejects", "Requests refused or given up, by reason.", ["reason"], registry=self.registry
-        )
+        self.rejects = Counter("showtell_rejects", "Requests refused, by reason.", ["reason"], registry=self.registry)
         self.reloads = Counter(
             "showtell_reloads", "Bundles loaded while serving, by what came of it.", ["result"], registry=self.registry
         )

@@ -16,7 +16,7 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
 from server.errors import SlowClientError
-from server.problems import PROBLEM_TYPE
+from server.problems import PROBLEM_TYPE, describe
 from server.sockets import PatientSocket
 
 _logger = logging.getLogger("server")
@@ -115,7 +115,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             return
         _logger.info("unreadable request: %d %s", status, type(exc).__name__)
         detail = "expected an HTTP request within this server's limits, received one that cannot be read"
-        body = json.dumps({"status": status, "type": "about:blank", "title": status.phrase, "detail": detail}).encode()
+        members = {"status": status, "type": "about:blank", "title": status.phrase, "detail": detail}
+        body = json.dumps(describe(exc) if isinstance(exc, SlowClientError) else members).encode()
         head = (
             f"HTTP/1.1 {status} {status.phrase}\r\nConnection: close\r\n"
             f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -107,7 +107,8 @@ def test_ten_slow_clients_delay_nobody_and_get_408(start: Start, toy_bundle: Pat
         for client in slow:
             answer = b"".join(iter(lambda client=client: client.recv(65536), b""))  # type: ignore[misc]
             assert answer.startswith(b"HTTP/1.1 408 "), answer
-            assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 408
+            problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+            assert (problem["status"], problem["type"]) == (408, "/problems/slow-client")
 
 
 def test_clients_that_say_nothing_take_no_thread(start: Start, toy_bundle: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -19,6 +20,15 @@ def draw(path: Path, colour: str, shape: str, seed: int) -> None:
     box = (left, top, left + 45, top + 45)
     (pencil.rectangle if shape == "square" else pencil.ellipse)(box, fill=colour)
     image.save(path, quality=92)
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a weights file of a teacher that has learned nothing."""
+    keras.utils.set_random_seed(5)
+    path = tmp_path_factory.mktemp("teacher") / "mobilenet_v2.weights.h5"
+    keras.applications.MobileNetV2(weights=None).save_weights(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -32,15 +32,6 @@ HELD_OUT = frozenset({"photo-00.jpg", "photo-01.jpg"})
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a weights file of a teacher that has learned nothing."""
-    keras.utils.set_random_seed(5)
-    path = tmp_path_factory.mktemp("teacher") / "mobilenet_v2.weights.h5"
-    keras.applications.MobileNetV2(weights=None).save_weights(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def run(drawn: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the directory of a distillation run to its end."""
     directory = tmp_path_factory.mktemp("run")

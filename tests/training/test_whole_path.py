@@ -69,15 +69,6 @@ def decoder_task(runs: Runs, training: CaptionerTrainingConfig = TRAINING) -> De
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a weights file of a teacher that has learned nothing."""
-    keras.utils.set_random_seed(5)
-    path = tmp_path_factory.mktemp("teacher") / "mobilenet_v2.weights.h5"
-    keras.applications.MobileNetV2(weights=None).save_weights(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def runs(drawn: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """Returns run directories in which every stage has been run to its end."""
     root = tmp_path_factory.mktemp("runs")
