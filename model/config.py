@@ -240,7 +240,7 @@ def small() -> CaptionerConfig:
             pooling="average",
             dropout=0.0,
         ),
-        decoder=DecoderConfig(vocabulary_size=10_000, embedding_units=512, units=512, dropout=0.4),
+        decoder=DecoderConfig(vocabulary_size=10_000, embedding_units=256, units=512, dropout=0.4),
         search=SearchConfig(),
     )
 

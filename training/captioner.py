@@ -35,36 +35,42 @@ SHOWN = 4
 """Dev photos that TensorBoard shows with their captions."""
 
 
-class _CaptionTask(Task):
-    """Holds what both stages share: the loss of captions given features, and how captions of dev are scored."""
+class CaptionTask(Task):
+    """Holds what the stages share: the loss of captions given features, and how captions of dev are scored."""
 
     best_figure = "CIDEr"
+    captioner_config: CaptionerConfig
 
     def __init__(
-        self, records: Path, networks: tuple[keras.Model, Decoder], config: CaptionerTrainingConfig,
-        search: SearchConfig, replicas: Replicas,
-    ) -> None:  # fmt: skip
+        self, records: Path, networks: tuple[keras.Model, Decoder], search: SearchConfig, replicas: Replicas
+    ) -> None:
         self.encoder, self.decoder = networks
-        self.records, self.config, self.replicas = records, config, replicas
+        self.records, self.replicas = records, replicas
         self.vocabulary = Vocabulary.load(records / VOCABULARY)
         self.search = replace(search, beam_size=1)
         self.captions: dict[str, str] = {}
         self._photos: list[tuple[str, Any]] = []
         self._engine = TensorFlowEngine(*networks)
-        self._loss_of = replicas.evaluator(lambda batch, step: self.caption_sums(batch, step, training=False))
+        self._loss_of = replicas.evaluator(lambda batch, _step: self._true_sums(*batch))
 
-    def caption_sums(self, batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, *, training: bool) -> Sums:
-        """Sums the loss over the words of a batch: features (B, D) and tokens (B, T); the weight is their number."""
+    def caption_sums(
+        self, batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, config: CaptionerTrainingConfig
+    ) -> Sums:
+        """Sums the training loss over the words of a batch, features (B, D) and tokens (B, T), and counts them."""
         features, tokens = batch
-        hidden = self.decoder.hidden(features, tokens, training=training)
+        hidden = self.decoder.hidden(features, tokens, training=True)
         layer = self.decoder.output_layer
-        if training and self.config.loss == "sampled":
-            seed = tf.stack([tf.constant(self.config.seed, tf.int64), step])
-            count = self.config.negative_samples
+        if config.loss == "sampled":
+            seed, count = tf.stack([tf.constant(config.seed, tf.int64), step]), config.negative_samples
             losses = sampled_softmax_losses(hidden, tokens, layer.kernel, layer.bias, negative_samples=count, seed=seed)
         else:
-            smoothing = self.config.label_smoothing if training else 0.0
+            smoothing = config.label_smoothing
             losses = full_softmax_losses(hidden, tokens, layer.kernel, layer.bias, label_smoothing=smoothing)
+        return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
+
+    def _true_sums(self, features: tf.Tensor, tokens: tf.Tensor) -> Sums:
+        layer = self.decoder.output_layer
+        losses = full_softmax_losses(self.decoder.hidden(features, tokens), tokens, layer.kernel, layer.bias)
         return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
 
     def scores(self, dev: FeatureSet) -> dict[str, float]:
@@ -89,7 +95,7 @@ class _CaptionTask(Task):
             yield f"dev/{number}", captioned_picture(image, self.captions.get(name, ""))
 
 
-class DecoderTask(_CaptionTask):
+class DecoderTask(CaptionTask):
     """Trains the decoder on the features of a frozen encoder.
 
     Args:
@@ -115,7 +121,8 @@ class DecoderTask(_CaptionTask):
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
             decoder = Decoder(self.captioner_config.decoder, encoder_config.fc_units)
-        super().__init__(records, (encoder, decoder), config, preset.search, replicas)
+        super().__init__(records, (encoder, decoder), preset.search, replicas)
+        self.config = config
         self.networks, self.multipliers = {"decoder": decoder}, {}
         self.optimizer, self.epochs = config.optimizer, config.epochs
         self.steps_per_epoch = count_batches(self.train.captions, config.batch_size)
@@ -127,7 +134,7 @@ class DecoderTask(_CaptionTask):
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
         """Sums the loss of a part: features (B, D) and tokens (B, T)."""
-        return self.caption_sums(batch, step, training=True)
+        return self.caption_sums(batch, step, self.config)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
         """Pairs features with captions in an order of the epoch's own."""
@@ -142,7 +149,7 @@ class DecoderTask(_CaptionTask):
         return self.scores(self.dev)
 
 
-class FinetuneTask(_CaptionTask):
+class FinetuneTask(CaptionTask):
     """Trains a decoder and its encoder together, from photos.
 
     The encoder's batch norms keep their statistics, and its dropout is off.
@@ -167,7 +174,8 @@ class FinetuneTask(_CaptionTask):
         with replicas.strategy.scope():
             encoder = load_encoder(encoder_run).network
             decoder = load_decoder(captioner_run, self.captioner_config)
-        super().__init__(records, (encoder, decoder), config.captions, self.captioner_config.search, replicas)
+        super().__init__(records, (encoder, decoder), self.captioner_config.search, replicas)
+        self.config = config.captions
         self.networks = {"encoder": encoder, "decoder": decoder}
         ratio = config.encoder_learning_rate / config.captions.optimizer.learning_rate
         self.multipliers = {variable.path: ratio for variable in encoder.trainable_variables}
@@ -190,7 +198,7 @@ class FinetuneTask(_CaptionTask):
         features = self.encoder(images, training=False)["features"]  # (B, D)
         captions, length = tf.shape(tokens)[1], tf.shape(tokens)[2]
         repeated = tf.repeat(features, captions, axis=0)  # (B * captions, D)
-        return self.caption_sums((repeated, tf.reshape(tokens, (-1, length))), step, training=True)
+        return self.caption_sums((repeated, tf.reshape(tokens, (-1, length))), step, self.config)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
         """Reads an epoch's shuffled, augmented records."""
@@ -201,7 +209,7 @@ class FinetuneTask(_CaptionTask):
         return self.scores(encode_split(self.encoder, self.records, "dev"))
 
 
-def train_captioner(directory: Path, task: DecoderTask | FinetuneTask, config: RunConfig) -> bool:
+def train_captioner(directory: Path, task: CaptionTask, config: RunConfig) -> bool:
     """Trains a decoder, or both networks, in a run directory, going on where it stopped.
 
     Args:

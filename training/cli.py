@@ -3,11 +3,11 @@
 import click
 
 from model.runtime.quiet import quiet_tensorflow
-from training.commands.captioner import captioner, finetune
+from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
 from training.commands.prepare import prepare
-from training.commands.score import convert, evaluate, export
+from training.commands.score import convert, evaluate, export, recognize
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -30,7 +30,19 @@ def main() -> None:
     quiet_tensorflow()
 
 
-for command in (prepare, classifier, distill, captioner, finetune, evaluate, export, convert, devices):
+for command in (
+    prepare,
+    classifier,
+    distill,
+    captioner,
+    self_critical,
+    finetune,
+    evaluate,
+    recognize,
+    export,
+    convert,
+    devices,
+):
     main.add_command(command)
 
 

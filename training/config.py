@@ -279,6 +279,35 @@ class CaptionerTrainingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SelfCriticalConfig:
+    """Holds the options of self-critical training.
+
+    Attributes:
+        epochs: Passes over all photos.
+        batch_size: Photos a step, over all replicas together.
+        samples: Captions drawn for each photo, at least 2: each is compared with the others.
+        optimizer: How gradients become updates.
+        seed: Seed of order and drawn captions.
+
+    Raises:
+        ConfigError: A value is outside its range.
+    """
+
+    epochs: int = 15
+    batch_size: int = 64
+    samples: int = 5
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=2e-4, weight_decay=0.0, clip_norm=1.0)
+    )
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _check_positive(self, ("epochs", "batch_size"))
+        if self.samples < 2:
+            raise ConfigError(f"samples: expected at least 2, received {self.samples}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneConfig:
     """Holds the options of training decoder and encoder together.
 

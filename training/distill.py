@@ -28,6 +28,7 @@ from training.config import DistillConfig
 from training.datasets import find_photos
 from training.held_out import HeldOut
 from training.progress import StopRequest, note, progress
+from training.provenance import key_of
 from training.targets import Targets, ahead, targets_key
 from training.teacher import MAP_SIDE, load_teacher
 
@@ -120,8 +121,8 @@ class Trainee:
 
 def distill(
     directory: Path, folders: Sequence[Path], exclude: frozenset[str], teacher_weights: Path,
-    encoder_config: EncoderConfig, config: DistillConfig, *, precision: str = "float32", checkpoint_steps: int = 200,
-    held_out_steps: int = 500,
+    encoder_config: EncoderConfig, config: DistillConfig, *, start_from: Path | None = None,
+    precision: str = "float32", checkpoint_steps: int = 200, held_out_steps: int = 500,
 ) -> bool:  # fmt: skip
     """Trains a student encoder, going on from the run directory's checkpoint where there is one.
 
@@ -132,6 +133,7 @@ def distill(
         teacher_weights: Weights file of the teacher.
         encoder_config: Architecture of the student; `fc_units` and `classes` must be the teacher's.
         config: Options of the run.
+        start_from: Directory of an earlier run whose student this one goes on from; None for a new student.
         precision: Keras dtype policy of the student, for example `mixed_bfloat16`.
         checkpoint_steps: Steps between two checkpoints.
         held_out_steps: Steps between two comparisons with the teacher on held-out photos.
@@ -140,7 +142,7 @@ def distill(
         Whether training is complete; False after a requested stop.
 
     Raises:
-        DataError: Photos or checkpoint do not fit.
+        DataError: Photos, checkpoint or the earlier student do not fit.
     """
     photos, checkpoint = find_photos(folders, exclude), directory / CHECKPOINT
     settings: dict[str, object] = {
@@ -149,8 +151,9 @@ def distill(
         "targets": targets_key(photos, teacher_weights, config),
         "precision": precision,
     }
-    if checkpoint.exists():
-        _check_same(checkpoint, settings)  # before the answers of another run are replaced
+    if start_from is not None:
+        settings["start"] = _started_from(start_from, encoder_config)
+    _check_same(checkpoint, settings)  # before the answers of another run are replaced
     keras.config.set_dtype_policy("float32")
     targets = Targets(directory, photos, teacher_weights, config)
     if not targets.complete:
@@ -162,7 +165,7 @@ def distill(
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(precision)
     total = round(config.epochs * len(photos) * config.views / config.batch_size)
-    trainee = Trainee(_new_student(encoder_config, teacher), config, variance, total)
+    trainee = Trainee(_new_student(encoder_config, teacher, start_from), config, variance, total)
     done = saved_at = int(load_checkpoint(checkpoint, trainee.variables)["step"]) if checkpoint.exists() else 0
     with StopRequest() as stop:
         steps = progress(range(done, total), "distilling", total=total, initial=done, unit="step")
@@ -185,6 +188,8 @@ def distill(
 
 
 def _check_same(checkpoint: Path, settings: Mapping[str, object]) -> None:
+    if not checkpoint.exists():
+        return
     different = ", ".join(sorted(differences(read_progress(checkpoint), json.loads(json.dumps(settings)))))
     if different:
         raise DataError(
@@ -193,8 +198,16 @@ def _check_same(checkpoint: Path, settings: Mapping[str, object]) -> None:
         )
 
 
-def _new_student(config: EncoderConfig, teacher: keras.Model) -> keras.Model:
-    """Builds a student whose class layer is its teacher's."""
+def _started_from(run: Path, expected: EncoderConfig) -> str:
+    """Returns a hash of the checkpoint of an earlier run, after a look at whether its student is of this kind."""
+    _, config = load_student(run)
+    if config != expected:
+        raise DataError(f"{run}: expected a student of the architecture {expected}, found {config}; give another run")
+    return key_of(run / CHECKPOINT)
+
+
+def _new_student(config: EncoderConfig, teacher: keras.Model, start_from: Path | None) -> keras.Model:
+    """Builds a student whose class layer is its teacher's, or that of an earlier run."""
     features, classes = (teacher.output[name].shape[-1] for name in ("features", "logits"))
     if (config.fc_units, config.classes) != (features, classes):
         raise DataError(
@@ -203,6 +216,8 @@ def _new_student(config: EncoderConfig, teacher: keras.Model) -> keras.Model:
         )
     student = build_encoder(config)
     student.get_layer("predictions").set_weights(teacher.classifier_weights)
+    if start_from is not None:
+        load_checkpoint(start_from / CHECKPOINT, named_variables(student, "encoder"))
     return student
 
 

@@ -16,12 +16,13 @@ NOTE = "run.json"
 
 
 @contextmanager
-def recorded(directory: Path, command: Sequence[str]) -> Iterator[None]:
+def recorded(directory: Path, command: Sequence[str], after: Path | None = None) -> Iterator[None]:
     """Adds the command run inside the block, and the seconds it took, to the directory's note, unless it was refused.
 
     Args:
         directory: Run directory; made if missing.
         command: The words of the command line.
+        after: Run directory that the command goes on from; its commands come first in a new note.
     """
     started = time.monotonic()
     try:
@@ -29,13 +30,14 @@ def recorded(directory: Path, command: Sequence[str]) -> Iterator[None]:
     except CaptionerError:
         raise  # refused: it made nothing
     except BaseException:
-        _add(directory, command, started)
+        _add(directory, command, started, after)
         raise
-    _add(directory, command, started)
+    _add(directory, command, started, after)
 
 
-def _add(directory: Path, command: Sequence[str], started: float) -> None:
-    entries = [*read_runs(directory), {"command": shlex.join(command), "seconds": round(time.monotonic() - started)}]
+def _add(directory: Path, command: Sequence[str], started: float, after: Path | None) -> None:
+    entries = read_runs(directory) or (read_runs(after) if after else [])
+    entries.append({"command": shlex.join(command), "seconds": round(time.monotonic() - started)})
     with atomic_file(directory / NOTE) as file:
         file.write_text(json.dumps(entries, indent=1) + "\n")
 

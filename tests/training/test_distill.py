@@ -186,6 +186,24 @@ def test_another_student_is_refused(run: Path, drawn: Path, teacher: Path) -> No
         distill(run, [drawn], HELD_OUT, teacher, replace(STUDENT, widths=(0.03,) * 4 + (0.05,)), CONFIG)
 
 
+def test_a_student_goes_on_from_an_earlier_run(run: Path, drawn: Path, teacher: Path, tmp_path: Path) -> None:
+    hardly = replace(CONFIG, views=1, epochs=0.4, learning_rate=1e-9, weight_decay=0.0)
+    assert distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, hardly, start_from=run)
+    before, after = (load_student(directory)[0].get_layer("block3_conv1").kernel for directory in (run, tmp_path))
+    np.testing.assert_allclose(before.numpy(), after.numpy(), atol=1e-6)
+    with pytest.raises(DataError, match=r"differs in start; give the same"):
+        distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, hardly)
+
+
+def test_an_earlier_run_of_another_architecture_is_refused(
+    run: Path, drawn: Path, teacher: Path, tmp_path: Path
+) -> None:
+    other = replace(STUDENT, widths=(0.03,) * 4 + (0.05,))
+    with pytest.raises(DataError, match="expected a student of the architecture"):
+        distill(tmp_path, [drawn], HELD_OUT, teacher, other, CONFIG, start_from=run)
+    assert not (tmp_path / STAMP).exists()
+
+
 def test_a_student_that_does_not_fit_its_teacher_is_refused(drawn: Path, teacher: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fc_units=1280 and classes=1000 like its teacher, received 64 and 1000"):
         distill(tmp_path, [drawn], HELD_OUT, teacher, replace(STUDENT, fc_units=64), replace(CONFIG, views=1))

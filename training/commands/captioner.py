@@ -1,4 +1,4 @@
-"""`showtell-train captioner` and `finetune`: the decoder on a frozen encoder, then both."""
+"""`showtell-train captioner`, `self-critical` and `finetune`: the decoder on a frozen encoder, then both."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,13 @@ from training.commands.options import (
     run_options,
     train,
 )
-from training.config import CaptionerTrainingConfig, DeviceConfig, FinetuneConfig, paper_captioner
+from training.config import (
+    CaptionerTrainingConfig,
+    DeviceConfig,
+    FinetuneConfig,
+    SelfCriticalConfig,
+    paper_captioner,
+)
 
 
 @click.command()
@@ -73,6 +79,43 @@ def captioner(
     source = encoder if encoder is not None else imagenet_file(str(imagenet), replicas)
     options |= {"encoder": encoder, "records": records}
     train(out, options, replicas, lambda: DecoderTask(source, records, architecture, config, replicas), train_captioner)
+
+
+@click.command()
+@option("--records", type=EXISTING, required=True, help="The caption records that the decoder was trained on.")
+@option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on.")
+@option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
+@option("--out", type=ANY, required=True, help="Run directory.")
+@option("--epochs", type=click.IntRange(1), default=SelfCriticalConfig().epochs, help="Passes over all photos.")
+@option("--batch-size", type=click.IntRange(1), default=SelfCriticalConfig().batch_size, help="Photos a step.")
+@option("--samples", type=click.IntRange(2), default=SelfCriticalConfig().samples, help="Captions drawn for each.")
+@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order and drawn captions.")
+@optimizer_options
+@device_options
+@run_options
+@reported
+def self_critical(records: Path, encoder: Path, captioner_run: Path, out: Path, **options: Any) -> None:
+    """Trains a decoder further on captions that it draws itself: those with a better CIDEr become likelier.
+
+    Raises what CIDEr measures and makes captions more alike; keeps the best on dev.
+
+    \b
+    Example:
+      showtell-train self-critical --records runs/records --encoder runs/encoder --captioner runs/captioner \\
+          --out runs/self-critical
+      showtell-train export --records runs/records --encoder runs/encoder --captioner runs/self-critical \\
+          --out my-bundle
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.captioner import train_captioner
+    from training.replicas import Replicas
+    from training.self_critical import SelfCriticalTask
+
+    config = chosen(SelfCriticalConfig(), options)
+    config = replace(config, optimizer=chosen(config.optimizer, options))
+    replicas = Replicas.start(chosen(DeviceConfig(), options))
+    options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
+    task = lambda: SelfCriticalTask(encoder, captioner_run, records, config, replicas)  # noqa: E731
+    train(out, options, replicas, task, train_captioner)
 
 
 @click.command()

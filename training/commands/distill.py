@@ -20,6 +20,7 @@ from training.provenance import recorded
 )
 @option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
 @option("--out", type=ANY, required=True, help="Run directory.")
+@option("--start-from", type=EXISTING, help="Earlier run of `distill` whose student goes on learning, at a new rate.")
 @option(
     "--epochs", type=click.FloatRange(0, min_open=True), default=DistillConfig().epochs, help="Passes over all views."
 )
@@ -41,13 +42,22 @@ def distill(
     exclude: Path | None,
     teacher: Path,
     out: Path,
+    start_from: Path | None,
     precision: Literal["float32", "bfloat16", "float16"],
     **options: Any,
 ) -> None:
-    """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions."""
+    """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions.
+
+    \b
+    Examples:
+      showtell-train distill --photos photos --teacher mobilenet_v2.weights.h5 --out runs/encoder
+      showtell-train distill --photos photos --teacher mobilenet_v2.weights.h5 --start-from runs/encoder \\
+          --out runs/encoder-2
+    """  # noqa: D301 - \b tells click not to wrap
     from training.distill import distill as run
 
     names = frozenset(exclude.read_text(encoding="utf-8").splitlines()) if exclude else frozenset()
-    with recorded(out, command_line()):
+    with recorded(out, command_line(), after=start_from):
         policy = DeviceConfig(precision=precision).policy
-        run(out, photos, names, teacher, small().encoder, DistillConfig(**options), precision=policy)
+        config = DistillConfig(**options)
+        run(out, photos, names, teacher, small().encoder, config, start_from=start_from, precision=policy)

@@ -76,7 +76,8 @@ def train(
     if options["estimate"]:
         click.echo(estimate(task()))
         return
-    with recorded(out, command_line()) if replicas.chief else nullcontext():
+    before = options.get("captioner_run")
+    with recorded(out, command_line(), after=before) if replicas.chief else nullcontext():
         trained = task()  # before anything of an earlier run is removed
         with replicas.chief_first():
             if not options["resume"] and replicas.chief:

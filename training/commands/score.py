@@ -1,4 +1,4 @@
-"""`showtell-train evaluate`, `export` and `convert`: what scores and ships."""
+"""`showtell-train evaluate`, `recognize`, `export` and `convert`: what scores and ships."""
 
 import json
 import shlex
@@ -77,6 +77,27 @@ def evaluate(
         title = f"{loaded.config.name} {loaded.config.version}: captions of {split}"
         write_page(page, result, records, title=title, photos=page_photos, seed=seed)
         click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+
+
+@click.command()
+@click.argument("bundle", type=EXISTING)
+@click.argument("folder", type=EXISTING)
+@reported
+def recognize(bundle: Path, folder: Path) -> None:
+    """Scores a bundle's classes on photos that lie in a folder for each class, named by its id.
+
+    Top-1 and top-5 accuracy are over all classes of the bundle, whichever the folder has.
+
+    \b
+    Example:
+      showtell-train recognize my-bundle imagenette/val
+    """  # noqa: D301 - \b tells click not to wrap
+    from model.captioner import Captioner
+    from training.recognition import recognize as run
+
+    captioner = Captioner.load(bundle)
+    photos, top_1, top_5 = run(captioner, folder)
+    click.echo(f"{photos} photos, {len(captioner.classes)} classes: top-1 {top_1:.1f} %, top-5 {top_5:.1f} %")
 
 
 @click.command()

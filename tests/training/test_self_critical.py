@@ -1,0 +1,139 @@
+"""Self-critical training: the reward against pycocoevalcap, drawn captions, and a decoder that earns more."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from pycocoevalcap.cider.cider import Cider
+
+from model.bundle import ClassName
+from model.config import DecoderConfig, EncoderConfig, small
+from model.decoder import Decoder
+from model.errors import ConfigError, DataError
+from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID, Vocabulary
+from training.captioner import DecoderTask, train_captioner
+from training.classifier import ClassifierTask, train_classifier
+from training.config import (
+    CaptionerTrainingConfig,
+    ClassifierTrainingConfig,
+    OptimizerConfig,
+    PipelineConfig,
+    RunConfig,
+    SelfCriticalConfig,
+)
+from training.datasets import read_folder
+from training.export import assemble
+from training.labelled import LabelledImage
+from training.records import write_class_records, write_records
+from training.replicas import Replicas
+from training.self_critical import Consensus, SelfCriticalTask, sample
+from training.summaries import METRICS
+
+ENCODER = EncoderConfig(
+    widths=(0.05,) * 5, fc_units=24, normalization="unit", input_pooling=7, batch_norm=True, pooling="average"
+)
+CLASSES = tuple(ClassName(f"n{index}", str(index)) for index in range(4))
+RUN = RunConfig(summary_steps=1, histogram_steps=0)
+CONFIG = SelfCriticalConfig(
+    epochs=6, batch_size=8, samples=4, optimizer=OptimizerConfig(learning_rate=5e-3, weight_decay=0.0)
+)
+
+
+def sentences(random: np.random.Generator, count: int) -> list[str]:
+    words = ("a", "dog", "runs", "on", "grass", "the", "man", "jumps")
+    return [" ".join(random.choice(words, random.integers(1, 14))) for _ in range(count)]
+
+
+def test_the_reward_is_the_cider_of_pycocoevalcap() -> None:
+    random = np.random.default_rng(3)
+    references = {image: sentences(random, 5) for image in range(12)}
+    captions = {image: sentences(random, 1) for image in range(12)}
+    captions[0] = [references[0][2]]
+    captions[1] = ["zebra"]
+    _, expected = Cider().compute_score(references, captions)
+    consensus = Consensus([[text.split() for text in texts] for texts in references.values()])
+    found = [consensus.score(image, captions[image][0].split()) for image in range(12)]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert found[1] == 0 < found[0]
+
+
+def test_nothing_said_earns_nothing() -> None:
+    assert Consensus([[["a", "dog"]], [["a", "cat"]]]).score(0, []) == 0
+
+
+def test_captions_are_drawn_by_their_probability_and_end_in_padding() -> None:
+    keras.utils.set_random_seed(2)
+    decoder = Decoder(DecoderConfig(vocabulary_size=6, embedding_units=5, units=7), 4)
+    features = tf.repeat(tf.random.stateless_normal((1, 4), [1, 2]), 4000, axis=0)
+    tokens = sample(decoder, features, 5, tf.constant([3, 4], tf.int64)).numpy()
+    np.testing.assert_array_equal(tokens, sample(decoder, features, 5, tf.constant([3, 4], tf.int64)).numpy())
+    allowed = [END_ID, 3, 4, 5]
+    logits = decoder.start(features[:1])[0].numpy()[0, allowed]
+    shares = [np.mean(tokens[:, 0] == word) for word in allowed]
+    np.testing.assert_allclose(shares, np.exp(logits) / np.exp(logits).sum(), atol=0.03)
+    assert not np.isin(tokens, [UNKNOWN_ID]).any()
+    for row in tokens:
+        ends = np.flatnonzero(row == END_ID)
+        words = ends[0] + 1 if len(ends) else len(row)
+        assert (row[:words] != PAD_ID).all()
+        assert (row[words:] == PAD_ID).all()
+
+
+class Runs(NamedTuple):
+    """Names the directories of the stages before."""
+
+    records: Path
+    encoder: Path
+    captioner: Path
+
+
+def one_device() -> Replicas:
+    return Replicas(tf.distribute.get_strategy(), 1, 1)
+
+
+@pytest.fixture(scope="module")
+def runs(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Returns records of drawn photos, an encoder of their colours, and a decoder that is not done yet."""
+    root = tmp_path_factory.mktemp("runs")
+    made = Runs(root / "records", root / "encoder", root / "captioner")
+    images = read_folder(drawn, dev_fraction=0.3)
+    write_records(made.records, images, Vocabulary.build(text for image in images for text in image.captions))
+    ordered = sorted(images, key=lambda image: image.name)
+    labelled = [LabelledImage(image.path, image.name, i % 4, image.split) for i, image in enumerate(ordered)]
+    write_class_records(root / "classes", labelled, CLASSES)
+    classes = ClassifierTrainingConfig(epochs=3, pipeline=PipelineConfig(batch_size=4))
+    assert train_classifier(made.encoder, ClassifierTask(root / "classes", ENCODER, classes, one_device()), RUN)
+    preset = small()
+    preset = replace(preset, decoder=replace(preset.decoder, embedding_units=16, units=24, dropout=0.0))
+    config = CaptionerTrainingConfig(epochs=4, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
+    assert train_captioner(made.captioner, DecoderTask(made.encoder, made.records, preset, config, one_device()), RUN)
+    return made
+
+
+def test_the_reward_rises_and_the_decoder_is_exported(runs: Runs, tmp_path: Path) -> None:
+    task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
+    assert train_captioner(tmp_path / "run", task, RUN)
+    lines = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
+    rewards = [line["reward"] for line in lines if "reward" in line]
+    per_epoch = task.steps_per_epoch
+    assert len(rewards) == CONFIG.epochs * per_epoch
+    assert np.mean(rewards[-2 * per_epoch :]) > np.mean(rewards[: 2 * per_epoch])
+    bundle = assemble(runs.encoder, tmp_path / "run", runs.records, CLASSES)
+    assert bundle.config.decoder.units == 24
+
+
+def test_a_decoder_of_other_records_is_refused(runs: Runs, drawn: Path, tmp_path: Path) -> None:
+    images = read_folder(drawn, dev_fraction=0.3)
+    write_records(tmp_path / "records", images, Vocabulary.build(["a red thing"]))
+    with pytest.raises(DataError, match="expected the vocabulary of"):
+        SelfCriticalTask(runs.encoder, runs.captioner, tmp_path / "records", CONFIG, one_device())
+
+
+def test_one_sample_has_nothing_to_be_compared_with() -> None:
+    with pytest.raises(ConfigError, match=r"^samples: expected at least 2, received 1"):
+        SelfCriticalConfig(samples=1)

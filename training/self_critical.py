@@ -1,0 +1,188 @@
+"""Self-critical training: the decoder learns to raise the CIDEr of captions that it draws itself."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from model.config import CaptionerConfig
+from model.decoder import Decoder
+from model.vocabulary import END, END_ID, PAD_ID, UNKNOWN_ID, tokenize
+from training.captioner import CONFIG, CaptionTask, check_belongs, load_decoder
+from training.checkpoint import BEST
+from training.config import SelfCriticalConfig
+from training.encoders import full_precision, load_encoder
+from training.features import input_key, load_features
+from training.loss import full_softmax_losses, word_mask
+from training.pipeline import Share
+from training.provenance import key_of
+from training.records import INDEX, VOCABULARY
+from training.replicas import Replicas, Sums
+
+Gram = tuple[str, ...]
+LONGEST = 4
+"""Words of the longest n-grams that CIDEr compares."""
+SIGMA = 6.0
+"""Deviation of the Gaussian by which CIDEr-D takes differences in length, in words."""
+
+
+class Consensus:
+    """Measures CIDEr-D with the document frequencies of a fixed set of references.
+
+    Args:
+        references: Words of every reference of each image.
+
+    Source:
+        Vedantam et al. 2015, sec. 3 and appendix (arXiv:1411.5726); the same numbers as pycocoevalcap's, which counts
+        frequencies anew in whatever it scores, so that single captions cannot be scored with it.
+    """
+
+    def __init__(self, references: Sequence[Sequence[Sequence[str]]]) -> None:
+        counted = [[_count_grams(words) for words in image] for image in references]
+        self._frequency = Counter(gram for image in counted for gram in set().union(*image))
+        self._images = np.log(len(references))
+        self._vectors = [[self._vector(counts) for counts in image] for image in counted]
+
+    def score(self, image: int, words: Sequence[str]) -> float:
+        """Returns the CIDEr-D of a caption of an image, at least 0; a reference repeated reaches 10 at most."""
+        ours, norms, length = self._vector(_count_grams(words))
+        total = 0.0
+        for theirs, their_norms, their_length in self._vectors[image]:
+            products = np.zeros(LONGEST)
+            for gram, weight in ours.items():
+                if gram in theirs:
+                    products[len(gram) - 1] += min(weight, theirs[gram]) * theirs[gram]
+            cosines = products / np.maximum(norms * their_norms, 1e-12)
+            total += cosines.mean() * np.exp(-((length - their_length) ** 2) / (2 * SIGMA**2))
+        return float(10 * total / len(self._vectors[image]))
+
+    def _vector(self, counts: Mapping[Gram, int]) -> tuple[dict[Gram, float], npt.NDArray[np.float64], int]:
+        """Returns the TF-IDF weight of each n-gram, the norm for each n (4,), and the length that CIDEr-D compares."""
+        weights = {g: n * (self._images - np.log(max(1, self._frequency[g]))) for g, n in counts.items()}
+        squares = np.zeros(LONGEST)
+        for gram, weight in weights.items():
+            squares[len(gram) - 1] += weight**2
+        return weights, np.sqrt(squares), sum(n for gram, n in counts.items() if len(gram) == 2)
+
+
+def _count_grams(words: Sequence[str]) -> Counter[Gram]:
+    sizes = range(1, LONGEST + 1)
+    return Counter(tuple(words[i : i + size]) for size in sizes for i in range(len(words) - size + 1))
+
+
+class SelfCriticalTask(CaptionTask):
+    """Trains a decoder by policy gradient on captions that it samples, on the features of a frozen encoder.
+
+    Args:
+        encoder_run: Where the encoder comes from; see `training.encoders.encoder_file`.
+        captioner_run: Run directory of the decoder to go on from, trained on its features.
+        records: The records that the decoder was trained on.
+        config: Options of the training.
+        replicas: Who computes.
+
+    Raises:
+        DataError: The three do not belong together.
+
+    Source:
+        Rennie et al. 2017 (arXiv:1612.00563). Deviations: a sample's baseline is the mean reward of the other samples
+        of its image (Luo 2020, arXiv:2003.09971) in place of the greedy caption's, and the end of a sentence counts
+        as a word of it, without which captions learn to break off.
+    """
+
+    def __init__(
+        self, encoder_run: Path, captioner_run: Path, records: Path, config: SelfCriticalConfig, replicas: Replicas
+    ) -> None:
+        check_belongs(captioner_run, encoder_run, records)
+        self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+        with replicas.chief_first(), full_precision():
+            self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
+            encoder = load_encoder(encoder_run).network
+        with replicas.strategy.scope():
+            decoder = load_decoder(captioner_run, self.captioner_config)
+        super().__init__(records, (encoder, decoder), self.captioner_config.search, replicas)
+        self.options = config
+        self.networks: dict[str, keras.Model] = {"decoder": decoder}
+        self.multipliers = {}
+        self.optimizer, self.epochs = config.optimizer, config.epochs
+        self.steps_per_epoch = -(-len(self.train.names) // config.batch_size)
+        self._consensus = Consensus([[[*tokenize(text), END] for text in texts] for texts in self.train.references])
+        self.settings = {
+            "decoder": asdict(self.captioner_config.decoder),
+            "self_critical": asdict(config),
+            "start": key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY),
+            "inputs": input_key(encoder_run, records),
+        }
+
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones."""
+        features, rows = batch
+        features, rows = (
+            tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
+        )  # (B * S, ...)
+        tokens = tf.stop_gradient(sample(self.decoder, features, self.search.max_words, self._seed(rows, step)))
+        tokens = tokens[:, : tf.reduce_max(tf.math.count_nonzero(tokens, axis=1))]  # no column of padding alone
+        rewards = tf.ensure_shape(tf.numpy_function(self._rewards, [rows, tokens], tf.float32), (None,))
+        by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
+        others = tf.reduce_sum(by_image, axis=1, keepdims=True) - by_image
+        advantages = tf.reshape(by_image - others / (self.options.samples - 1), (-1, 1))  # (B * S, 1)
+        layer = self.decoder.output_layer
+        losses = full_softmax_losses(self.decoder.hidden(features, tokens), tokens, layer.kernel, layer.bias)
+        words = tf.reduce_sum(word_mask(tokens))
+        # The sum over the words, so that the mean over them is what is reported.
+        reward = tf.reduce_mean(rewards) * words
+        return Sums(tf.reduce_sum(advantages * losses), words, {"reward": reward})
+
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Deals out the features of every photo once, of the photo or of its mirror image, with the photo's row."""
+        random = np.random.default_rng((self.options.seed, epoch))
+        rows = random.permutation(len(self.train.names))
+        views = random.integers(self.train.features.shape[1], size=len(rows))
+        batches = tf.data.Dataset.from_tensor_slices((self.train.features[rows, views], rows))
+        return share(batches.batch(self.options.batch_size).skip(first_step).prefetch(2))
+
+    def evaluate(self) -> dict[str, float]:
+        """Scores greedy captions of dev."""
+        return self.scores(self.dev)
+
+    def _seed(self, rows: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Returns a seed (2,) of the step and the part, so that no two replicas draw alike."""
+        return tf.stack([tf.cast(step, tf.int64) + self.options.seed * 2**32, tf.cast(rows[0], tf.int64) * 2**16])
+
+    def _rewards(self, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        scores = []
+        for row, ids in zip(rows, tokens, strict=True):
+            ended = [END] if END_ID in ids else []
+            scores.append(self._consensus.score(int(row), [*self.vocabulary.decode(ids), *ended]))
+        return np.array(scores, np.float32)
+
+
+def sample(decoder: Decoder, features: tf.Tensor, max_words: int, seed: tf.Tensor) -> tf.Tensor:
+    """Draws one caption for each feature from the decoder's own distribution over words.
+
+    Args:
+        decoder: The decoder.
+        features: Image features. Shape (N, D), float32.
+        max_words: Most words drawn.
+        seed: Equal seeds draw equal captions. Shape (2,), int64; the 2**16 numbers from its second on are used.
+
+    Returns:
+        Word ids, an end where there is one, then padding. Shape (N, max_words), int32.
+    """
+    never = tf.scatter_nd([[PAD_ID], [UNKNOWN_ID]], [-np.inf, -np.inf], (decoder.config.vocabulary_size,))
+    logits, state = decoder.start(features)
+    alive = tf.ones(tf.shape(features)[0], tf.bool)
+    words = []
+    for position in range(max_words):
+        place = tf.stack([seed[0], seed[1] + position])
+        drawn = tf.random.stateless_categorical(logits + never, 1, place, dtype=tf.int32)[:, 0]  # (N,)
+        words.append(tf.where(alive, drawn, PAD_ID))
+        alive &= drawn != END_ID
+        if position + 1 < max_words:
+            logits, state = decoder.step(drawn, state)
+    return tf.stack(words, axis=1)
