@@ -42,6 +42,7 @@ def mixture() -> list[Kind]:
     posts = [prepared_request(PREDICT, data) for data in photos]
     large = [prepared_request(PREDICT, _picture("RGB", (8000, 6250), "PNG"))]
     sixteen = form([photos[index % PHOTOS] for index in range(16)])
+    halves = [_pieces(post, 2)[:1] for post in posts]
     good, unanswered = frozenset({200}), frozenset[int]()
     return [
         Kind(name="photo", requests=_whole(posts), weight=400, statuses=good),
@@ -57,7 +58,7 @@ def mixture() -> list[Kind]:
         *_bad(photos),
         Kind(name="slow", requests=[_pieces(post, 6) for post in posts], weight=30, statuses=good, pause_seconds=0.5),
         Kind(name="too slow", requests=[_pieces(posts[0], 4)], weight=8, statuses=frozenset({408}), pause_seconds=4.0),
-        Kind(name="hangs up half-way", requests=[_pieces(post, 2)[:1] for post in posts], weight=30, statuses=unanswered),
+        Kind(name="hangs up half-way", requests=halves, weight=30, statuses=unanswered),
         Kind(name="hangs up before the answer", requests=_whole([*posts, *large]), weight=30, statuses=unanswered),
     ]  # fmt: skip
 
