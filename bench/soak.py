@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ class _Soak:
                 memory += memory_mib(process)["now"]
         self.record.samples.append(Sample(time.monotonic() - self.started, round(memory, 1), workers))
 
-    async def _ask(self, kind: Kind, pieces: "list[bytes]") -> None:
+    async def _ask(self, kind: Kind, pieces: Sequence[bytes]) -> None:
         begun = time.monotonic()
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -187,7 +188,7 @@ class _Soak:
             self.record.unexpected.append(f"{kind.name}: expected {expected}, received {answer[:500]!r}")
 
 
-async def exchange(port: int, pieces: list[bytes], pause_seconds: float, *, hangs_up: bool) -> bytes:
+async def exchange(port: int, pieces: Sequence[bytes], pause_seconds: float, *, hangs_up: bool) -> bytes:
     """Sends a request in pieces and returns the whole answer, or nothing when it `hangs_up` instead.
 
     Raises:
@@ -207,7 +208,7 @@ async def exchange(port: int, pieces: list[bytes], pause_seconds: float, *, hang
         writer.close()
 
 
-async def _send(writer: asyncio.StreamWriter, pieces: list[bytes], pause_seconds: float) -> None:
+async def _send(writer: asyncio.StreamWriter, pieces: Sequence[bytes], pause_seconds: float) -> None:
     # A server may answer and hang up before it has read all; what it said can still be read.
     with contextlib.suppress(ConnectionError):
         for index, piece in enumerate(pieces):
