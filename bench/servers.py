@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -27,12 +28,23 @@ class Running:
         path: Where predictions are asked for.
         master: Process id of gunicorn's master.
         ready_seconds: From the start of the process to the first 200 to whether it is ready.
+        log: Descriptor of the file that its output goes to.
     """
 
     port: int
     path: str
     master: int
     ready_seconds: float
+    log: int
+
+    def log_text(self) -> str:
+        """Returns all that it has written so far."""
+        # By position: the server writes at the offset that both share.
+        return os.pread(self.log, os.fstat(self.log).st_size, 0).decode()
+
+    def workers(self) -> list[int]:
+        """Returns the process ids of its workers."""
+        return [int(child) for child in Path(f"/proc/{self.master}/task/{self.master}/children").read_text().split()]
 
     def worker_memory_mib(self) -> dict[str, float]:
         """Returns the resident memory, `now` and `peak`, of the one worker.
@@ -40,10 +52,10 @@ class Running:
         Raises:
             RuntimeError: There is not exactly one.
         """
-        children = Path(f"/proc/{self.master}/task/{self.master}/children").read_text().split()
-        if len(children) != 1:
-            raise RuntimeError(f"expected one worker of {self.master}, found {len(children)}; read the server's log")
-        return memory_mib(int(children[0]))
+        workers = self.workers()
+        if len(workers) != 1:
+            raise RuntimeError(f"expected one worker of {self.master}, found {len(workers)}; read the server's log")
+        return memory_mib(workers[0])
 
 
 @contextlib.contextmanager
@@ -78,7 +90,7 @@ def _running(command: Sequence[str], port: int, ready: str, path: str) -> Iterat
         with subprocess.Popen(command, stdout=log, stderr=log, text=True) as process:  # noqa: S603
             try:
                 _wait_until_ready(process, port, ready, started + READY_SECONDS)
-                yield Running(port, path, process.pid, time.monotonic() - started)
+                yield Running(port, path, process.pid, time.monotonic() - started, log.fileno())
             except Exception as error:
                 log.seek(0)
                 error.add_note(f"{' '.join(command)} said:\n{log.read()[-TOLD_CHARACTERS:]}")

@@ -144,10 +144,15 @@ def _to_square(image: Image.Image) -> Image.Image:
     size = (IMAGE_PIXELS, IMAGE_PIXELS)
     if image.mode.startswith("I") or image.mode == "F":
         return _wide_to_rgb(image, size)
+    # Converting to its own mode would copy all of an image too.
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.resize(size, Image.Resampling.BILINEAR)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         # Pillow has no way from La to RGBA but over LA.
         straight = image.convert("LA") if image.mode == "La" else image
-        layer = straight.convert("RGBA").resize(size, Image.Resampling.BILINEAR)
+        if straight.mode not in ("LA", "RGBA"):
+            straight = straight.convert("RGBA")
+        layer = straight.resize(size, Image.Resampling.BILINEAR).convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", size, "white"), layer).convert("RGB")
     return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
 

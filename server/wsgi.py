@@ -16,6 +16,7 @@ from model.captioner import Captioner
 from model.errors import BundleError
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue
+from server.memory import give_back_large_blocks
 from server.metrics import Metrics
 from server.reloading import self_tested, watch
 from server.settings import ServerSettings
@@ -67,6 +68,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Builds the application; called by gunicorn in the worker, because TensorFlow does not survive a fork."""
+        give_back_large_blocks()
         settings, metrics = self._settings, Metrics()
         limits = BatchLimits(
             max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
