@@ -16,6 +16,9 @@ from model.errors import CorruptImageError, ImageTooLargeError, UnsupportedImage
 MAX_PIXELS = 50_000_000
 """Largest width times height accepted by default, in pixels."""
 
+MAX_SCANS = 100
+"""Most scans of a JPEG; a progressive one has about ten, and each is decoded over the whole image."""
+
 # "JPEG" opens MPO files too; naming "MPO" makes Pillow raise KeyError on unknown bytes.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Pillow's names of the accepted formats; the bytes decide, never a file name or a content type."""
@@ -24,6 +27,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", 
 """File name endings by which photos are found in folders."""
 
 _SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|GIF8|BM....\0\0\0\0|II[*+]\0|MM\0[*+]", re.DOTALL)
+
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 
 # What Pillow's decoders are known to raise on hostile bytes.
 _DECODE_ERRORS = (
@@ -114,7 +120,29 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         ) from error
     if _decoded_pixels(image) > max_pixels:
         raise ImageTooLargeError(_too_large("x".join(map(str, image.size)), max_pixels))
+    if image.format == "JPEG" and (scans := _scans(data)) > MAX_SCANS:
+        raise CorruptImageError(
+            f"expected a JPEG of at most {MAX_SCANS} scans, received one of {scans}; save it again in an image editor"
+        )
     return image
+
+
+def _scans(data: bytes) -> int:
+    """Counts the scans of a JPEG up to its end, by its markers; those in metadata and thumbnails do not count.
+
+    Source:
+        ITU-T T.81, annex B: a marker is followed by the length of its segment, and in a scan's data 0xff by 0x00.
+    """
+    position = scans = 0
+    while marker := _JPEG_MARKER.search(data, position):
+        position = marker.end()
+        (code,) = marker[1]
+        if code == _END_OF_IMAGE:
+            break
+        scans += code == _START_OF_SCAN
+        if code != _START_OF_IMAGE:
+            position += int.from_bytes(data[position : position + 2], "big")
+    return scans
 
 
 def _decoded_pixels(image: Image.Image) -> int:

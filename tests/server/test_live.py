@@ -9,9 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +138,25 @@ def test_clients_that_do_not_hang_up_keep_nobody_else_waiting(live_server: str) 
         begun = time.monotonic()
         assert request(live_server, "GET", "/livez")[0] == 200
         assert time.monotonic() - begun < 1
+
+
+def test_each_of_256_connections_at_once_is_answered_or_told_to_come_back(live_server: str) -> None:
+    photo, together = drawn_photo(), threading.Barrier(256)
+
+    def ask(_number: int) -> tuple[int, bool]:
+        connection = http.client.HTTPConnection(*address(live_server), timeout=60)
+        with contextlib.closing(connection):
+            connection.connect()
+            together.wait(60)
+            connection.request("POST", "/v1/predict", photo)
+            response = connection.getresponse()
+            response.read()
+            return response.status, "Retry-After" in response.headers
+
+    with ThreadPoolExecutor(256) as pool:
+        answers = Counter(pool.map(ask, range(256)))
+    assert answers.keys() <= {(200, False), (503, True)}
+    assert answers[200, False] > 0
 
 
 def test_the_server_is_still_ready_after_all_of_this(live_server: str) -> None:

@@ -190,7 +190,7 @@ def test_a_student_goes_on_from_an_earlier_run(run: Path, drawn: Path, teacher: 
     hardly = replace(CONFIG, views=1, epochs=0.4, learning_rate=1e-9, weight_decay=0.0)
     assert distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, hardly, start_from=run)
     before, after = (load_student(directory)[0].get_layer("block3_conv1").kernel for directory in (run, tmp_path))
-    np.testing.assert_allclose(before.numpy(), after.numpy(), atol=1e-6)
+    np.testing.assert_allclose(before.numpy(), after.numpy(), atol=1e-4)  # its warm-up begins at 1e-5
     with pytest.raises(DataError, match=r"differs in start; give the same"):
         distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, hardly)
 
