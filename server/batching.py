@@ -164,9 +164,14 @@ class InferenceQueue:
                 self._metrics.reloads.labels("refused").inc()
                 _logger.exception("the new bundle is refused, the old one goes on")
                 return
-            self._captioner = captioner
+            self._serve(captioner)
             self._metrics.reloads.labels("done").inc()
-            _logger.info("serving %s %s now", captioner.config.name, captioner.config.version)
+
+    def _serve(self, captioner: Captioner) -> None:
+        self._captioner = captioner
+        config = captioner.config
+        self._metrics.model.info({"name": config.name, "version": config.version, "engine": captioner.engine})
+        _logger.info("serving %s %s with %s", config.name, config.version, captioner.engine)
 
     @property
     def captioner(self) -> Captioner:
@@ -202,7 +207,6 @@ class InferenceQueue:
         with self._changed:
             # A request with more images than the queue holds is taken when nothing else waits.
             if self._items and len(self._items) + len(images) > self._limits.max_waiting:
-                self._metrics.rejects.labels("queue-full").inc()
                 raise QueueFullError(
                     f"expected at most {self._limits.max_waiting} waiting images, there are {len(self._items)} before "
                     f"these {len(images)}; try again in a second"
@@ -217,11 +221,11 @@ class InferenceQueue:
         except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again where it is waited for
             self.loading.set_exception(error)
             return
-        self._captioner = captioner
+        self._serve(captioner)
         self.loading.set_result(captioner)
         while True:
             batch = self._next_batch()
-            self._work(self._captioner, batch)
+            self._work(self.captioner, batch)
 
     def _next_batch(self) -> list[_Item]:
         limits = self._limits

@@ -1,7 +1,6 @@
 """`showtell-serve`: checks everything that can be checked, then serves."""
 
 import dataclasses
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -12,7 +11,9 @@ import click
 from model.bundle import verify_bundle
 from model.errors import BundleError, ConfigError
 from model.runtime.choice import choose_engine
-from server.settings import ServerSettings, flag_of, variable_of
+from server.access import read_keys
+from server.logs import configure_logs
+from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
 from server.wsgi import GunicornServer
 
 _BACKLOG = 2048
@@ -23,12 +24,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _setting_options(command: F) -> F:
     """Adds one option per setting, so that the table in server/settings.py stays the only one."""
     for item in reversed(dataclasses.fields(ServerSettings)):
-        is_number = item.type in (int, float)
-        accepted = (
-            f"{item.metadata['low']} to {item.metadata['high']}" if is_number else ", ".join(item.metadata["choices"])
-        )
-        notes = f"[{accepted}{'; ' if accepted else ''}default {item.default}; environment {variable_of(item.name)}]"
-        kind = "NUMBER" if is_number else "TEXT"
+        if item.metadata["secret"]:
+            continue
+        notes = f"[{accepted(item)}; default {default_of(item)}; environment {variable_of(item.name)}]"
+        kind = "NUMBER" if item.type in (int, float) else "TEXT"
         command = click.option(flag_of(item.name), metavar=kind, help=f"{item.metadata['about']}  {notes}")(command)
     return command
 
@@ -46,9 +45,10 @@ def main(**flags: str | None) -> None:
       SHOWTELL_HOST=0.0.0.0 showtell-serve
       curl -F image=@photo.jpg http://127.0.0.1:8000/v1/predict
     """  # noqa: D301 - \b tells click not to wrap
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = ServerSettings.from_strings(os.environ, flags)
+        configure_logs(settings.log_format)
+        read_keys(settings)
         contents = verify_bundle(settings.bundle)
         choose_engine(settings.engine, settings.precision, has_lite_files=contents.has_lite_files)
         listener = _listen(settings.host, settings.port)

@@ -10,6 +10,10 @@ class ParameterError(CaptionerError):
     """A query parameter is unknown, repeated or out of its range."""
 
 
+class UnauthorizedError(CaptionerError):
+    """A request has no key, or one that is not among those accepted."""
+
+
 class MalformedBodyError(CaptionerError):
     """A request body is empty, ends early or has the wrong form."""
 

@@ -1,9 +1,19 @@
-"""What the server counts and measures of itself, in Prometheus's terms."""
+"""What the server counts and measures of itself, in Prometheus's terms.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+Every label has few values: routes are templates, and whatever a client can make up is one value.
+"""
+
+import importlib.metadata
+import platform
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from server.problems import KINDS, UNREADABLE
 
 _QUEUE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _BATCH_IMAGES = (1, 2, 4, 8, 16, 32)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
@@ -11,6 +21,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.batch_images = Histogram(
             "showtell_batch_images", "Images worked on at once.", buckets=_BATCH_IMAGES, registry=self.registry
         )
@@ -21,7 +32,47 @@ class Metrics:
             registry=self.registry,
         )
         self.queue_depth = Gauge("showtell_queue_depth", "Images that wait.", registry=self.registry)
-        self.rejects = Counter("showtell_rejects", "Requests refused, by reason.", ["reason"], registry=self.registry)
+        self.requests = Counter(
+            "showtell_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "showtell_request_seconds",
+            "Time from a request's headers to its answer, the body's arrival included.",
+            ["route"],
+            buckets=_REQUEST_SECONDS,
+            registry=self.registry,
+        )
+        self.rejects = Counter(
+            "showtell_rejects",
+            "Requests refused, by the kind of problem; answers of /readyz not counted.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in sorted({*KINDS, UNREADABLE}):
+            self.rejects.labels(reason)
         self.reloads = Counter(
             "showtell_reloads", "Bundles loaded while serving, by what came of it.", ["result"], registry=self.registry
         )
+        self.model = Info("showtell_model", "The captioner that serves.", registry=self.registry)
+        build = Info("showtell_build", "This program.", registry=self.registry)
+        build.info({"version": project_version(), "python": platform.python_version()})
+
+    def observe(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Counts a request.
+
+        Args:
+            route: Its template, such as `/static/<path:filename>`.
+            method: As received; one that HTTP does not know is counted as `other`.
+            status: Of the answer.
+            seconds: Time to answer it.
+        """
+        self.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
+        self.request_seconds.labels(route).observe(seconds)
+
+
+def project_version() -> str:
+    """Returns the version of this program as installed."""
+    try:
+        return importlib.metadata.version("show-and-tell-server")
+    except importlib.metadata.PackageNotFoundError:  # run from a copy of the source
+        return "unknown"

@@ -9,10 +9,11 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, g
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
@@ -21,6 +22,9 @@ from model.errors import CaptionerError
 from server import errors
 
 PROBLEM_TYPE = "application/problem+json"
+
+UNTYPED = "about:blank"
+"""Type of a problem of which the status says it all."""
 
 _logger = logging.getLogger("server")
 
@@ -49,6 +53,7 @@ INTERNAL = Problem(500, "/problems/internal-error", "The server made a mistake")
 PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
     {
         errors.ParameterError: _PARAMETER,
+        errors.UnauthorizedError: Problem(401, "/problems/unauthorized", "The request has no valid key"),
         errors.MalformedBodyError: Problem(400, "/problems/malformed-body", "The request body is malformed"),
         errors.BodyTooLargeError: Problem(413, "/problems/body-too-large", "The request body is too large"),
         errors.SlowClientError: Problem(408, "/problems/slow-client", "The request took too long to arrive"),
@@ -70,6 +75,18 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
     }
 )
 """Every error of the project and the problem that a client gets for it."""
+
+
+def kind_of(problem_type: str) -> str:
+    """Returns the last part of a problem's type, such as `queue-full`."""
+    return problem_type.rpartition("/")[2]
+
+
+KINDS = frozenset(kind_of(problem.type) for problem in PROBLEMS.values())
+"""Every kind of problem that a request can have."""
+
+UNREADABLE = "unreadable"
+"""Stands for what never became a request, and so has no type of its own."""
 
 
 def describe(error: CaptionerError) -> dict[str, Any]:
@@ -98,6 +115,8 @@ def _problem(error: Exception) -> Response:
     response = _response(describe(error))
     if problem.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="show-and-tell"'
     return response
 
 
@@ -117,10 +136,12 @@ def _incident(error: Exception) -> Response:
 def _http_problem(error: HTTPException) -> Response:
     # The exception's own response carries headers that matter, such as Allow of a 405.
     headers = [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"]
-    members = {"status": error.code, "type": "about:blank", "title": error.name, "detail": error.description}
+    members = {"status": error.code, "type": UNTYPED, "title": error.name, "detail": error.description}
     return _response(members, headers)
 
 
 def _response(members: dict[str, Any], headers: Sequence[tuple[str, str]] = ()) -> Response:
+    if members["type"] != UNTYPED:
+        g.problem = members["type"]  # for the log and the metrics
     body = json.dumps(members, ensure_ascii=False) + "\n"
     return Response(body, members["status"], Headers(headers), content_type=PROBLEM_TYPE)

@@ -2,22 +2,47 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from model.bundle import DEFAULT_BUNDLE
 from model.errors import ConfigError
 from model.image import MAX_PIXELS
 from model.runtime.choice import ENGINES, PRECISIONS, EngineName, Precision
+from server.logs import LOG_FORMATS, LogFormat
 
 ENVIRONMENT_PREFIX = "SHOWTELL_"
 
+KEY_PATTERN = r"[A-Za-z0-9._~+/=-]{16,256}"
+KEY_FORM = "keys of 16 to 256 letters, digits and ._~+/=-"
 
-def _about(text: str, low: float = -math.inf, high: float = math.inf, choices: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Returns what `--help` says of a setting and its range, for a number, or its choices."""
-    return {"about": text, "low": low, "high": high, "choices": choices}
+
+def _about(
+    text: str, low: float = -math.inf, high: float = math.inf, choices: tuple[str, ...] = (), **others: Any
+) -> dict[str, Any]:
+    """Returns what is said of a setting, and its range, for a number, its choices or its form, for text.
+
+    Args:
+        text: What it is.
+        low: Lowest number.
+        high: Highest number.
+        choices: All values, where there are few.
+        others: `pattern` that a text has to match, each part of it where commas separate several; `form`, the pattern
+            in words; `secret`, whether it is neither shown nor taken from the command line.
+    """
+    return {
+        "about": text, "low": low, "high": high, "choices": choices,
+        "pattern": r"(?s).*\S.*", "form": "some text", "secret": False, **others,
+    }  # fmt: skip
+
+
+def variable_of(name: str) -> str:
+    """Returns the environment variable of a setting."""
+    return ENVIRONMENT_PREFIX + name.upper()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +65,10 @@ class ServerSettings:
         request_seconds: Time for a request to arrive, headers and body, in seconds.
         drain_seconds: Time during which requests are still served after SIGTERM, in seconds.
         threads: Requests handled at the same time, waiting ones included.
+        api_key: Keys of which a request needs one; without any, none is needed.
+        api_key_file: File with more such keys.
+        cors_origins: Origins of pages that may read answers; `*` for all.
+        log_format: `json`, `text`, or `auto`, which is text on a terminal.
 
     Raises:
         ConfigError: A value is outside its range.
@@ -68,10 +97,36 @@ class ServerSettings:
         default=5.0, metadata=_about("Time during which requests are still served after SIGTERM.", 0, 600)
     )
     threads: int = field(default=24, metadata=_about("Requests handled at the same time.", 2, 1000))
+    api_key: tuple[str, ...] = field(
+        default=(),
+        repr=False,
+        metadata=_about(
+            "Keys, with commas between them, of which a request needs one. Not a flag: the command line is public.",
+            pattern=KEY_PATTERN,
+            form=KEY_FORM,
+            secret=True,
+        ),
+    )
+    api_key_file: Path | None = field(
+        default=None, metadata=_about(f"File of such keys, one a line; {variable_of('api_key')} holds them itself.")
+    )
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            "Origins, with commas between them, whose pages may read answers.",
+            pattern=r"\*|https?://[A-Za-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?",
+            form="* or origins such as https://example.org",
+        ),
+    )
+    log_format: LogFormat = field(
+        default="auto", metadata=_about("Form of the log; auto is text on a terminal.", choices=LOG_FORMATS)
+    )
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            _check(item, getattr(self, item.name), item.name)
+            value = getattr(self, item.name)
+            if value is not None:
+                _check(item, value, item.name)
 
     @classmethod
     def from_strings(cls, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Self:
@@ -97,23 +152,53 @@ class ServerSettings:
         return cls(**values)
 
 
-def variable_of(name: str) -> str:
-    """Returns the environment variable of a setting."""
-    return ENVIRONMENT_PREFIX + name.upper()
-
-
 def flag_of(name: str) -> str:
     """Returns the command line flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
+def accepted(item: "dataclasses.Field[Any]") -> str:
+    """Returns which values a setting takes, for a person."""
+    if item.type in (int, float):
+        kind = "whole number" if item.type is int else "number"
+        return f"a {kind} from {item.metadata['low']} to {item.metadata['high']}"
+    return ", ".join(item.metadata["choices"]) or str(item.metadata["form"])
+
+
+def default_of(item: "dataclasses.Field[Any]") -> str:
+    """Returns the default of a setting, for a person."""
+    if item.default is DEFAULT_BUNDLE:
+        return "/".join(DEFAULT_BUNDLE.parts[-3:])
+    return "none" if item.default in (None, ()) else str(item.default)
+
+
+def settings_table() -> str:
+    """Returns all settings as the Markdown table of the README."""
+    lines = ["| flag | variable | default | what it is |", "|---|---|---|---|"]
+    for item in dataclasses.fields(ServerSettings):
+        flag = "" if item.metadata["secret"] else f"`{flag_of(item.name)}`"
+        text = item.metadata["about"].removesuffix(".")
+        note = "" if accepted(item) == "some text" else f": {accepted(item)}"
+        lines.append(f"| {flag} | `{variable_of(item.name)}` | {default_of(item)} | {text}{note} |")
+    return "\n".join(lines)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    # An empty text gives one empty part, which fits no pattern: a variable that is set to nothing is a mistake.
+    return tuple(part.strip() for part in text.split(","))
+
+
+_PARSERS: Mapping[Any, Callable[[str], Any]] = MappingProxyType(
+    {int: int, float: float, Path: Path, Path | None: Path, tuple[str, ...]: _split}
+)
+
+
 def _parse(item: "dataclasses.Field[Any]", text: str, source: str) -> object:
-    kind: Any = str if item.metadata["choices"] else item.type
     try:
-        value = kind(text)
+        value = _PARSERS.get(item.type, str)(text)
     except ValueError as error:
         raise _out_of_range(item, text, source) from error
-    _check(item, value if kind in (int, float) else text, source)
+    _check(item, text if isinstance(value, Path) else value, source)
     return value
 
 
@@ -123,14 +208,12 @@ def _check(item: "dataclasses.Field[Any]", value: object, source: str) -> None:
     elif isinstance(value, int | float):
         fits = item.metadata["low"] <= value <= item.metadata["high"]
     else:
-        fits = bool(str(value).strip())
+        parts = value if isinstance(value, tuple) else (value,)
+        fits = all(re.fullmatch(item.metadata["pattern"], str(part)) for part in parts)
     if not fits:
         raise _out_of_range(item, value, source)
 
 
 def _out_of_range(item: "dataclasses.Field[Any]", value: object, source: str) -> ConfigError:
-    expected = ", ".join(item.metadata["choices"]) or "some text"
-    if item.type in (int, float):
-        kind = "whole number" if item.type is int else "number"
-        expected = f"a {kind} from {item.metadata['low']} to {item.metadata['high']}"
-    return ConfigError(f"{source}: expected {expected}, received {value!r}")
+    received = "something else, which is not shown" if item.metadata["secret"] else repr(value)
+    return ConfigError(f"{source}: expected {accepted(item)}, received {received}")

@@ -15,8 +15,11 @@ from typing import Any, Protocol
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
+from server.access import HEADERS
 from server.errors import SlowClientError
-from server.problems import PROBLEM_TYPE, describe
+from server.logs import REQUEST_ID, log_request, new_request_id
+from server.metrics import Metrics
+from server.problems import PROBLEM_TYPE, UNREADABLE, UNTYPED, describe, kind_of
 from server.sockets import PatientSocket
 
 _logger = logging.getLogger("server")
@@ -29,11 +32,13 @@ class Application(Protocol):
         request_seconds: Time for a request to arrive.
         drain_seconds: Time during which requests are still served after SIGTERM.
         draining: Set as soon as SIGTERM has come.
+        metrics: Counts what never reaches the application.
     """
 
     request_seconds: float
     drain_seconds: float
     draining: threading.Event
+    metrics: Metrics
 
     def reload(self) -> None:
         """Loads the bundle again; returns at once."""
@@ -113,18 +118,32 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if status is None:
             super().handle_error(req, client, addr, exc)
             return
-        _logger.info("unreadable request: %d %s", status, type(exc).__name__)
-        detail = "expected an HTTP request within this server's limits, received one that cannot be read"
-        members = {"status": status, "type": "about:blank", "title": status.phrase, "detail": detail}
-        body = json.dumps(describe(exc) if isinstance(exc, SlowClientError) else members).encode()
-        head = (
-            f"HTTP/1.1 {status} {status.phrase}\r\nConnection: close\r\n"
-            f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        request_id = new_request_id()
+        log_request({"route": UNREADABLE, "status": status.value, "problem": type(exc).__name__}, request_id)
+        if isinstance(exc, SlowClientError):
+            members = describe(exc)
+            self.app.metrics.rejects.labels(kind_of(members["type"])).inc()
+        else:
+            detail = "expected an HTTP request within this server's limits, received one that cannot be read"
+            members = {"status": status, "type": UNTYPED, "title": status.phrase, "detail": detail}
+            self.app.metrics.rejects.labels(UNREADABLE).inc()
         try:
-            client.sendall(head.encode() + body)
+            client.sendall(_raw_answer(status, json.dumps(members).encode(), request_id))
         except OSError:
             _logger.info("the client left before it could be told")
+
+
+def _raw_answer(status: HTTPStatus, body: bytes, request_id: str) -> bytes:
+    headers = [
+        ("Connection", "close"),
+        ("Content-Type", PROBLEM_TYPE),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        (REQUEST_ID, request_id),
+        *HEADERS,
+    ]
+    lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def _linger(client: socket.socket) -> None:

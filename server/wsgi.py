@@ -16,6 +16,7 @@ from model.captioner import Captioner
 from model.errors import BundleError
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue
+from server.logs import GunicornLogger
 from server.memory import give_back_large_blocks
 from server.metrics import Metrics
 from server.reloading import self_tested, watch
@@ -62,6 +63,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
             # A thread in the master and a file in the working directory, for a feature that nobody uses here.
             "control_socket_disable": True,
             "loglevel": "warning",
+            "logger_class": GunicornLogger,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -69,19 +71,19 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Builds the application; called by gunicorn in the worker, because TensorFlow does not survive a fork."""
         give_back_large_blocks()
-        settings, metrics = self._settings, Metrics()
+        settings, self.metrics = self._settings, Metrics()
         limits = BatchLimits(
             max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
         )
         self._inference = InferenceQueue(
             lambda: self_tested(Captioner.load(settings.bundle, engine=settings.engine, precision=settings.precision)),
             limits,
-            metrics,
+            self.metrics,
         )
         self._inference.loading.add_done_callback(self._on_loaded)
         self._inference.start()
         watch(settings.bundle, self._inference.reload)
-        return create_app(settings, self._inference, metrics, self.draining)
+        return create_app(settings, self._inference, self.metrics, self.draining)
 
     def _on_loaded(self, loading: "Future[Captioner]") -> None:
         error = loading.exception()

@@ -1,7 +1,6 @@
 """The endpoints with a real captioner: what is answered, and what is refused and how."""
 
 import io
-import logging
 import math
 import struct
 import threading
@@ -19,7 +18,8 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from model.image import read_image
-from server.app import HEADERS, create_app
+from server.access import HEADERS
+from server.app import create_app
 from server.batching import InferenceQueue
 from server.metrics import Metrics
 from server.settings import ServerSettings
@@ -303,15 +303,3 @@ def test_the_page_is_kept_but_asked_for_again_and_answers_are_not_kept(client: F
 def test_nothing_outside_the_page_s_folder_is_served(client: FlaskClient) -> None:
     for path in ("/static/../server/app.py", "/static/%2e%2e/server/app.py", "/static/"):
         problem(client.get(path), 404, "about:blank")
-
-
-def test_the_access_log_has_the_path_and_never_a_file_name(
-    client: FlaskClient, photo: bytes, form: Form, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "server.access")
-    client.post("/v1/predict?classes=0", **form(photo))
-    client.get("/break%0aline?private=1")
-    first, second = (record.getMessage() for record in caplog.records)
-    assert first.startswith("POST /v1/predict 200 ")
-    assert second.startswith("GET /break%0Aline 404 ")
-    assert "private" not in first + second

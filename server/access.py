@@ -1,0 +1,112 @@
+"""Who may ask: API keys, origins of other sites' pages, and the headers that browsers are told to obey."""
+
+import hmac
+import re
+from pathlib import Path
+
+from flask import Flask, Response, request
+
+from model.errors import ConfigError
+from server.errors import UnauthorizedError
+from server.logs import REQUEST_ID
+from server.settings import KEY_FORM, KEY_PATTERN, ServerSettings
+
+HEADERS = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Permissions-Policy", "camera=(self), geolocation=(), microphone=(), payment=(), usb=()"),
+)
+"""Headers of every response."""
+
+KEY_HEADER = "X-API-Key"
+"""Header with a key, for clients that cannot send `Authorization: Bearer`."""
+
+OPEN_ENDPOINTS = frozenset({"index", "static", "livez", "readyz"})
+"""What needs no key: the probes and the page."""
+
+
+def read_keys(settings: ServerSettings) -> tuple[str, ...]:
+    """Returns the keys that are accepted; none means that no key is needed.
+
+    Raises:
+        ConfigError: The file of keys cannot be read, has no key or something that is none.
+    """
+    path = settings.api_key_file
+    return settings.api_key if path is None else (*settings.api_key, *_read_key_file(path))
+
+
+def _read_key_file(path: Path) -> list[str]:
+    try:
+        keys = path.read_text("ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        # What the file holds is not shown: it may be most of a key.
+        reason = error.strerror if isinstance(error, OSError) else "other characters"
+        raise ConfigError(f"{path}: expected {KEY_FORM}, one a line, received {reason}") from None
+    if not keys or not all(re.fullmatch(KEY_PATTERN, key) for key in keys):
+        raise ConfigError(
+            f"{path}: expected {KEY_FORM}, one a line, received {len(keys)} lines of which not all are keys"
+        )
+    return keys
+
+
+def register_access(app: Flask, settings: ServerSettings) -> None:
+    """Makes `app` ask for a key, let other sites' pages read its answers, and send the security headers.
+
+    Raises:
+        ConfigError: The file of keys is no such file.
+    """
+    keys = [key.encode() for key in read_keys(settings)]
+    origins = settings.cors_origins
+
+    def require_key() -> None:
+        # Unknown paths too, so that only owners of a key learn what exists; a browser's preflight cannot have one.
+        if keys and request.endpoint not in OPEN_ENDPOINTS and request.method != "OPTIONS":
+            _check_key(keys)
+
+    def add_headers(response: Response) -> Response:
+        for name, value in HEADERS:
+            response.headers[name] = value
+        # Static files bring "no-cache" and an ETag: kept, but asked for again. Answers are not to be kept at all.
+        response.headers.setdefault("Cache-Control", "no-store")
+        if origins:
+            _allow_origin(response, origins)
+        return response
+
+    app.before_request(require_key)
+    app.after_request(add_headers)
+
+
+def _check_key(keys: list[bytes]) -> None:
+    authorization = request.authorization
+    has_bearer = authorization is not None and authorization.type == "bearer"
+    given = (authorization.token if authorization and has_bearer else request.headers.get(KEY_HEADER)) or ""
+    # All are compared, so that the time does not tell which one it is like.
+    matches = [hmac.compare_digest(given.encode(), key) for key in keys]
+    if not any(matches):
+        raise UnauthorizedError(
+            f"expected a key of this server as 'Authorization: Bearer KEY' or '{KEY_HEADER}: KEY', received "
+            f"{'another one' if given else 'none'}; ask whoever runs this server"
+        )
+
+
+def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
+    origin = request.headers.get("Origin")
+    if "*" not in origins:
+        response.vary.add("Origin")
+        if origin not in origins:
+            return
+    headers = response.headers
+    headers["Access-Control-Allow-Origin"] = "*" if "*" in origins else str(origin)
+    headers["Access-Control-Expose-Headers"] = f"{REQUEST_ID}, Retry-After"
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        headers["Access-Control-Allow-Methods"] = headers.get("Allow", "")
+        headers["Access-Control-Allow-Headers"] = f"Authorization, Content-Type, {KEY_HEADER}, {REQUEST_ID}"
+        headers["Access-Control-Max-Age"] = "3600"

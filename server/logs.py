@@ -1,0 +1,136 @@
+"""What is logged and how: one line for each request, as JSON or as text, always with the request's id.
+
+Nothing of what a client sends is logged but the method and the id: a path may be a file name (`curl -T photo.jpg`), so
+the route's template is logged, and a query may hold anything.
+"""
+
+import json
+import logging
+import re
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from flask import Flask, Response, g, has_request_context, request
+from gunicorn.glogging import Logger
+
+from server.metrics import Metrics
+from server.problems import kind_of
+
+LogFormat = Literal["auto", "json", "text"]
+LOG_FORMATS: tuple[LogFormat, ...] = ("auto", "json", "text")
+
+REQUEST_ID = "X-Request-ID"
+"""Header with a request's id, in both directions."""
+
+UNKNOWN_ROUTE = "unknown"
+"""Stands for every path that is none of the server's."""
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_access_logger = logging.getLogger("server.access")
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object on one line: time, level, logger, message, and what else is known."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line."""
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if identity := _id_of(record):
+            entry["request_id"] = identity
+        entry |= getattr(record, "fields", {})
+        if record.exc_info:
+            entry["trace"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record for a person, the request's id last."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Returns the line without the traceback."""
+        identity = _id_of(record)
+        return super().formatMessage(record) + (f" [{identity}]" if identity else "")
+
+
+class GunicornLogger(Logger):  # type: ignore[misc]
+    """Hands gunicorn's own records on to the handler that everything else goes to."""
+
+    def setup(self, cfg: Any) -> None:
+        """Does what gunicorn's does, and takes its handlers away; called by gunicorn."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+def configure_logs(log_format: LogFormat) -> None:
+    """Makes every record one line on standard error; `auto` means text on a terminal and JSON elsewhere."""
+    if log_format == "auto":
+        log_format = "text" if sys.stderr.isatty() else "json"
+    handler = logging.StreamHandler()
+    text = TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+
+
+def new_request_id() -> str:
+    """Returns an id for a request that brings none."""
+    return uuid.uuid4().hex
+
+
+def register_logs(app: Flask, metrics: Metrics) -> None:
+    """Makes `app` give every request an id, and count, time and log it.
+
+    To be called before anything else that looks at requests.
+    """
+
+    def begin() -> None:
+        g.started = time.monotonic()
+        given = request.headers.get(REQUEST_ID, "")
+        g.request_id = given if _SANE_ID.fullmatch(given) else new_request_id()
+
+    def finish(response: Response) -> Response:
+        seconds = time.monotonic() - g.started
+        route = UNKNOWN_ROUTE if request.url_rule is None else request.url_rule.rule
+        problem = g.get("problem")
+        metrics.observe(route, request.method, response.status_code, seconds)
+        if problem is not None and route != "/readyz":
+            metrics.rejects.labels(kind_of(problem)).inc()
+        response.headers[REQUEST_ID] = g.request_id
+        fields = {
+            "method": request.method,
+            "route": route,
+            "status": response.status_code,
+            "seconds": round(seconds, 4),
+        }
+        log_request(fields if problem is None else {**fields, "problem": problem})
+        return response
+
+    app.before_request(begin)
+    app.after_request(finish)
+
+
+def log_request(fields: Mapping[str, object], request_id: str | None = None) -> None:
+    """Logs one line for a request.
+
+    Args:
+        fields: Of `method`, `route`, `status`, `seconds` and `problem` what is known, in this order.
+        request_id: Its id, where the application never saw it.
+    """
+    message = " ".join(f"{value} s" if name == "seconds" else str(value) for name, value in fields.items())
+    _access_logger.info("%s", message, extra={"fields": fields, "request_id": request_id})
+
+
+def _id_of(record: logging.LogRecord) -> str | None:
+    known: str | None = getattr(record, "request_id", None)
+    return g.get("request_id") if known is None and has_request_context() else known
