@@ -223,10 +223,7 @@ def paper() -> CaptionerConfig:
 
 
 def small() -> CaptionerConfig:
-    """Returns a small size: narrow VGG-19 at 112 pixels, wider in its last blocks, and one GRU layer of 512.
-
-    The default bundle, which is narrow throughout, says how it was made: `showtell info`.
-    """
+    """Returns the size of the default bundle: narrow VGG-19 at 112 pixels, wider in its last blocks, one GRU of 512."""
     return CaptionerConfig(
         name="show-and-tell-small",
         version="1",

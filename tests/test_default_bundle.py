@@ -67,10 +67,10 @@ def caption(captioner: Captioner, data: bytes) -> str:
 
 def test_it_says_how_it_was_made_and_how_well_it_does() -> None:
     config = load_bundle(DEFAULT_BUNDLE).config
-    assert config.scores["dev"]["BLEU-4"] >= 10
-    assert config.scores["dev"]["CIDEr"] >= 15
-    assert config.scores["dev"]["distinct captions"] >= 200
-    assert [*config.provenance["stages"]] == ["prepare", "distill", "captioner", "export"]
+    assert config.scores["dev"]["BLEU-4"] >= 14
+    assert config.scores["dev"]["CIDEr"] >= 30
+    assert config.scores["dev"]["distinct captions"] >= 300
+    assert [*config.provenance["stages"]] == ["prepare", "encoder", "captioner", "export"]
 
 
 def test_it_is_at_most_40_mb() -> None:
