@@ -137,11 +137,9 @@ def test_a_deadline_is_looked_at_between_words(inference: InferenceQueue) -> Non
     asked: list[list[bool]] = []
 
     class Watched:
-        config, engine = inference.captioner.config, "watched"
-
         """Is the real captioner; notes what `wanted` says, and lets one deadline pass at the second word."""
 
-        config = inference.captioner.config
+        config, engine = inference.captioner.config, "watched"
 
         def predict(self, pictures: np.ndarray, *, wanted: Callable[[], list[bool]], **options: Any) -> Any:
             def watched() -> list[bool]:
