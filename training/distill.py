@@ -150,9 +150,8 @@ def distill(
         "distill": asdict(config),
         "targets": targets_key(photos, teacher_weights, config),
         "precision": precision,
+        "start": None if start_from is None else _started_from(start_from, encoder_config),
     }
-    if start_from is not None:
-        settings["start"] = _started_from(start_from, encoder_config)
     _check_same(checkpoint, settings)  # before the answers of another run are replaced
     keras.config.set_dtype_policy("float32")
     targets = Targets(directory, photos, teacher_weights, config)

@@ -33,7 +33,7 @@ def test_an_answer_that_was_not_promised_is_told(toy_bundle: Path) -> None:
     with our_server(toy_bundle) as server:
         record = soak(server, [wrong], 0.5, 4, 0)
     assert record.statuses["text"].keys() == {"415"}
-    assert record.broken()[0].startswith("text: expected 200, received b'HTTP/1.1 415")
+    assert record.broken()[0].startswith("text: expected 200, received HTTP/1.1 415")
 
 
 def samples(memory: list[float], workers: tuple[int, ...] = (7,)) -> list[Sample]:
