@@ -185,7 +185,9 @@ class _Soak:
         is_deliberate = status == 503 and b"\r\nretry-after:" in head.lower()
         if status not in kind.statuses and not is_deliberate:
             expected = ", ".join(map(str, sorted(kind.statuses)))
-            self.record.unexpected.append(f"{kind.name}: expected {expected}, received {answer[:500].decode('latin-1')}")
+            self.record.unexpected.append(
+                f"{kind.name}: expected {expected}, received {answer[:500].decode('latin-1')}"
+            )
 
 
 async def exchange(port: int, pieces: Sequence[bytes], pause_seconds: float, *, hangs_up: bool) -> bytes:

@@ -12,7 +12,7 @@ Source:
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from model.bundle import WEIGHTS, load_bundle
 from model.config import EncoderConfig, parse_encoder
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
@@ -31,9 +32,13 @@ from training.progress import StopRequest, note, progress
 from training.provenance import key_of
 from training.targets import Targets, ahead, targets_key
 from training.teacher import MAP_SIDE, load_teacher
+from training.unfold import unfold
 
 CHECKPOINT = "distill.safetensors"
 HELD_OUT = "held_out.npy"
+
+CALIBRATION_STEPS = 8
+"""Batches that the statistics of a bundle's encoder are taken from."""
 
 HINTED = "block5_conv4_relu"
 """Layer whose output the student's maps are regressed from: the last convolution's, in front of its pool."""
@@ -133,7 +138,7 @@ def distill(
         teacher_weights: Weights file of the teacher.
         encoder_config: Architecture of the student; `fc_units` and `classes` must be the teacher's.
         config: Options of the run.
-        start_from: Directory of an earlier run whose student this one goes on from; None for a new student.
+        start_from: Directory of an earlier run, or a bundle, whose encoder this one goes on from; None for a new one.
         precision: Keras dtype policy of the student, for example `mixed_bfloat16`.
         checkpoint_steps: Steps between two checkpoints.
         held_out_steps: Steps between two comparisons with the teacher on held-out photos.
@@ -164,7 +169,10 @@ def distill(
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(precision)
     total = round(config.epochs * len(photos) * config.views / config.batch_size)
-    trainee = Trainee(_new_student(encoder_config, teacher, start_from), config, variance, total)
+    student = _new_student(encoder_config, teacher)
+    if start_from is not None:
+        _go_on_from(start_from, student, targets)
+    trainee = Trainee(student, config, variance, total)
     done = saved_at = int(load_checkpoint(checkpoint, trainee.variables)["step"]) if checkpoint.exists() else 0
     with StopRequest() as stop:
         steps = progress(range(done, total), "distilling", total=total, initial=done, unit="step")
@@ -197,16 +205,20 @@ def _check_same(checkpoint: Path, settings: Mapping[str, object]) -> None:
         )
 
 
-def _started_from(run: Path, expected: EncoderConfig) -> str:
-    """Returns a hash of the checkpoint of an earlier run, after a look at whether its student is of this kind."""
-    _, config = load_student(run)
-    if config != expected:
-        raise DataError(f"{run}: expected a student of the architecture {expected}, found {config}; give another run")
-    return key_of(run / CHECKPOINT)
+def _started_from(start: Path, expected: EncoderConfig) -> str:
+    """Returns a hash of the weights of an earlier encoder, after a look at whether it is of this kind."""
+    if (start / WEIGHTS).exists():
+        file, found = start / WEIGHTS, load_bundle(start).config.encoder
+        expected = replace(expected, batch_norm=False, residual=False, dropout=0.0)
+    else:
+        file, found = start / CHECKPOINT, load_student(start)[1]
+    if found != expected:
+        raise DataError(f"{start}: expected a student of the architecture {expected}, found {found}; give another")
+    return key_of(file)
 
 
-def _new_student(config: EncoderConfig, teacher: keras.Model, start_from: Path | None) -> keras.Model:
-    """Builds a student whose class layer is its teacher's, or that of an earlier run."""
+def _new_student(config: EncoderConfig, teacher: keras.Model) -> keras.Model:
+    """Builds a student whose class layer is its teacher's."""
     features, classes = (teacher.output[name].shape[-1] for name in ("features", "logits"))
     if (config.fc_units, config.classes) != (features, classes):
         raise DataError(
@@ -215,9 +227,17 @@ def _new_student(config: EncoderConfig, teacher: keras.Model, start_from: Path |
         )
     student = build_encoder(config)
     student.get_layer("predictions").set_weights(teacher.classifier_weights)
-    if start_from is not None:
-        load_checkpoint(start_from / CHECKPOINT, named_variables(student, "encoder"))
     return student
+
+
+def _go_on_from(start: Path, student: keras.Model, targets: Targets) -> None:
+    """Gives a student the weights of an earlier run's, or of a bundle's encoder."""
+    if (start / WEIGHTS).exists():
+        part = "encoder/"
+        weights = {name.removeprefix(part): value for name, value in load_bundle(start).weights.items() if part in name}
+        unfold(student, weights, np.concatenate([targets.batch(step)[0] for step in range(CALIBRATION_STEPS)]))
+    else:
+        load_checkpoint(start / CHECKPOINT, named_variables(student, "encoder"))
 
 
 def load_student(directory: Path) -> tuple[keras.Model, EncoderConfig]:

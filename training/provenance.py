@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from model.atomic import atomic_file
+from model.bundle import CONFIG
 from model.errors import CaptionerError
+from model.manifest import MANIFEST
 
 NOTE = "run.json"
 
@@ -43,9 +45,18 @@ def _add(directory: Path, command: Sequence[str], started: float, after: Path | 
 
 
 def read_runs(directory: Path) -> list[dict[str, Any]]:
-    """Returns the commands run in a directory so far with their seconds; none where there is no note."""
-    note = directory / NOTE
-    return list(json.loads(note.read_text())) if note.exists() else []
+    """Returns the commands run in a directory so far with their seconds; none where nothing is known.
+
+    Of a bundle they are those that made its encoder, with the seconds of all at the first.
+    """
+    if (directory / NOTE).exists():
+        return list(json.loads((directory / NOTE).read_text()))
+    if not (directory / MANIFEST).exists():
+        return []
+    stages = json.loads((directory / CONFIG).read_text())["provenance"].get("stages", {})
+    made = stages.get("encoder", {"commands": [], "hours": 0})
+    seconds = [round(3600 * made["hours"]), *[0] * len(made["commands"])]
+    return [{"command": command, "seconds": spent} for command, spent in zip(made["commands"], seconds, strict=False)]
 
 
 def stage(directory: Path) -> dict[str, Any]:

@@ -11,18 +11,22 @@ import keras
 import numpy as np
 import pytest
 
-from model.config import small
+from model.bundle import Bundle, ClassName, load_bundle, save_bundle
+from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig, small
+from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from model.vocabulary import SPECIAL, Vocabulary
+from model.weights import assign_weights, bundle_weights
 from training import targets as targets_module
 from training.checkpoint import load_checkpoint, named_variables, read_progress
 from training.config import DistillConfig
 from training.datasets import find_photos
 from training.distill import CHECKPOINT, FeatureLoss, SoftClassLoss, distill, load_student
 from training.held_out import HeldOut
-from training.targets import STAMP, Targets, read_photos
+from training.targets import PHOTOS, STAMP, Targets, read_photos
 from training.teacher import load_teacher
-from training.views import view_of
+from training.views import Photos, view_of
 
 pytestmark = pytest.mark.slow
 
@@ -193,6 +197,40 @@ def test_a_student_goes_on_from_an_earlier_run(run: Path, drawn: Path, teacher: 
     np.testing.assert_allclose(before.numpy(), after.numpy(), atol=1e-4)  # its warm-up begins at 1e-5
     with pytest.raises(DataError, match=r"differs in start; give the same"):
         distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, hardly)
+
+
+def bundle_of(student: keras.Model, config: EncoderConfig, path: Path) -> Path:
+    """Writes a bundle of an encoder and an untaught decoder."""
+    served = replace(config, batch_norm=False, residual=False, dropout=0.0)
+    words = Vocabulary([*SPECIAL, "a", "dog"])
+    decoder_config = DecoderConfig(vocabulary_size=len(words), embedding_units=8, units=12)
+    decoder = Decoder(decoder_config, served.fc_units)
+    classes = tuple(ClassName(f"n{index:08}", f"class {index}") for index in range(served.classes))
+    captioner = CaptionerConfig(
+        name="early", version="1", encoder=served, decoder=decoder_config, search=SearchConfig()
+    )
+    save_bundle(path, Bundle(captioner, words, classes, bundle_weights(student, decoder, np.float32)))
+    return path
+
+
+def test_a_student_goes_on_from_a_bundle(run: Path, drawn: Path, teacher: Path, tmp_path: Path) -> None:
+    student, config = load_student(run)
+    bundle = bundle_of(student, config, tmp_path / "bundle")
+    hardly = replace(CONFIG, views=1, epochs=0.4, learning_rate=1e-9, weight_decay=0.0)
+    assert distill(tmp_path / "run", [drawn], HELD_OUT, teacher, STUDENT, hardly, start_from=bundle)
+    images = np.stack([view_of(Photos(np.load(run / PHOTOS), np.arange(22)), row, 0, CONFIG) for row in range(4)])
+    plain = build_encoder(replace(config, batch_norm=False, residual=False, dropout=0.0))
+    assign_weights(plain, load_bundle(bundle).weights, "encoder")
+    # Its warm-up begins at 1e-5, and its batch norm takes up the statistics of one small batch.
+    ours, theirs = (load_student(tmp_path / "run")[0].predict_on_batch(images), plain.predict_on_batch(images))
+    assert np.corrcoef(ours["features"].ravel(), theirs["features"].ravel())[0, 1] > 0.95
+
+
+def test_a_bundle_of_another_architecture_is_refused(
+    drawn: Path, teacher: Path, toy_bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="expected a student of the architecture"):
+        distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, CONFIG, start_from=toy_bundle)
 
 
 def test_an_earlier_run_of_another_architecture_is_refused(
