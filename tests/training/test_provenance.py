@@ -32,7 +32,7 @@ def test_a_bundle_says_how_its_encoder_was_made(toy: Bundle, tmp_path: Path) -> 
     config = replace(toy.config, provenance={"stages": {"encoder": made, "captioner": {"commands": ["captioner"]}}})
     save_bundle(tmp_path / "bundle", replace(toy, config=config))
     assert stage(tmp_path / "bundle") == made
-    with recorded(tmp_path / "run", ["distill three"], after=tmp_path / "bundle"):
+    with recorded(tmp_path / "run", ["distill", "three"], after=tmp_path / "bundle"):
         pass
     assert stage(tmp_path / "run") == {"commands": ["distill one", "distill two", "distill three"], "hours": 1.5}
 
