@@ -34,6 +34,8 @@ def create_app(
         The application.
     """
     app = Flask("server", static_folder=STATIC, static_url_path="/static")
+    # Two slashes are not found rather than redirected, to whatever the Host header says and by a page of HTML.
+    app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_logs(app, metrics)

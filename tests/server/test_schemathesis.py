@@ -53,8 +53,8 @@ def test_nor_by_a_server_that_asks_for_a_key(toy_bundle: Path, tmp_path: Path, s
     keys = tmp_path / "keys"
     keys.write_text(KEY)
     with running_server(toy_bundle, tmp_path / "log.txt", "--api-key-file", str(keys)) as url:
-        # A right key beside an Authorization of another kind, such as a proxy's, would pass for a wrong one. Without such
-        # made-up ones it still tries each operation with no key and with wrong ones.
+        # A right key beside an Authorization of another kind, such as a proxy's, would pass for a wrong one. Without
+        # such made-up ones it still tries each operation with no key and with wrong ones.
         options = ("--max-examples", "10", "--generation-with-security-parameters", "false")
         done = schemathesis(f"{url}/openapi.json", "-H", f"X-API-Key: {KEY}", *options)
     assert done.returncode == 0, done.stdout + done.stderr
