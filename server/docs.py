@@ -44,7 +44,7 @@ def in_words(schema: Json) -> Markup:
     if "const" in schema or "enum" in schema:
         values = schema["enum"] if "enum" in schema else [schema["const"]]
         return Markup(" or ").join(Markup("<code>{}</code>").format(json.dumps(value)) for value in values)
-    words = escape(schema.get("type", "bytes")) + _bounds(schema)
+    words = escape("bytes" if schema.get("format") == "binary" else schema["type"]) + _bounds(schema)
     return words + Markup(" of ") + in_words(schema["items"]) if "items" in schema else words
 
 

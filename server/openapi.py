@@ -84,7 +84,7 @@ def _describe(operation: Operation, needs_key: bool, responses: Json) -> Json:
     asks = needs_key and operation.name not in OPEN_ENDPOINTS
     errors = (*operation.errors, UnauthorizedError) if asks else operation.errors
     answers: Json = {"200": {"description": "The answer.", "headers": _ANSWER_HEADERS, "content": operation.content}}
-    if operation.name == "index":
+    if operation.name == "index":  # a file, which a browser keeps and asks for again
         answers["304"] = {"description": "The page has the `ETag` that was named.", "headers": _ANSWER_HEADERS}
     for status, reasons in _reasons(errors).items():
         kinds = (UNREADABLE if kind == UNTYPED else kind_of(kind) for kind in reasons)

@@ -53,14 +53,14 @@ class Operation:
 
 def operations(settings: ServerSettings) -> tuple[Operation, ...]:
     """Returns every operation of a server with these settings, as they are shown."""
-    return (_predict(settings), *_health(settings), *_pages())
+    return (_predict(settings), *_state(settings), *_pages())
 
 
 def _predict(settings: ServerSettings) -> Operation:
     *formats, last = FORMATS
     body = (
-        f"At most {settings.max_body_bytes} bytes. Each image is {', '.join(formats)} or {last}, told apart by its "
-        f"bytes, of at most {settings.max_pixels} pixels."
+        f"At most {settings.max_body_bytes:,} bytes. Each image is {', '.join(formats)} or {last}, told apart by its "
+        f"bytes, of at most {settings.max_pixels:,} pixels."
     )
     forms = {"multipart/form-data": _form(settings.max_images), "*/*": _raw_body()}
     return Operation(
@@ -79,7 +79,7 @@ def _predict(settings: ServerSettings) -> Operation:
     )  # fmt: skip
 
 
-def _health(settings: ServerSettings) -> tuple[Operation, ...]:
+def _state(settings: ServerSettings) -> tuple[Operation, ...]:
     return (
         Operation(
             "/v1/model", "model", "captions", "What is loaded, and its limits",
@@ -117,7 +117,8 @@ def _pages() -> tuple[Operation, ...]:
         ),
         Operation(
             "/", "index", "pages", "The demo page",
-            "Takes photos and shows what the model says of them.", _text("text/html"),
+            "Takes photos and shows what the model says of them. Conditions and ranges are answered as HTTP has them.",
+            _text("text/html"),
         ),
     )  # fmt: skip
 

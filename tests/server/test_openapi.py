@@ -143,7 +143,7 @@ def test_the_limits_are_those_of_this_very_server(inference: InferenceQueue) -> 
     client = create_app(settings, inference, Metrics(), threading.Event()).test_client()
     document = client.get("/openapi.json").get_json()
     body = document["paths"]["/v1/predict"]["post"]["requestBody"]
-    assert "4321 bytes" in body["description"]
+    assert "4,321 bytes" in body["description"]
     assert "987 pixels" in body["description"]
     assert body["content"]["multipart/form-data"]["schema"]["properties"]["image"]["maxItems"] == 3
     check(document, "Model", client.get("/v1/model").get_json())
