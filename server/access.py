@@ -29,8 +29,8 @@ HEADERS = (
 KEY_HEADER = "X-API-Key"
 """Header with a key, for clients that cannot send `Authorization: Bearer`."""
 
-OPEN_ENDPOINTS = frozenset({"index", "static", "livez", "readyz"})
-"""What needs no key: the probes and the page."""
+OPEN_ENDPOINTS = frozenset({"index", "static", "livez", "readyz", "openapi", "docs"})
+"""What needs no key: the probes, the page, and the API's description, which has no secrets and says how keys go."""
 
 
 def read_keys(settings: ServerSettings) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def register_access(app: Flask, settings: ServerSettings) -> None:
     origins = settings.cors_origins
 
     def require_key() -> None:
-        # Unknown paths too, so that only owners of a key learn what exists; a browser's preflight cannot have one.
+        # Unknown paths too: what is not known to be open is not. A browser's preflight cannot have a key.
         if keys and request.endpoint not in OPEN_ENDPOINTS and request.method != "OPTIONS":
             _check_key(keys)
 

@@ -212,7 +212,8 @@ def _result(reading: _Reading, prediction: Prediction, queue_seconds: float) -> 
 def _caption(caption: Caption) -> Json:
     return {
         "text": caption.text,
-        "log_probability": _rounded(caption.log_probability),
+        # Rounding in an engine can take the logarithm of a certainty a little over 0.
+        "log_probability": _rounded(min(caption.log_probability, 0.0)),
         "probability": _rounded(caption.probability),
         "words": [{"text": word.text, "probability": _rounded(word.probability)} for word in caption.words],
     }

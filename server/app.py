@@ -1,4 +1,4 @@
-"""The application factory: endpoints, demo page, problems, who may ask, and the log."""
+"""The application factory: endpoints, their description, demo page, problems, who may ask, and the log."""
 
 import threading
 from pathlib import Path
@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from server.access import register_access
 from server.api import Api
 from server.batching import InferenceQueue
+from server.docs import register_docs
 from server.logs import register_logs
 from server.metrics import Metrics
 from server.problems import register_problems
@@ -33,6 +34,8 @@ def create_app(
         The application.
     """
     app = Flask("server", static_folder=STATIC, static_url_path="/static")
+    # Two slashes are not found rather than redirected, to whatever the Host header says and by a page of HTML.
+    app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_logs(app, metrics)
@@ -41,6 +44,7 @@ def create_app(
     app.add_url_rule("/", "index", lambda: app.send_static_file("index.html"))
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics))
     Api(settings, inference, draining).register(app)
+    register_docs(app, settings)
     return app
 
 

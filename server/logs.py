@@ -29,7 +29,8 @@ REQUEST_ID = "X-Request-ID"
 UNKNOWN_ROUTE = "unknown"
 """Stands for every path that is none of the server's."""
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_PATTERN = "[A-Za-z0-9._-]{1,64}"
+"""What an id from outside must look like to be taken over."""
 
 _access_logger = logging.getLogger("server.access")
 
@@ -97,7 +98,7 @@ def register_logs(app: Flask, metrics: Metrics) -> None:
     def begin() -> None:
         g.started = time.monotonic()
         given = request.headers.get(REQUEST_ID, "")
-        g.request_id = given if _SANE_ID.fullmatch(given) else new_request_id()
+        g.request_id = given if re.fullmatch(REQUEST_ID_PATTERN, given) else new_request_id()
 
     def finish(response: Response) -> Response:
         seconds = time.monotonic() - g.started

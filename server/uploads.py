@@ -2,7 +2,7 @@
 
 from flask import Request
 from gunicorn.http.errors import ParseException
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
+from werkzeug.sansio.multipart import BLANK_LINE_RE, Data, Epilogue, Event, Field, File, MultipartDecoder, State
 
 from server.errors import BodyTooLargeError, MalformedBodyError
 from server.settings import ServerSettings
@@ -11,6 +11,7 @@ FIELD = "image"
 """Name of the form field that holds an image."""
 
 _BLOCK_BYTES = 64 * 1024
+_HEAD_BYTES = 8 * 1024
 _HINT = f"send the images as multipart/form-data in the field {FIELD!r}, or one image as the body"
 
 
@@ -75,7 +76,7 @@ def _read_form(body: bytes, boundary: bytes, max_images: int) -> list[bytes]:
     decoder.receive_data(body)
     decoder.receive_data(None)
     images: list[bytes] = []
-    while not isinstance(event := decoder.next_event(), Epilogue):
+    while not isinstance(event := _next_event(decoder), Epilogue):
         if isinstance(event, Field | File):
             if event.name != FIELD:
                 raise MalformedBodyError(
@@ -91,3 +92,14 @@ def _read_form(body: bytes, boundary: bytes, max_images: int) -> list[bytes]:
     if not images:
         raise MalformedBodyError(f"expected the field {FIELD!r} at least once, received a form without fields; {_HINT}")
     return images
+
+
+def _next_event(decoder: MultipartDecoder) -> Event:
+    """Returns the next event, unless what is in front of the first part or the headers of one have no end in sight.
+
+    Clients send a hundred bytes there. Ten million would take seconds, in which no other thread gets anything done.
+    """
+    ends = {State.PREAMBLE: decoder.preamble_re, State.PART: BLANK_LINE_RE}
+    if (end := ends.get(decoder.state)) and not end.search(decoder.buffer, 0, _HEAD_BYTES):
+        raise ValueError(f"expected at most {_HEAD_BYTES} bytes in front of the data of a part, received more")
+    return decoder.next_event()

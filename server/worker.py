@@ -44,7 +44,7 @@ class Application(Protocol):
         """Loads the bundle again; returns at once."""
 
 
-_UNREADABLE: tuple[tuple[type[Exception], HTTPStatus], ...] = (
+UNREADABLE_STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
     (errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
     (errors.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
@@ -52,6 +52,7 @@ _UNREADABLE: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (errors.ParseException, HTTPStatus.BAD_REQUEST),
     (SlowClientError, HTTPStatus.REQUEST_TIMEOUT),
 )
+"""What may keep a request from the application, and how it is answered then."""
 
 _LINGER_SECONDS = 2.0
 _LINGER_BLOCK_BYTES = 64 * 1024
@@ -114,7 +115,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answers a request that never reached the application."""
-        status = next((status for kind, status in _UNREADABLE if isinstance(exc, kind)), None)
+        status = next((status for kind, status in UNREADABLE_STATUS if isinstance(exc, kind)), None)
         if status is None:
             super().handle_error(req, client, addr, exc)
             return

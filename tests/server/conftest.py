@@ -1,6 +1,8 @@
 """A real queue with a real toy captioner, and a captioner that takes its time where a test decides how much."""
 
 import io
+import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +17,26 @@ from model.captioner import Captioner, Prediction
 from model.config import CaptionerConfig
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue
+from server.logs import JsonFormatter
 from server.metrics import Metrics
 from server.settings import ServerSettings
+
+
+class Log:
+    """Holds what was written."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        self._stream = io.StringIO()
+        self.handler = logging.StreamHandler(self._stream)
+        self.handler.setFormatter(formatter)
+
+    @property
+    def text(self) -> str:
+        return self._stream.getvalue()
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
 
 
 class HeldCaptioner:
@@ -103,3 +123,15 @@ def form() -> Callable[..., dict[str, Any]]:
         return {"data": {"image": files}, "content_type": "multipart/form-data"}
 
     return make
+
+
+@pytest.fixture(params=[JsonFormatter])
+def log(request: pytest.FixtureRequest) -> Iterator[Log]:
+    """Yields what the server logs, as JSON unless the test says otherwise."""
+    log, logger = Log(request.param()), logging.getLogger("server")
+    level = logger.level
+    logger.addHandler(log.handler)
+    logger.setLevel(logging.INFO)
+    yield log
+    logger.removeHandler(log.handler)
+    logger.setLevel(level)

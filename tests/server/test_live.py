@@ -78,6 +78,14 @@ def test_a_drawn_photo_is_captioned(live_server: str) -> None:
     assert set(result["timings_ms"]) == {"read", "queue", "encode", "search"}
 
 
+def test_a_photo_in_chunks_without_a_length_is_captioned(live_server: str) -> None:
+    photo = drawn_photo()
+    chunks: Any = iter([photo[:1], photo[1:1000], photo[1000:]])
+    headers = {"Content-Type": "text/html"}
+    status, _, answer = request(live_server, "POST", "/v1/predict", chunks, headers=headers, encode_chunked=True)
+    assert (status, answer["results"][0]["width"]) == (200, 320)
+
+
 def test_the_page_and_its_files_are_served(live_server: str) -> None:
     connection = http.client.HTTPConnection(*address(live_server), timeout=30)
     with contextlib.closing(connection):
@@ -103,6 +111,9 @@ def test_a_body_of_fifty_megabytes_is_refused_within_a_second(live_server: str, 
         b"Transfer-Encoding: chunked\r\n\r\nZZZ\r\nhello\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX\r\n0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\nff\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 20 + b"\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5;" + b"a" * 100_000 + b"\r\nhello\r\n0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nno trailer\r\n\r\n",
         b"Content-Length: 100\r\n\r\nhello",
     ],
@@ -120,6 +131,12 @@ def test_a_broken_body_is_a_problem(live_server: str, body: bytes) -> None:
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: here\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\nHost: here\r\nLong: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (HEAD + b"Transfer-Encoding: telepathy\r\n\r\n", 501),
+        (HEAD + b"Content-Length: -5\r\n\r\nhello", 400),
+        # Of two lengths a proxy may have believed the other one.
+        (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
+        (HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (HEAD + b"Content-Type: image/\0png\r\nContent-Length: 5\r\n\r\nhello", 400),
+        (b"POST /v1/predict?\xff HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\nhello", 400),
     ],
 )
 def test_what_is_no_proper_http_is_answered_with_a_problem(live_server: str, text: bytes, status: int) -> None:

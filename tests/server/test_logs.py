@@ -1,47 +1,17 @@
 """One line for each request, with its id, and nothing of what the client sent."""
 
-import io
 import json
 import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from server.logs import JsonFormatter, TextFormatter
-
-
-class Log:
-    """Holds what was written."""
-
-    def __init__(self, formatter: logging.Formatter) -> None:
-        self._stream = io.StringIO()
-        self.handler = logging.StreamHandler(self._stream)
-        self.handler.setFormatter(formatter)
-
-    @property
-    def text(self) -> str:
-        return self._stream.getvalue()
-
-    @property
-    def entries(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.text.splitlines()]
-
-
-@pytest.fixture(params=[JsonFormatter])
-def log(request: pytest.FixtureRequest) -> Iterator[Log]:
-    """Yields what the server logs, as JSON unless the test says otherwise."""
-    log, logger = Log(request.param()), logging.getLogger("server")
-    level = logger.level
-    logger.addHandler(log.handler)
-    logger.setLevel(logging.INFO)
-    yield log
-    logger.removeHandler(log.handler)
-    logger.setLevel(level)
+from tests.server.conftest import Log
 
 
 def test_a_request_is_one_line_with_all_that_is_known(client: FlaskClient, photo: bytes, log: Log) -> None:

@@ -1,0 +1,93 @@
+"""The description of the API, as JSON for programs and as a page for people; both from the same document."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from flask import Flask, render_template
+from markupsafe import Markup, escape
+
+from server.openapi import describe_api
+from server.problems import PROBLEMS
+from server.schemas import Json
+from server.settings import ServerSettings
+
+
+def register_docs(app: Flask, settings: ServerSettings) -> None:
+    """Adds `/openapi.json` and `/docs` to `app`."""
+    document = describe_api(settings)
+    page = {
+        "api": document,
+        "groups": _groups(document),
+        "common": {status: _resolved(document, item) for status, item in _common(document).items()},
+        # Several errors can be the same problem, which is shown once.
+        "problems": dict.fromkeys(PROBLEMS.values()),
+    }
+    for to_html in (with_code, in_words, indented):
+        app.add_template_filter(to_html)
+    app.add_url_rule("/openapi.json", "openapi", lambda: document)
+    app.add_url_rule("/docs", "docs", lambda: render_template("docs.html", **page))
+
+
+def with_code(text: str) -> Markup:
+    """Returns a description as HTML, what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
+
+
+def in_words(schema: Json) -> Markup:
+    """Returns as HTML which values fit a schema, another schema as a link to it."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return Markup('<a href="#{0}">{0}</a>').format(name)
+    if "oneOf" in schema:
+        return Markup(" or ").join(map(in_words, schema["oneOf"]))
+    if "const" in schema or "enum" in schema:
+        values = schema["enum"] if "enum" in schema else [schema["const"]]
+        return Markup(" or ").join(Markup("<code>{}</code>").format(json.dumps(value)) for value in values)
+    words = escape("bytes" if schema.get("format") == "binary" else schema["type"]) + _bounds(schema)
+    return words + Markup(" of ") + in_words(schema["items"]) if "items" in schema else words
+
+
+def indented(value: Json) -> str:
+    """Returns JSON for people, its members in their order."""
+    return json.dumps(value, indent=2)
+
+
+def _bounds(schema: Json) -> str:
+    low = schema.get("minimum", schema.get("minItems"))
+    high = schema.get("maximum", schema.get("maxItems"))
+    if low is not None and high is not None:
+        return f" ({low})" if low == high else f" ({low} to {high})"
+    if low is not None:
+        return f" (at least {low})"
+    return "" if high is None else f" (at most {high})"
+
+
+def _groups(document: Json) -> list[tuple[Json, list[Json]]]:
+    """Returns every tag with its operations, with its own responses and without references to them."""
+    operations = list(_operations(document))
+    return [(tag, [item for item in operations if tag["name"] in item["tags"]]) for tag in document["tags"]]
+
+
+def _common(document: Json) -> Json:
+    """Returns the responses that every operation has, by their status."""
+    every = [item["responses"].items() for methods in document["paths"].values() for item in methods.values()]
+    return {status: item for status, item in every[0] if all((status, item) in other for other in every)}
+
+
+def _operations(document: Json) -> Iterator[Json]:
+    common = _common(document)
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            own = {status: item for status, item in operation["responses"].items() if status not in common}
+            responses = {status: _resolved(document, item) for status, item in own.items()}
+            parameters = [_resolved(document, item) for item in operation["parameters"]]
+            yield {**operation, "path": path, "method": method, "responses": responses, "parameters": parameters}
+
+
+def _resolved(document: Json, item: Json) -> Json:
+    if "$ref" not in item:
+        return item
+    group, name = item["$ref"].split("/")[-2:]
+    found: Json = document["components"][group][name]
+    return found

@@ -1,0 +1,179 @@
+"""The description of the API (OpenAPI 3.1), built from the code that answers: its ranges, limits and problems."""
+
+from http import HTTPStatus
+
+from model.errors import CaptionerError
+from server.access import KEY_HEADER, OPEN_ENDPOINTS
+from server.errors import UnauthorizedError
+from server.logs import REQUEST_ID, REQUEST_ID_PATTERN
+from server.metrics import project_version
+from server.operations import Operation, operations
+from server.problems import INTERNAL, PROBLEM_TYPE, PROBLEMS, UNREADABLE, UNTYPED, kind_of
+from server.schemas import Json, answer_schemas, reference
+from server.settings import ServerSettings
+from server.uploads import FIELD
+from server.worker import UNREADABLE_STATUS
+
+EXAMPLE_SERVER = "http://127.0.0.1:8000"
+"""Where the examples send their requests."""
+
+ABOUT = (
+    "Captions and classes for photos, by a VGG-19 encoder and a Show-and-Tell decoder. "
+    "Every error is problem+json (RFC 9457), so that what a program has to compare is its `type`. "
+    f"Every answer has an id in `{REQUEST_ID}`, under which the log of the server has the request. "
+    "HEAD works wherever GET does."
+)
+ABOUT_KEYS = (
+    f"This server asks for a key, as `Authorization: Bearer KEY` or `{KEY_HEADER}: KEY`. "
+    "The probes, the page and this description need none."
+)
+TAGS = {
+    "captions": "Photos in, sentences out.",
+    "health": "For whoever runs the server.",
+    "pages": "For people, and this description.",
+}
+
+_ANSWER_HEADERS = {REQUEST_ID: {"$ref": "#/components/headers/RequestId"}}
+_REQUEST_ID = {"$ref": "#/components/parameters/RequestId"}
+
+
+def describe_api(settings: ServerSettings) -> Json:
+    """Describes every route but the files of the page.
+
+    Args:
+        settings: The limits of this server, and whether it asks for a key.
+
+    Returns:
+        An OpenAPI 3.1 document.
+    """
+    needs_key = bool(settings.api_key) or settings.api_key_file is not None
+    responses: Json = {}
+    paths = {
+        operation.path: {operation.method: _describe(operation, needs_key, responses)}
+        for operation in operations(settings)
+    }
+    components = {
+        "schemas": answer_schemas(settings),
+        "responses": responses,
+        "parameters": {"RequestId": _request_id_parameter()},
+        "headers": _headers(),
+    }
+    if needs_key:
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "header": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Show and Tell",
+            "summary": "Captions for photos",
+            "description": f"{ABOUT} {ABOUT_KEYS}" if needs_key else ABOUT,
+            "version": project_version(),
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/", "description": "The server that this description comes from."}],
+        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
+        "paths": paths,
+        "components": components,
+    }
+
+
+def _describe(operation: Operation, needs_key: bool, responses: Json) -> Json:
+    """Returns the operation in OpenAPI's words; its problems are added to `responses`, which operations share."""
+    asks = needs_key and operation.name not in OPEN_ENDPOINTS
+    errors = (*operation.errors, UnauthorizedError) if asks else operation.errors
+    answers: Json = {"200": {"description": "The answer.", "headers": _ANSWER_HEADERS, "content": operation.content}}
+    if operation.name == "index":  # a file, which a browser keeps and asks for again
+        answers["304"] = {"description": "The page has the `ETag` that was named.", "headers": _ANSWER_HEADERS}
+    for status, reasons in _reasons(errors).items():
+        kinds = (UNREADABLE if kind == UNTYPED else kind_of(kind) for kind in reasons)
+        name = f"{status}-{'-or-'.join(kinds)}"
+        responses[name] = _problem_response(status, reasons)
+        answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
+    described: Json = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": operation.about,
+        "parameters": [*operation.parameters, _REQUEST_ID],
+        "responses": answers,
+        "x-codeSamples": _samples(operation, asks),
+    }
+    if operation.body:
+        described["requestBody"] = operation.body
+    if needs_key:
+        described["security"] = [{"bearer": []}, {"header": []}] if asks else []
+    return described
+
+
+def _reasons(errors: tuple[type[CaptionerError], ...]) -> dict[int, dict[str, str]]:
+    """Returns by status, then by type of problem, when an operation refuses, what any request can meet included."""
+    reasons: dict[int, dict[str, str]] = {}
+    for error in errors:
+        reasons.setdefault(PROBLEMS[error].status, {})[PROBLEMS[error].type] = _first_line(error)
+    for kind, status in UNREADABLE_STATUS:
+        if issubclass(kind, CaptionerError):
+            reasons.setdefault(status, {})[PROBLEMS[kind].type] = _first_line(kind)
+        else:
+            reasons.setdefault(status, {})[UNTYPED] = f"{status.phrase}: HTTP that this server cannot read."
+    reasons[INTERNAL.status] = {INTERNAL.type: "The server made a mistake; its log has more, under the incident."}
+    return {int(status): reasons[status] for status in sorted(reasons)}
+
+
+def _problem_response(status: int, reasons: dict[str, str]) -> Json:
+    headers = dict(_ANSWER_HEADERS)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = {"$ref": "#/components/headers/Challenge"}
+    this = {"status": {"const": status}, "type": {"enum": list(reasons)}}
+    return {
+        "description": " ".join(reasons.values()),
+        "headers": headers,
+        "content": {PROBLEM_TYPE: {"schema": {**reference("Problem"), "properties": this}}},
+    }
+
+
+def _headers() -> Json:
+    return {
+        "RequestId": {
+            "description": "Names the request in the log of the server.",
+            "required": True,
+            "schema": {"type": "string", "pattern": f"^{REQUEST_ID_PATTERN}$"},
+        },
+        "RetryAfter": {
+            "description": "Seconds after which trying again makes sense.",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1},
+        },
+        "Challenge": {"description": "How a key is given.", "required": True, "schema": {"type": "string"}},
+    }
+
+
+def _request_id_parameter() -> Json:
+    # Without a pattern in the schema: any other text is no error.
+    return {
+        "name": REQUEST_ID,
+        "in": "header",
+        "description": f"An id of your own for this request; taken over where it is `{REQUEST_ID_PATTERN}`, else one "
+        "is made.",
+        "schema": {"type": "string"},
+    }
+
+
+def _samples(operation: Operation, asks: bool) -> list[Json]:
+    """Returns commands to try; `KEY` is to be replaced."""
+    curl = f"curl -s -H '{KEY_HEADER}: KEY'" if asks else "curl -s"
+    url = f"{EXAMPLE_SERVER}{operation.path}"
+    commands = {"": f"{curl} {url}"}
+    if operation.name == "predict":
+        commands = {
+            "Two photos": f"{curl} -F {FIELD}=@one.jpg -F {FIELD}=@two.png {url}",
+            "One photo as the body, one caption": f"{curl} --data-binary @photo.jpg '{url}?captions=1'",
+        }
+    return [{"lang": "Shell", "label": label, "source": source} for label, source in commands.items()]
+
+
+def _first_line(error: type[Exception]) -> str:
+    return (error.__doc__ or error.__name__).partition("\n")[0]

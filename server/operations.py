@@ -1,0 +1,169 @@
+"""The operations of the API: what each route takes, answers and refuses. `server/openapi.py` puts them together."""
+
+from dataclasses import dataclass, field
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from model.captioner import MAX_CLASSES
+from model.errors import CaptionerError, CorruptImageError, ImageTooLargeError, UnsupportedImageError
+from model.image import FORMATS
+from model.runtime.protocol import MAX_BEAM_SIZE
+from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES
+from server.errors import (
+    BodyTooLargeError,
+    DeadlineExceededError,
+    MalformedBodyError,
+    NotReadyError,
+    ParameterError,
+    QueueFullError,
+)
+from server.schemas import EXAMPLES, Json, reference
+from server.settings import ServerSettings
+from server.uploads import FIELD
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Says of one route what differs from the others.
+
+    Attributes:
+        path: Of the route.
+        name: Flask's name of its endpoint.
+        tag: The group that it is shown in.
+        summary: What it is, in a few words.
+        about: What it does.
+        content: Of a good answer: schemas by media type.
+        errors: What it raises beside what any request can meet.
+        method: In small letters.
+        parameters: Of the query.
+        body: Of the request; empty for none.
+    """
+
+    path: str
+    name: str
+    tag: str
+    summary: str
+    about: str
+    content: Json
+    errors: tuple[type[CaptionerError], ...] = ()
+    method: str = "get"
+    parameters: tuple[Json, ...] = ()
+    body: Json = field(default_factory=dict)
+
+
+def operations(settings: ServerSettings) -> tuple[Operation, ...]:
+    """Returns every operation of a server with these settings, as they are shown."""
+    return (_predict(settings), *_state(settings), *_pages())
+
+
+def _predict(settings: ServerSettings) -> Operation:
+    *formats, last = FORMATS
+    body = (
+        f"At most {settings.max_body_bytes:,} bytes. Each image is {', '.join(formats)} or {last}, told apart by its "
+        f"bytes, of at most {settings.max_pixels:,} pixels."
+    )
+    forms = {"multipart/form-data": _form(settings.max_images), "*/*": _raw_body()}
+    return Operation(
+        "/v1/predict", "predict", "captions", "Caption and classify photos",
+        f"Takes one photo as the body, or up to {settings.max_images} in a form. A bad photo among several gets its "
+        "problem in its place and the others are answered; alone, its problem is the answer. Parameters that are not "
+        "listed here are refused.",
+        {"application/json": {"schema": reference("Answer"), "examples": EXAMPLES}},
+        (
+            ParameterError, MalformedBodyError, BodyTooLargeError, ImageTooLargeError, UnsupportedImageError,
+            CorruptImageError, NotReadyError, QueueFullError, DeadlineExceededError,
+        ),
+        "post",
+        _query(),
+        {"required": True, "description": body, "content": forms},
+    )  # fmt: skip
+
+
+def _state(settings: ServerSettings) -> tuple[Operation, ...]:
+    return (
+        Operation(
+            "/v1/model", "model", "captions", "What is loaded, and its limits",
+            "Which model answers, how it was measured, and what this server accepts.",
+            _json(reference("Model")), (NotReadyError,),
+        ),
+        Operation(
+            "/livez", "livez", "health", "Is the process there?",
+            "Says yes while the model is still loading, too.", _json(reference("Alive")),
+        ),
+        Operation(
+            "/readyz", "readyz", "health", "Would a photo be captioned now?",
+            "Says no until the model is loaded and has captioned a built-in picture, while "
+            f"{settings.max_waiting} images wait, and once the server has been told to stop.",
+            _json(reference("Ready")), (NotReadyError, QueueFullError),
+        ),
+        Operation(
+            "/metrics", "metrics", "health", "Metrics for Prometheus",
+            "Requests, refusals by reason, latencies, the queue, the model and the build.",
+            _text(CONTENT_TYPE_LATEST.partition(";")[0]),
+        ),
+    )  # fmt: skip
+
+
+def _pages() -> tuple[Operation, ...]:
+    return (
+        Operation(
+            "/openapi.json", "openapi", "pages", "This description",
+            "OpenAPI 3.1, with the limits of this very server.",
+            _json({"type": "object", "required": ["openapi", "info", "paths", "components"]}),
+        ),
+        Operation(
+            "/docs", "docs", "pages", "This description, for people",
+            "One page of HTML that loads nothing from elsewhere.", _text("text/html"),
+        ),
+        Operation(
+            "/", "index", "pages", "The demo page",
+            "Takes photos and shows what the model says of them. Conditions and ranges are answered as HTTP has them.",
+            _text("text/html"),
+        ),
+    )  # fmt: skip
+
+
+def _query() -> tuple[Json, ...]:
+    return (
+        _parameter(
+            "beam_size", {"minimum": 1, "maximum": MAX_BEAM_SIZE},
+            "How many unfinished captions the search keeps at each word: more find better ones and take longer. "
+            "Without it, the model's own, which is `search.beam_size` of `/v1/model`.",
+        ),
+        _parameter(
+            "captions", {"minimum": 1, "maximum": MAX_BEAM_SIZE},
+            "How many captions to answer, best first: at most the beam size, even where that is the model's own. "
+            f"Without it, {DEFAULT_CAPTIONS}, or the beam size where that is less.",
+        ),
+        _parameter(
+            "classes", {"minimum": 0, "maximum": MAX_CLASSES, "default": DEFAULT_CLASSES},
+            "How many classes to answer, most probable first; all of them where the model has fewer.",
+        ),
+    )  # fmt: skip
+
+
+def _parameter(name: str, bounds: Json, about: str) -> Json:
+    return {"name": name, "in": "query", "description": about, "schema": {"type": "integer", **bounds}}
+
+
+def _form(most: int) -> Json:
+    image = {"type": "string", "format": "binary", "description": "One image, with or without a file name."}
+    images = {"type": "array", "minItems": 1, "maxItems": most, "items": image}
+    schema = {
+        "type": "object", "required": [FIELD], "additionalProperties": False,
+        "properties": {FIELD: {**images, "description": "Once for each photo."}},
+    }  # fmt: skip
+    return {"schema": schema, "encoding": {FIELD: {"contentType": ", ".join(f"image/{f.lower()}" for f in FORMATS)}}}
+
+
+def _raw_body() -> Json:
+    about = "One image. Its content type may be missing or wrong: the bytes decide."
+    return {"schema": {"type": "string", "format": "binary", "description": about}}
+
+
+def _json(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
+
+
+def _text(media_type: str) -> Json:
+    return {media_type: {"schema": {"type": "string"}}}

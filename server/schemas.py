@@ -1,0 +1,254 @@
+"""What answers look like: the schemas of the API's description, drawn from the code that writes the answers."""
+
+import dataclasses
+import typing
+from typing import Any, Literal
+
+from model.captioner import MAX_CLASSES
+from model.config import DecoderConfig, EncoderConfig, SearchConfig
+from model.errors import UnsupportedImageError
+from model.image import FORMATS
+from model.runtime.choice import ENGINES
+from model.runtime.protocol import MAX_BEAM_SIZE
+from server.problems import describe
+from server.settings import ServerSettings
+
+Json = dict[str, Any]
+
+_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+
+
+_PREDICTION = {
+    "status": 200,
+    "width": 320,
+    "height": 240,
+    "captions": [
+        {
+            "text": "a dog runs",
+            "log_probability": -2.99573,
+            "probability": 0.05,
+            "words": [
+                {"text": "a", "probability": 0.8},
+                {"text": "dog", "probability": 0.5},
+                {"text": "runs", "probability": 0.25},
+            ],
+        }
+    ],
+    "classes": [{"id": "n02084071", "label": "dog", "probability": 0.75}],
+    "timings_ms": {"read": 0.8, "queue": 0.1, "encode": 7.2, "search": 5.8},
+}
+
+_BAD_PHOTO = describe(
+    UnsupportedImageError(
+        "expected a JPEG, PNG, WebP, GIF, BMP or TIFF image, received bytes of no such format; "
+        "convert the file to JPEG or PNG"
+    )
+)
+
+_MODEL_NAME = {"name": "show-and-tell-small", "version": "2"}
+
+EXAMPLES: Json = {
+    "one": {"summary": "One photo", "value": {"model": _MODEL_NAME, "results": [_PREDICTION]}},
+    "several": {
+        "summary": "A bad photo in front of a good one",
+        "value": {"model": _MODEL_NAME, "results": [_BAD_PHOTO, _PREDICTION]},
+    },
+}
+"""Answers to show to people."""
+
+
+def reference(name: str) -> Json:
+    """Returns what stands for the schema `name` wherever it is used."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def answer_schemas(settings: ServerSettings) -> Json:
+    """Returns every schema of the description by its name.
+
+    Args:
+        settings: Has the limits that `Limits` shows as an example.
+    """
+    return {
+        "Answer": _answer(settings),
+        "Prediction": _prediction(),
+        "Caption": _caption(),
+        "Word": _object(
+            "One word of a caption.",
+            text={"type": "string"},
+            probability=_probability("Of this word after those before it."),
+        ),
+        "Class": _object(
+            "One class that the photo may belong to.",
+            id={"type": "string", "description": "Of the class, in the model's own list.", "examples": ["n02084071"]},
+            label={"type": "string", "description": "Its name for people.", "examples": ["dog"]},
+            probability=_probability("Of this class; those of all classes add up to 1."),
+        ),
+        "Problem": _problem(),
+        "ModelName": _model_name(),
+        "Model": _model(),
+        "Limits": _limits(settings),
+        "Alive": _object("The process answers.", status={"const": "alive"}),
+        "Ready": _object("A photo would be captioned now.", status={"const": "ready"}),
+    }
+
+
+def _object(about: str, /, **properties: Json) -> Json:
+    """Returns the schema of an object that always has all of its properties."""
+    return {"type": "object", "description": about, "required": list(properties), "properties": properties}
+
+
+def _array(items: Json, about: str, most: int) -> Json:
+    return {"type": "array", "description": about, "items": items, "maxItems": most}
+
+
+def _number(about: str, **bounds: float) -> Json:
+    return {"type": "number", "description": about, **bounds}
+
+
+def _whole(about: str, **others: Any) -> Json:
+    return {"type": "integer", "description": about, **others}
+
+
+def _probability(about: str) -> Json:
+    return _number(about, minimum=0, maximum=1)
+
+
+def _answer(settings: ServerSettings) -> Json:
+    results = _array(
+        {"oneOf": [reference("Prediction"), reference("Problem")]},
+        "One for each image, in the order of the request: a prediction, or the problem of an image that could not be "
+        "read. `status` tells them apart: 200, or that of the problem.",
+        settings.max_images,
+    )
+    return _object(
+        "What the model says of each image.", model=reference("ModelName"), results={**results, "minItems": 1}
+    )
+
+
+def _prediction() -> Json:
+    timings = {
+        "read": "Decoding this image.",
+        "queue": "Waiting for the images before it.",
+        "encode": "The encoder, for the whole batch.",
+        "search": "The search for captions, for the whole batch.",
+    }
+    return _object(
+        "Captions and classes of one image.",
+        status={"const": 200, "description": "That this is no problem."},
+        width=_whole("Of the upright image, in pixels.", minimum=1),
+        height=_whole("Of the upright image, in pixels.", minimum=1),
+        captions=_array(reference("Caption"), "Best first; as many as were asked for, or found.", MAX_BEAM_SIZE),
+        classes=_array(reference("Class"), "Most probable first.", MAX_CLASSES),
+        timings_ms=_object(
+            "Where the time went, in milliseconds.",
+            **{name: _number(about, minimum=0) for name, about in timings.items()},
+        ),
+    )
+
+
+def _caption() -> Json:
+    return _object(
+        "One sentence about the photo.",
+        text={
+            "type": "string",
+            "description": "The words, with spaces between.",
+            "examples": ["a dog runs on the grass"],
+        },
+        log_probability=_number(
+            "Natural logarithm of the probability of the sentence, its end included unless it was cut at the most "
+            "words.",
+            maximum=0,
+        ),
+        probability=_probability("Of the sentence; small, because any other wording would have been possible."),
+        words={"type": "array", "description": "The words and how sure each is.", "items": reference("Word")},
+    )
+
+
+def _problem() -> Json:
+    problem = _object(
+        "What went wrong (RFC 9457). Compare `type`; show `detail` to people.",
+        status=_whole("HTTP status.", minimum=400, maximum=599),
+        type={
+            "type": "string",
+            "format": "uri-reference",
+            "description": "Kind of problem, never changed; `about:blank` where the status says it all.",
+        },
+        title={"type": "string", "description": "The kind in words, the same each time."},
+        detail={"type": "string", "description": "What was expected, what was received and what to do."},
+    )
+    # Only a 500 has one, so it is not required.
+    problem["properties"]["incident"] = {
+        "type": "string",
+        "description": "Of a mistake of ours alone: the number under which the log of the server has it.",
+        "pattern": "^[0-9a-f]{16}$",
+    }
+    return problem
+
+
+def _model_name() -> Json:
+    return _object(
+        "The model that answered.",
+        name={"type": "string", "examples": ["show-and-tell-small"]},
+        version={"type": "string", "examples": ["2"]},
+    )
+
+
+def _model() -> Json:
+    name = _model_name()["properties"]
+    return _object(
+        "What is loaded, and what a client has to keep to.",
+        **name,
+        engine={"enum": [engine for engine in ENGINES if engine != "auto"], "description": "What runs the networks."},
+        architecture=_object(
+            "The two networks.",
+            encoder=_named(_dataclass(EncoderConfig)),
+            decoder=_named(_dataclass(DecoderConfig)),
+        ),
+        vocabulary_size=_whole("Words that a caption can have, and the special ones.", minimum=1),
+        classes=_whole("Classes that a photo can have.", minimum=1),
+        search=_dataclass(SearchConfig),
+        scores={
+            "type": "object",
+            "description": "Measured by split, then by metric.",
+            "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
+            "examples": [{"flickr8k dev": {"BLEU-4": 15.5}}],
+        },
+        limits=reference("Limits"),
+    )
+
+
+def _limits(settings: ServerSettings) -> Json:
+    def limit(about: str, value: float) -> Json:
+        return {"const": value, "description": about}
+
+    return _object(
+        "The limits of this server.",
+        body_bytes=limit("Largest request body.", settings.max_body_bytes),
+        image_pixels=limit("Largest width times height of an image.", settings.max_pixels),
+        image_formats={"const": list(FORMATS), "description": "What is accepted, decided by the bytes."},
+        images=limit("Most images in one request.", settings.max_images),
+        beam_size=limit("Largest `beam_size`.", MAX_BEAM_SIZE),
+        classes=limit("Largest `classes`.", MAX_CLASSES),
+        deadline_seconds=limit("Time to answer a request once it is here.", settings.deadline_seconds),
+    )
+
+
+def _named(schema: Json) -> Json:
+    """Adds the name that stands in front of a network's numbers."""
+    properties = {"name": {"type": "string"}, **schema["properties"]}
+    return {**schema, "required": list(properties), "properties": properties}
+
+
+def _dataclass(kind: Any) -> Json:
+    about = (kind.__doc__ or kind.__name__).partition("\n")[0]
+    hints = typing.get_type_hints(kind)
+    return _object(about, **{item.name: _field(hints[item.name]) for item in dataclasses.fields(kind)})
+
+
+def _field(hint: Any) -> Json:
+    if typing.get_origin(hint) is tuple:
+        hints = typing.get_args(hint)
+        return {"type": "array", "items": _field(hints[0]), "minItems": len(hints), "maxItems": len(hints)}
+    if typing.get_origin(hint) is Literal:
+        return {"enum": list(typing.get_args(hint))}
+    return {"type": _TYPES[hint]}
