@@ -93,16 +93,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def set_accept_enabled(self, enabled: bool) -> None:
         """Begins or ends to accept connections; called in the main loop."""
         super().set_accept_enabled(enabled)
-        if self.alive:
+        if enabled or self.alive:
             return
         for listener in self.sockets:
             accepted = -1
             while accepted < self.nr_conns:
                 accepted = self.nr_conns
                 self.accept(listener)
-            # Not in gunicorn's way, close: the master's copy of the socket would go on taking connections.
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
+            # The master has closed its copy by now, so this is the end of the address.
+            listener.close()
 
     def enqueue_req(self, conn: Any) -> None:
         """Gives a connection to a thread, or waits for its first bytes without one; called in the main loop."""

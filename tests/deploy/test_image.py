@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -212,6 +211,6 @@ def test_the_server_is_nobody_and_can_write_nowhere(container: Container, drawin
     assert fields["NSpid"].split()[-1] == "1"
     mounts = Path(f"/proc/{container.first_process}/mountinfo").read_text().splitlines()
     writable = {line.split()[4] for line in mounts if line.split()[5].startswith("rw")}
-    assert not any(shlex.quote(place).startswith(("/tmp", "/var", "/opt", "/home")) for place in writable)  # noqa: S108
+    assert not any(place.startswith(("/tmp", "/var", "/opt", "/home")) for place in writable)  # noqa: S108
     assert "/" not in writable
     assert container.ask("POST", "/v1/predict", drawing)[0] == 200

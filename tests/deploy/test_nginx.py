@@ -151,6 +151,7 @@ def test_what_nginx_answers_itself_is_a_problem_too(
         assert (status, problem["status"], headers["Content-Type"]) == (expected, expected, "application/problem+json")
         assert problem["detail"].startswith("expected ")
         assert headers["X-Request-ID"]
+        assert headers["Retry-After"] == (None if expected == 413 else "1")
     assert unlimited.ask("GET", "/metrics")[0] == 404
 
 
