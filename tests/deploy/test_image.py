@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 IMAGE_PATH = "/opt/show-and-tell"
 SANDBOX = r"""
-mount --make-rprivate / && umask 0
+mount --make-rprivate /
 findmnt --raw --noheadings --output TARGET | while read -r target; do
     case $target in /proc*|/dev/shm) ;; *) mount -o remount,bind,ro "$target" 2>/dev/null ;; esac
 done

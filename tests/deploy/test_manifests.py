@@ -1,7 +1,9 @@
 """Kubernetes' and Compose's files: they fit their schemas, and what they say agrees with the server and its image."""
 
 import dataclasses
+import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from compose_spec import PyCompose
 from model.image import MAX_PIXELS
 from server.metrics import Metrics, project_version
 from server.settings import ServerSettings, variable_of
+from server.wsgi import GunicornServer
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -39,10 +42,16 @@ def pod() -> dict[str, Any]:
     return template
 
 
-def seconds_to_stop() -> float:
-    """Returns how long gunicorn waits for its worker after SIGTERM, before it kills it; see server/wsgi.py."""
+@pytest.fixture
+def seconds_to_stop() -> int:
+    """Returns how long gunicorn waits for its worker after SIGTERM, before it kills it."""
     settings = ServerSettings()
-    return settings.drain_seconds + settings.deadline_seconds + 5
+    listener = socket.create_server(("127.0.0.1", 0))
+    descriptor = listener.fileno()
+    seconds: int = GunicornServer(settings, listener, lambda: None).cfg.graceful_timeout
+    os.close(descriptor)
+    assert seconds >= settings.drain_seconds + settings.deadline_seconds
+    return seconds
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -128,13 +137,12 @@ def test_probes_ask_for_what_the_server_answers(pod: dict[str, Any]) -> None:
     assert {probe["port"] for probe in paths.values()} == {"http"}
 
 
-def test_nobody_is_killed_before_it_is_done(pod: dict[str, Any], compose: dict[str, Any]) -> None:
-    needed = seconds_to_stop()
-    assert pod["terminationGracePeriodSeconds"] > needed
+def test_nobody_is_killed_before_it_is_done(pod: dict[str, Any], compose: dict[str, Any], seconds_to_stop: int) -> None:
+    assert pod["terminationGracePeriodSeconds"] > seconds_to_stop
     for service in compose.values():
-        assert float(service["stop_grace_period"].removesuffix("s")) > needed
+        assert float(service["stop_grace_period"].removesuffix("s")) > seconds_to_stop
     (stop_timeout,) = re.findall(r"--stop-timeout (\d+)", (ROOT / "Dockerfile").read_text())
-    assert float(stop_timeout) > needed
+    assert float(stop_timeout) > seconds_to_stop
 
 
 def test_nginx_has_the_limits_of_the_server() -> None:
