@@ -1,21 +1,47 @@
-# The server on a CPU, without compiler, tests or training data. Build: docker build -t show-and-tell .
-# Run:   docker run --rm -p 8000:8000 --read-only --tmpfs /tmp show-and-tell
-FROM python:3.13-slim AS build
+# The caption server on a CPU. Build and run:
+#
+#   docker build --tag show-and-tell .
+#   docker run --rm --publish 8000:8000 --read-only --cap-drop ALL --stop-timeout 30 show-and-tell
+#
+# It writes to no disk: gunicorn's heartbeat, a file of no bytes, is in the container's shared memory.
+#
+# For GPUs: --build-arg EXTRAS=gpu, and `docker run --gpus all`. EXTRAS=tensorflow serves bundles without LiteRT's files.
+#
+# A tag moves, a digest does not. Build what you have tested with
+#   --build-arg BASE=python:3.13-slim@sha256:...
+# where `docker buildx imagetools inspect python:3.13-slim` shows the digest.
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
+ARG EXTRAS=""
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY model model
-COPY training training
 COPY server server
 COPY static static
-RUN python -m venv /opt/show-and-tell && \
-    /opt/show-and-tell/bin/pip install --no-cache-dir --constraint constraints.txt .
+# Only the base image's pip is used: the environment has none. Training is left out, so its command is, too.
+RUN python -m venv --without-pip /opt/show-and-tell && \
+    pip --python /opt/show-and-tell/bin/python install --no-cache-dir --only-binary :all: \
+        --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}" && \
+    rm /opt/show-and-tell/bin/showtell-train
 
-FROM python:3.13-slim
-RUN useradd --system --uid 10001 --no-create-home showtell
+FROM ${BASE}
+LABEL org.opencontainers.image.title="show-and-tell-server" \
+      org.opencontainers.image.description="Image captions and classes over HTTP, with a demo page" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/show-and-tell /opt/show-and-tell
-ENV PATH=/opt/show-and-tell/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 SHOWTELL_HOST=0.0.0.0
-USER showtell
+# NVIDIA's runtime gives a container only the parts of the driver that it names.
+ENV PATH=/opt/show-and-tell/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    TMPDIR=/dev/shm \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    SHOWTELL_HOST=0.0.0.0 \
+    SHOWTELL_PORT=8000
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"SHOWTELL_PORT\"]}/readyz', timeout=2)"]
 ENTRYPOINT ["showtell-serve"]

@@ -67,6 +67,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     - The last goodbye is said in the thread of the request: in the main loop, five clients that do not hang up are ten
       seconds in which nobody is served.
     - After SIGTERM it goes on serving for `drain_seconds`, not ready, so that a proxy has time to notice.
+    - When it stops, it takes what waits to be accepted and refuses what comes later: gunicorn's leaves the socket open
+      until the last answer is given, and cuts off who has connected meanwhile and sent a request.
     - SIGHUP loads the bundle again.
     """
 
@@ -88,6 +90,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         timer = threading.Timer(self.app.drain_seconds, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Begins or ends to accept connections; called in the main loop."""
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        for listener in self.sockets:
+            accepted = -1
+            while accepted < self.nr_conns:
+                accepted = self.nr_conns
+                self.accept(listener)
+            # The master has closed its copy by now, so this is the end of the address.
+            listener.close()
 
     def enqueue_req(self, conn: Any) -> None:
         """Gives a connection to a thread, or waits for its first bytes without one; called in the main loop."""

@@ -90,9 +90,9 @@ def running_server(bundle: Path, log: Path, *options: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], contextlib.AbstractContextManager[str]]:
-    """Returns a function from a bundle to a context with a real server; leaving it checks that it exits with 0."""
-    return lambda bundle: running_server(bundle, tmp_path_factory.mktemp("server") / "log.txt")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.AbstractContextManager[str]]:
+    """Returns a function from a bundle and flags to a context with a server; leaving it checks that it exits with 0."""
+    return lambda bundle, *flags: running_server(bundle, tmp_path_factory.mktemp("server") / "log.txt", *flags)
 
 
 @pytest.fixture(scope="session")

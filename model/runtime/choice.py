@@ -1,5 +1,6 @@
 """Which engine runs the networks on this machine."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,7 +28,7 @@ def choose_engine(engine: EngineName, precision: Precision, *, has_lite_files: b
 
     Raises:
         BundleError: LiteRT was asked for and the bundle lacks its files.
-        ConfigError: The engine or this machine lacks that precision.
+        ConfigError: The engine or this machine lacks that precision, or TensorFlow is needed and not installed.
     """
     if engine == "litert" and not has_lite_files:
         raise BundleError(
@@ -39,14 +40,30 @@ def choose_engine(engine: EngineName, precision: Precision, *, has_lite_files: b
     has_gpu = engine != "litert" and _has_gpu()
     if not has_gpu:
         _check_cpu(precision)
-    if engine == "auto":
-        return "litert" if has_lite_files and not has_gpu and precision == "float32" else "tensorflow"
-    return engine
+    if engine == "litert" or (engine == "auto" and has_lite_files and not has_gpu and precision == "float32"):
+        return "litert"
+    if not _has_tensorflow():
+        raise ConfigError(
+            f"expected TensorFlow for {_reason(engine, precision)}, found it not installed; "
+            "`pip install '.[tensorflow]'` (or '.[gpu]') in the project's directory installs it"
+        )
+    return "tensorflow"
+
+
+def _reason(engine: EngineName, precision: Precision) -> str:
+    """Returns what only TensorFlow can do."""
+    if engine == "tensorflow":
+        return "the engine tensorflow"
+    return "a bundle without LiteRT's files" if precision == "float32" else f"precision {precision}"
+
+
+def _has_tensorflow() -> bool:
+    return find_spec("tensorflow") is not None and find_spec("keras") is not None
 
 
 def _has_gpu() -> bool:
     # TensorFlow is asked only where there is a driver: importing it takes seconds and hundreds of MB.
-    if not _NVIDIA_DRIVER.exists():
+    if not _NVIDIA_DRIVER.exists() or not _has_tensorflow():
         return False
     from model.runtime.quiet import quiet_tensorflow
 

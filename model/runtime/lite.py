@@ -80,6 +80,9 @@ class LiteEngine:
         return best["log_probs"], best["ids"], best["state"]
 
 
+_CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
+"""Where a container's kernel says which share of the processors it gets: microseconds, or `max`, in a period."""
+
 _Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -112,5 +115,11 @@ class _File:
 
 
 def _cores() -> int:
+    """Returns how many cores this process may keep busy; more threads than a container's share wait for each other."""
     # Linux knows which ones this process may use; other systems do not say.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _CPU_SHARE.read_text().split()
+    except OSError:
+        return cores
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))

@@ -1,5 +1,6 @@
 """The CPU engine: its files, its choice, and that it needs no TensorFlow."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle, save_bundle
 from model.captioner import Captioner
 from model.config import CaptionerConfig
 from model.errors import BundleError, ConfigError
-from model.runtime import choice
+from model.runtime import choice, lite
 from model.runtime.choice import choose_engine
 from model.runtime.lite import LiteEngine
 from model.runtime.tensorflow import TensorFlowEngine
@@ -125,6 +126,53 @@ def test_a_precision_that_this_machine_lacks_is_refused(
     monkeypatch.setattr(choice, "_cpu_flags", lambda: frozenset(flags.split()))
     with pytest.raises(ConfigError, match=message):
         choose_engine(engine, precision, has_lite_files=True)  # type: ignore[arg-type]
+
+
+WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'ai_edge_quantizer']))\n"
+"""Makes them as good as not installed."""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("server.cli", "--engine tensorflow --port 0", "expected TensorFlow for the engine tensorflow"),
+        ("model.cli", "--engine tensorflow photo.jpg", "expected TensorFlow for the engine tensorflow"),
+        ("model.cli", "--bundle {plain} photo.jpg", "expected TensorFlow for a bundle without LiteRT's files"),
+        ("training.cli", "devices", "the package tensorflow not installed"),
+    ],
+)
+def test_where_tensorflow_is_missing_one_line_says_what_to_install(
+    toy: Bundle, tmp_path: Path, module: str, arguments: str, message: str
+) -> None:
+    save_bundle(tmp_path / "plain", toy)
+    script = WITHOUT_TENSORFLOW + f"from {module} import main; main()"
+    command = [sys.executable, "-c", script, *arguments.format(plain=tmp_path / "plain").split()]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert message in done.stderr
+    assert "pip install '.[t" in done.stderr
+
+
+def test_a_graphics_card_is_left_alone_where_tensorflow_is_missing(toy_bundle: Path) -> None:
+    script = WITHOUT_TENSORFLOW + (
+        "import pathlib; from model.captioner import Captioner; from model.runtime import choice\n"
+        "choice._NVIDIA_DRIVER = pathlib.Path('/')\n"
+        "print(Captioner.load(pathlib.Path(sys.argv[1])).engine)"
+    )
+    command = [sys.executable, "-c", script, str(toy_bundle)]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.stdout == "litert\n", done.stderr
+
+
+@pytest.mark.parametrize(("share", "cores"), [("max 100000", 8), ("250000 100000", 2), ("20000 100000", 1), (None, 8)])
+def test_a_container_gets_as_many_threads_as_its_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: str | None, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(lite, "_CPU_SHARE", tmp_path / "cpu.max")
+    if share is not None:
+        (tmp_path / "cpu.max").write_text(share + "\n")
+    assert lite._cores() == cores
 
 
 def test_captioners_of_both_engines_agree(toy: Bundle, toy_bundle: Path, images: Images) -> None:

@@ -81,6 +81,7 @@ def classifier(
 
 
 @click.command()
+@reported
 def devices() -> None:
     """Lists the devices that TensorFlow sees here."""
     from training.devices import list_devices

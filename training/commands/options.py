@@ -23,7 +23,7 @@ option = partial(click.option, show_default=True)
 
 
 def reported(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Prints an error of the project or of the disk as one line and exits with 1."""
+    """Prints an error of the project or of the disk, or that a package is missing, as one line and exits with 1."""
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -31,6 +31,11 @@ def reported(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except (CaptionerError, OSError) as error:
             raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"expected what training needs, found the package {error.name} not installed; install all of it with "
+                "`pip install '.[training]'` in the project's directory"
+            ) from error
 
     return run
 
