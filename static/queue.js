@@ -13,7 +13,7 @@ const LONGEST_PAUSE_SECONDS = 30;
 /** Works through the photos of a store. */
 export class Queue {
   #nextId = 1;
-  #isPaused = false;
+  #pauses = 0;
   /** @type {Map<number, AbortController>} */
   #requests = new Map();
 
@@ -68,7 +68,7 @@ export class Queue {
 
   /** Sends what may be sent now. */
   #proceed() {
-    while (!this.#isPaused && this.#requests.size < AT_ONCE) {
+    while (this.#pauses === 0 && this.#requests.size < AT_ONCE) {
       const next = this.store.state.items.find((item) => item.phase.tag === 'waiting');
       if (!next) return;
       this.#send(next);
@@ -98,9 +98,9 @@ export class Queue {
     const isBusy = problem.status === 503 && seconds > 0 && seconds <= LONGEST_PAUSE_SECONDS;
     if (!isBusy || item.refusals >= MOST_REFUSALS) return this.#finish(item, { tag: 'failed', problem });
     this.store.change(item.id, { refusals: item.refusals + 1, phase: { tag: 'waiting', busySeconds: seconds } });
-    this.#isPaused = true; // for all: the others would be turned away too
+    this.#pauses++; // for all: the others would be turned away too
     setTimeout(() => {
-      this.#isPaused = false;
+      this.#pauses--;
       this.#proceed();
     }, seconds * 1000);
     this.#release(item.id);
