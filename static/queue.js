@@ -98,6 +98,7 @@ export class Queue {
     const isBusy = problem.status === 503 && seconds > 0 && seconds <= LONGEST_PAUSE_SECONDS;
     if (!isBusy || item.refusals >= MOST_REFUSALS) return this.#finish(item, { tag: 'failed', problem });
     this.store.change(item.id, { refusals: item.refusals + 1, phase: { tag: 'waiting', busySeconds: seconds } });
+    this.store.say(`${item.name}: the server is busy. Trying again in ${seconds} s.`);
     this.#pauses++; // for all: the others would be turned away too
     setTimeout(() => {
       this.#pauses--;

@@ -7,8 +7,8 @@ import { asSentence } from './words.js';
 /** @typedef {import('./api.js').Options} Options */
 /** @typedef {import('./store.js').Item} Item */
 
-/** A name that no shell, no terminal and no `curl -F` reads as more than a name. */
-const PLAIN_NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ .()+-]*$/u;
+/** A name that no shell, no terminal and no `curl -F` reads as more than a name. Quoted, for the spaces. */
+const PLAIN_NAME = /^[\p{L}\p{N}_][\p{L}\p{M}\p{N}_ .()+-]*$/u;
 
 /** @type {Record<string, string>} */
 const ENTITIES = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
@@ -35,5 +35,5 @@ export function altAttribute(text) {
  */
 export function curlCommand(name, options, origin) {
   const file = PLAIN_NAME.test(name) ? name : 'photo.jpg';
-  return `curl -F ${file.includes(' ') || /[()]/.test(file) ? `'image=@${file}'` : `image=@${file}`} '${origin}${predictPath(options)}'`;
+  return `curl -F 'image=@${file}' '${origin}${predictPath(options)}'`;
 }

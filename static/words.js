@@ -66,7 +66,6 @@ export function percent(probability) {
 export function odds(logProbability) {
   const probability = Math.exp(logProbability);
   if (probability >= 0.1) return percent(probability);
-  if (logProbability < Math.log(1e-12)) return 'less than 1 in a trillion';
   const oneIn = 1 / probability;
   const notation = oneIn < 1e6 ? 'standard' : 'compact';
   const format = new Intl.NumberFormat('en', { maximumSignificantDigits: 3, notation, compactDisplay: 'long' });

@@ -121,6 +121,7 @@ def test_a_busy_server_is_asked_again_when_it_says_and_not_before(page: Page) ->
 
     choose(page, picture())
     expect(cards(page)).to_contain_text(f"The server is busy. Trying again in {RETRY_AFTER_SECONDS} s.")
+    expect(page.get_by_role("status")).to_contain_text("field.png: the server is busy.")
     page.clock.fast_forward((RETRY_AFTER_SECONDS - 1) * 1000)
     expect(cards(page)).to_contain_text("The server is busy.")
     page.clock.fast_forward(1000)
