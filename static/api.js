@@ -14,13 +14,23 @@
  */
 /** @typedef {'http' | 'unreachable' | 'timeout' | 'unreadable-answer' | 'unreadable-file'} ProblemKind */
 
-/** @typedef {{ body_bytes: number, image_pixels: number }} Limits */
+/** @typedef {{ body_bytes: number, image_pixels: number, beam_size: number }} Limits */
 /** @typedef {{ name: string, version: string, limits: Limits }} Service */
+/** What a request asks for; no more captions than the beam is wide. @typedef {{ captions: number, beamSize: number }} Options */
 
 /** What is assumed of a server that has not said otherwise, its defaults. @type {Service} */
-export const UNKNOWN_SERVICE = { name: '', version: '', limits: { body_bytes: 10 * 1024 ** 2, image_pixels: 50e6 } };
+export const UNKNOWN_SERVICE = {
+  name: '',
+  version: '',
+  limits: { body_bytes: 10 * 1024 ** 2, image_pixels: 50e6, beam_size: 10 },
+};
 const TIMEOUT_SECONDS = 120;
-const QUERY = 'beam_size=3&captions=3&classes=5';
+const CLASSES = 5;
+
+/** The path of a request, which `curl` asks for too. @param {Options} options */
+export function predictPath({ captions, beamSize }) {
+  return `/v1/predict?beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}`;
+}
 
 /** Why there is no prediction. */
 export class Problem extends Error {
@@ -40,17 +50,18 @@ export class Problem extends Error {
 /**
  * Asks the server what it sees in one photo.
  * @param {File} photo
+ * @param {Options} options
  * @param {Limits} limits a photo above them is refused here, as the server would, but before it is sent
  * @param {AbortSignal} signal aborting it rejects with the signal's reason
  * @returns {Promise<Prediction>}
  * @throws {Problem}
  */
-export async function predict(photo, limits, signal) {
+export async function predict(photo, options, limits, signal) {
   if (photo.size > limits.body_bytes) throw new Problem('http', { status: 413 });
   await requireReadable(photo);
   const form = new FormData();
   form.append('image', photo, photo.name || 'photo');
-  const { response, body } = await exchange(`/v1/predict?${QUERY}`, { method: 'POST', body: form, signal });
+  const { response, body } = await post(predictPath(options), form, signal);
   if (!response.ok) throw refusal(response.status, body, response.headers.get('Retry-After'));
   const entry = body?.results?.[0];
   if (entry && entry.status !== 200) throw refusal(entry.status, entry, null);
@@ -80,25 +91,14 @@ async function requireReadable(photo) {
   }
 }
 
-/**
- * @param {string} url
- * @param {RequestInit & { signal: AbortSignal }} request
- * @returns {Promise<{ response: Response, body: any }>}
- */
-async function exchange(url, request) {
-  request.signal.throwIfAborted();
-  const limit = new AbortController();
-  const onAbort = () => limit.abort(request.signal.reason);
-  request.signal.addEventListener('abort', onAbort);
-  const timer = setTimeout(() => limit.abort(new Problem('timeout')), TIMEOUT_SECONDS * 1000);
+/** @param {string} url @param {FormData} body @param {AbortSignal} signal */
+async function post(url, body, signal) {
+  const limit = AbortSignal.timeout(TIMEOUT_SECONDS * 1000);
   try {
-    const response = await fetch(url, { ...request, signal: limit.signal });
+    const response = await fetch(url, { method: 'POST', body, signal: AbortSignal.any([signal, limit]) });
     return { response, body: await readJson(response) };
   } catch {
-    throw limit.signal.aborted ? limit.signal.reason : new Problem('unreachable');
-  } finally {
-    clearTimeout(timer);
-    request.signal.removeEventListener('abort', onAbort);
+    throw signal.aborted ? signal.reason : new Problem(limit.aborted ? 'timeout' : 'unreachable');
   }
 }
 
@@ -112,7 +112,7 @@ async function readJson(response) {
   }
 }
 
-/** @param {number} status @param {any} body @param {string | null} retryAfter @returns {Problem} */
+/** @param {number} status @param {any} body @param {string | null} retryAfter */
 function refusal(status, body, retryAfter) {
   const seconds = Number(retryAfter);
   return new Problem('http', {

@@ -1,113 +1,133 @@
 // @ts-check
 // Wiring: what the person does -> the state -> render.
 
-import { Problem, UNKNOWN_SERVICE, describeService, predict } from './api.js';
+import { describeService } from './api.js';
+import { Queue, isRetryable } from './queue.js';
+import { shared } from './sharing.js';
+import { Store } from './store.js';
 import { render } from './view.js';
 
-/** @typedef {import('./view.js').State} State */
-
-/** Holds the one state and says when it changes. */
-class Store extends EventTarget {
-  /** @type {State} */
-  state = { phase: { tag: 'idle' }, photo: null, isDragging: false, note: '', service: UNKNOWN_SERVICE };
-
-  /** @param {Partial<State>} changes */
-  update(changes) {
-    this.state = { ...this.state, ...changes };
-    this.dispatchEvent(new Event('change'));
-  }
-}
-
 const store = new Store();
-const chooser = /** @type {HTMLInputElement} */ (document.getElementById('chooser'));
-let request = new AbortController();
-/** @type {File | null} */
-let current = null;
+const queue = new Queue(store);
 
-/** Shows a photo and asks for its captions; an older request ends here. @param {File} file @param {string} [note] */
-async function tell(file, note = '') {
-  request.abort();
-  request = new AbortController();
-  const { signal } = request;
-  if (file !== current) showPhoto(file);
-  store.update({ phase: { tag: 'sending' }, note });
-  const started = performance.now();
-  try {
-    const prediction = await predict(file, store.state.service.limits, signal);
-    if (signal.aborted) return;
-    store.update({ phase: { tag: 'done', prediction, roundTripMs: performance.now() - started } });
-  } catch (error) {
-    if (signal.aborted) return;
-    fail(error);
-  }
+/** @param {string} id @param {string} type @param {(event: Event & { target: any }) => void} listener */
+function on(id, type, listener) {
+  document.getElementById(id)?.addEventListener(type, /** @type {EventListener} */ (listener));
 }
 
-/** @param {unknown} error */
-function fail(error) {
-  if (!(error instanceof Problem)) console.error(error);
-  const problem = error instanceof Problem ? error : new Problem('unreadable-answer');
-  store.update({ phase: { tag: 'failed', problem } });
-}
-
-/** @param {File} file */
-async function showPhoto(file) {
-  forgetPhoto();
-  current = file;
-  const photo = { name: file.name || 'Pasted picture', bytes: file.size, url: URL.createObjectURL(file) };
-  store.update({ photo: { ...photo, preview: 'loading' } });
-  const probe = new Image();
-  probe.src = photo.url;
-  const isShowable = await probe.decode().then(
-    () => true,
-    () => false,
-  );
-  if (current === file) store.update({ photo: { ...photo, preview: isShowable ? 'shown' : 'impossible' } });
-}
-
-function forgetPhoto() {
-  if (store.state.photo) URL.revokeObjectURL(store.state.photo.url);
-  current = null;
-}
-
-function cancel() {
-  request.abort();
-  forgetPhoto();
-  store.update({ phase: { tag: 'idle' }, photo: null, note: 'Cancelled.' });
-  chooser.focus(); // the button that had the focus is gone
-}
-
-function retry() {
-  if (current) tell(current);
-  chooser.focus();
+/** @param {Event & { target: HTMLInputElement }} event */
+function onChoice({ target }) {
+  const files = [...(target.files ?? [])];
+  target.value = ''; // so that choosing the same file again is a change
+  if (files.length > 0) queue.add(files);
 }
 
 /** @param {DataTransfer} carried by a drop or a paste */
 function takeFrom(carried) {
-  const [first, ...others] = carried.files;
-  if (!first)
-    return store.update({ note: 'There was no picture in that. Save the picture first, then choose its file.' });
-  tell(first, others.length > 0 ? `One photo at a time: this is the first of ${others.length + 1}.` : '');
+  const files = [...carried.files];
+  if (files.length > 0) queue.add(files);
+  else tell('There was no picture in that. Save the picture first, then choose its file.');
+}
+
+/** @param {string} note */
+function tell(note) {
+  store.update({ note });
+  store.say(note);
 }
 
 /** Anywhere on the page will do, and nowhere does a drop navigate away. @param {DragEvent} event */
 function onDrag(event) {
   event.preventDefault();
-  const leftWindow = event.type === 'dragleave' && event.relatedTarget === null;
-  if (event.type === 'dragleave' && !leftWindow) return;
+  if (event.type === 'dragleave' && event.relatedTarget !== null) return; // still within the window
   const isDragging = event.type === 'dragover';
   if (isDragging !== store.state.isDragging) store.update({ isDragging });
   if (event.type === 'drop' && event.dataTransfer) takeFrom(event.dataTransfer);
 }
 
+/** A drawing becomes a JPEG, as if it were a photo. @param {Event & { target: Element }} event */
+async function onSample({ target }) {
+  const button = target.closest('[data-sample]');
+  const drawing = button?.querySelector('img');
+  if (!button || !drawing) return;
+  const canvas = new OffscreenCanvas(drawing.naturalWidth, drawing.naturalHeight);
+  await drawing.decode();
+  canvas.getContext('2d')?.drawImage(drawing, 0, 0, canvas.width, canvas.height);
+  const type = 'image/jpeg';
+  const blob = await canvas.convertToBlob({ type, quality: 0.92 });
+  queue.add([new File([blob], `${button.getAttribute('data-sample')}.jpg`, { type })]);
+}
+
+/** @param {Event & { target: Element }} event */
+function onCardAction({ target }) {
+  const button = target.closest('[data-action]');
+  const id = Number(target.closest('.card')?.getAttribute('data-id'));
+  const item = store.find(id);
+  if (!button || !item) return;
+  const action = button.getAttribute('data-action');
+  const form = button.getAttribute('data-form') ?? '';
+  if (action === 'remove') queue.remove((other) => other.id === id);
+  if (action === 'cancel') queue.cancel(id);
+  if (action === 'again') queue.again((other) => other.id === id);
+  if (action === 'copy') copy(shared(form, item, location.origin), `${id} ${form}`);
+}
+
+/** A file that the browser cannot show: TIFF, or no image at all. @param {Event} event */
+function onImageError({ target }) {
+  if (!(target instanceof HTMLImageElement)) return;
+  store.change(Number(target.closest('.card')?.getAttribute('data-id')), { hasPreview: false });
+}
+
+/** @param {string} text @param {string} what */
+async function copy(text, what) {
+  if (!(await writeClipboard(text))) return tell('The browser did not allow copying.');
+  store.update({ copied: what, note: '' });
+  store.say('Copied.');
+}
+
+/** @param {string} text */
+async function writeClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyByEvent(text); // over plain HTTP there is no navigator.clipboard, except on localhost
+  }
+}
+
+/** @param {string} text */
+function copyByEvent(text) {
+  const fill = (/** @type {ClipboardEvent} */ event) => {
+    event.preventDefault();
+    event.clipboardData?.setData('text/plain', text);
+  };
+  document.addEventListener('copy', fill, { once: true });
+  const isCopied = document.execCommand('copy');
+  document.removeEventListener('copy', fill);
+  return isCopied;
+}
+
+/** No more captions than the beam is wide: the other setting follows. @param {Event & { target: HTMLInputElement }} event */
+function onSetting({ target }) {
+  const value = Number(target.value);
+  const { captions, beamSize } = store.state.options;
+  const options =
+    target.id === 'captions'
+      ? { captions: value, beamSize: Math.max(value, beamSize) }
+      : { captions: Math.min(captions, value), beamSize: value };
+  store.update({ options });
+}
+
 store.addEventListener('change', () => render(store.state));
-chooser.addEventListener('change', () => {
-  const file = chooser.files?.[0];
-  chooser.value = ''; // so that choosing the same file again is a change
-  if (file) tell(file);
-});
-document.getElementById('another')?.addEventListener('click', () => chooser.click());
-document.getElementById('cancel')?.addEventListener('click', cancel);
-document.getElementById('retry')?.addEventListener('click', retry);
+on('chooser', 'change', onChoice);
+on('camera', 'change', onChoice);
+on('desk', 'click', onSample);
+on('captions', 'input', onSetting);
+on('beam-size', 'input', onSetting);
+on('cards', 'click', onCardAction);
+on('retry-failed', 'click', () => queue.again(isRetryable));
+on('clear', 'click', () => queue.remove(() => true));
+on('copy-command', 'click', () => copy(document.getElementById('command')?.textContent ?? '', 'command'));
+document.getElementById('cards')?.addEventListener('error', onImageError, true); // it does not bubble
 document.addEventListener('dragover', onDrag);
 document.addEventListener('dragleave', onDrag);
 document.addEventListener('drop', onDrag);

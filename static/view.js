@@ -1,47 +1,22 @@
 // @ts-check
 // The view: one render(state), the only place that writes the DOM, and with textContent alone.
 
-import {
-  asSentence,
-  exact,
-  explain,
-  fileSize,
-  milliseconds,
-  odds,
-  percent,
-  readableLabel,
-  sizeLimit,
-} from './words.js';
+import { makeCard, renderCard } from './card.js';
+import { isRetryable } from './queue.js';
+import { curlCommand } from './sharing.js';
+import { progress, sizeLimit } from './words.js';
 
-/** @typedef {import('./api.js').Prediction} Prediction */
-/** @typedef {import('./api.js').Caption} Caption */
-/** @typedef {import('./api.js').ImageClass} ImageClass */
-/** @typedef {import('./api.js').Problem} Problem */
-/** @typedef {import('./api.js').Service} Service */
-/**
- * @typedef {{ tag: 'idle' }
- *   | { tag: 'sending' }
- *   | { tag: 'done', prediction: Prediction, roundTripMs: number }
- *   | { tag: 'failed', problem: Problem }} Phase
- */
-/** @typedef {{ name: string, bytes: number, url: string, preview: 'loading' | 'shown' | 'impossible' }} Photo */
-/** @typedef {{ phase: Phase, photo: Photo | null, isDragging: boolean, note: string, service: Service }} State */
+/** @typedef {import('./store.js').Item} Item */
+/** @typedef {import('./store.js').State} State */
 
-const STEPS = ['read', 'queue', 'encode', 'search'];
+/** @type {Map<number, HTMLElement>} */
+const cards = new Map();
 
-/** @param {string} id @returns {HTMLElement} */
+/** @param {string} id */
 function byId(id) {
   const found = document.getElementById(id);
   if (!found) throw new Error(`index.html has no element with the id "${id}".`);
   return found;
-}
-
-/** @param {string} name @param {string} className @param {string} [text] */
-function element(name, className, text = '') {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
 }
 
 /** @param {string} id @param {string} text */
@@ -50,142 +25,81 @@ function write(id, text) {
   if (target.textContent !== text) target.textContent = text; // a live region must not repeat itself
 }
 
-/** @param {string} id @param {boolean} isShown */
-function show(id, isShown) {
-  byId(id).hidden = !isShown;
-}
-
-/** @type {Phase | null} */
-let renderedPhase = null;
-
 /** @param {State} state */
 export function render(state) {
-  const { phase, photo, isDragging, note, service } = state;
-  byId('frame').classList.toggle('dragging', isDragging);
-  renderPhoto(photo, phase);
-  renderActions(phase);
-  renderService(service);
-  write('note', note);
-  write('status', announcement(state));
-  if (phase === renderedPhase) return;
-  renderedPhase = phase;
-  renderPhase(state);
+  const focused = document.activeElement;
+  const card = focused?.closest('.card') ?? null;
+  const place = [...cards.values()].findIndex((other) => other === card);
+  document.body.classList.toggle('dragging', state.isDragging);
+  byId('desk').classList.toggle('slim', state.items.length > 0);
+  renderSettings(state);
+  renderQueue(state);
+  renderCards(state);
+  write('note', state.note);
+  write('status', state.said.text + '\u00a0'.repeat(state.said.times % 2)); // said again, it must differ
+  keepFocus(focused, card, place);
 }
 
-/** @param {Photo | null} photo @param {Phase} phase */
-function renderPhoto(photo, phase) {
-  const image = /** @type {HTMLImageElement} */ (byId('photo'));
-  if (photo && image.getAttribute('src') !== photo.url) image.src = photo.url;
-  if (!photo) image.removeAttribute('src');
-  image.alt = phase.tag === 'done' ? (phase.prediction.captions[0]?.text ?? '') : (photo?.name ?? '');
-  show('photo', photo?.preview === 'shown');
-  show('no-preview', photo?.preview === 'impossible');
-  show('invitation', photo === null);
-  show('formats', photo === null);
-  show('file', photo !== null);
-  write('file-name', photo?.name ?? '');
-  write('file-size', photo ? fileSize(photo.bytes) : '');
+/** What the buttons do can take them away; the focus then stays near. @param {Element | null} focused
+ * @param {Element | null} card around it @param {number} place of the card */
+function keepFocus(focused, card, place) {
+  if (!focused || isShown(focused)) return;
+  const neighbour = [...cards.values()][Math.min(Math.max(place, 0), cards.size - 1)];
+  const nearest = [card, neighbour, byId('chooser')].find((other) => other && isShown(other));
+  /** @type {HTMLElement} */ (nearest).focus();
 }
 
-/** @param {Phase} phase */
-function renderActions(phase) {
-  show('cancel', phase.tag === 'sending');
-  show('progress', phase.tag === 'sending');
-  show('another', phase.tag === 'done' || phase.tag === 'failed');
-  byId('tell').setAttribute('aria-busy', String(phase.tag === 'sending'));
-}
-
-/** @param {Service} service */
-function renderService({ name, version, limits }) {
-  write('service', name && `Model: ${name} ${version}`);
-  write('formats', `JPEG, PNG, WebP, GIF, BMP or TIFF, ${sizeLimit(limits)}.`);
-  write('command', `curl -F image=@photo.jpg ${location.origin}/v1/predict`);
-}
-
-/** @param {State} state @returns {string} what a screen reader is told; a failure is told by its alert */
-function announcement({ phase, note }) {
-  if (phase.tag === 'sending') return `${note} Looking at the photo.`.trim();
-  if (phase.tag === 'done') return `${note} Done. ${asSentence(phase.prediction.captions[0]?.text ?? '')}`.trim();
-  return note;
+/** @param {Element} element */
+function isShown(element) {
+  return element.isConnected && element.getClientRects().length > 0;
 }
 
 /** @param {State} state */
-function renderPhase({ phase, service }) {
-  show('waiting', phase.tag === 'idle' || phase.tag === 'sending');
-  show('problem', phase.tag === 'failed');
-  show('result', phase.tag === 'done');
-  byId('ghost').classList.toggle('alive', phase.tag === 'sending');
-  write('waiting-line', phase.tag === 'sending' ? 'Looking…' : 'What it sees appears here.');
-  if (phase.tag === 'failed') renderProblem(explain(phase.problem, service.limits));
-  if (phase.tag === 'done') renderPrediction(phase.prediction, phase.roundTripMs);
+function renderSettings({ options, service: { name, version, limits }, copied }) {
+  renderSetting('captions', options.captions, limits.beam_size);
+  renderSetting('beam-size', options.beamSize, limits.beam_size);
+  write('formats', `JPEG, PNG, WebP, GIF, BMP or TIFF, ${sizeLimit(limits)}.`);
+  write('command', curlCommand('photo.jpg', options, location.origin));
+  byId('copy-command').classList.toggle('copied', copied === 'command');
+  write('service', name && `Model: ${name} ${version}`);
 }
 
-/** @param {import('./words.js').Explanation} explanation */
-function renderProblem({ title, advice, detail, canRetry }) {
-  write('problem-title', title);
-  write('problem-advice', advice);
-  write('problem-detail', detail && `The server said: ${detail}`);
-  show('retry', canRetry);
+/** @param {string} id @param {number} value @param {number} most */
+function renderSetting(id, value, most) {
+  const input = /** @type {HTMLInputElement} */ (byId(id));
+  input.max = String(most);
+  if (input.value !== String(value)) input.value = String(value);
+  write(`${id}-value`, String(value));
 }
 
-/** @param {Prediction} prediction @param {number} roundTripMs */
-function renderPrediction({ captions, classes, timings_ms: timings, width, height }, roundTripMs) {
-  const highest = Math.max(...captions.map((caption) => caption.log_probability));
-  byId('captions').replaceChildren(...captions.map((caption) => captionItem(caption, highest)));
-  byId('classes').replaceChildren(...classes.map(classItem));
-  show('classes-block', classes.length > 0);
-  const steps = STEPS.filter((step) => step in timings).map((step) => `${step} ${milliseconds(timings[step])}`);
-  write('timings', [`${width} × ${height} pixels`, ...steps, `in all ${milliseconds(roundTripMs)}`].join(' · '));
+/** @param {State} state */
+function renderQueue({ items }) {
+  const bar = /** @type {HTMLProgressElement} */ (byId('progress'));
+  bar.max = items.length || 1;
+  bar.value = items.filter(({ phase }) => phase.tag !== 'waiting' && phase.tag !== 'sending').length;
+  bar.hidden = bar.value === bar.max;
+  byId('queue').hidden = items.length === 0;
+  byId('retry-failed').hidden = items.filter(isRetryable).length < 2;
+  write('progress-text', progress(items));
 }
 
-/** @param {Caption} caption @param {number} highest the best log-probability in the list @returns {HTMLElement} */
-function captionItem(caption, highest) {
-  const share = Math.exp(caption.log_probability - highest);
-  const item = element('li', 'caption');
-  const sentence = element('p', 'sentence');
-  sentence.append(element('span', 'visually-hidden', asSentence(caption.text)));
-  const marked = element('span', 'words');
-  marked.setAttribute('aria-hidden', 'true');
-  marked.append(...caption.words.map(wordMark));
-  sentence.append(marked);
-
-  const facts = element('div', 'facts small');
-  facts.append(bar(share), element('span', 'share', share === 1 ? 'most likely' : `${percent(share)} as likely`));
-  const value = element('span', 'odds', odds(caption.log_probability));
-  value.title = `log-probability ${caption.log_probability.toFixed(2)}`;
-  const values = element('span', 'values');
-  values.append(value, element('span', 'exact', `p = ${exact(caption.probability)}`));
-  facts.append(values);
-  const spoken = caption.words.map((word) => `${word.text} ${percent(word.probability)}`).join(', ');
-  item.append(sentence, facts, element('p', 'visually-hidden', `Word by word: ${spoken}`));
-  return item;
+/** @param {State} state */
+function renderCards(state) {
+  const kept = new Set(state.items.map((item) => item.id));
+  for (const [id, card] of cards) {
+    if (kept.has(id)) continue;
+    card.remove();
+    cards.delete(id);
+  }
+  const added = state.items.filter((item) => !cards.has(item.id)).map(addCard);
+  for (const item of state.items) renderCard(/** @type {HTMLElement} */ (cards.get(item.id)), item, state);
+  added[0]?.scrollIntoView({ block: 'nearest' });
 }
 
-/** @param {import('./api.js').Word} word @returns {HTMLElement} */
-function wordMark({ text, probability }) {
-  const mark = element('span', 'word');
-  mark.title = `“${text}”: ${percent(probability)} sure`;
-  mark.style.setProperty('--sure', probability.toFixed(3));
-  mark.append(element('span', 'word-text', text), element('span', 'word-percent', percent(probability)));
-  return mark;
-}
-
-/** @param {ImageClass} imageClass @returns {HTMLElement} */
-function classItem({ id, label, probability }) {
-  const item = element('li', 'class');
-  item.title = id;
-  item.append(
-    element('span', 'class-label', readableLabel(label)),
-    element('span', 'class-percent', percent(probability)),
-    bar(probability),
-  );
-  return item;
-}
-
-/** @param {number} share from 0 to 1 @returns {HTMLElement} */
-function bar(share) {
-  const track = element('span', 'bar');
-  track.setAttribute('aria-hidden', 'true');
-  track.style.setProperty('--share', share.toFixed(4));
-  return track;
+/** @param {Item} item */
+function addCard(item) {
+  const card = makeCard(/** @type {HTMLTemplateElement} */ (byId('card')), item);
+  cards.set(item.id, card);
+  byId('cards').append(card);
+  return card;
 }

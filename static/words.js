@@ -1,68 +1,40 @@
 // @ts-check
 // How numbers and problems are said. Pure functions, no DOM.
 
+import { UNKNOWN_SERVICE } from './api.js';
+
 /** @typedef {import('./api.js').Problem} Problem */
 /** @typedef {{ title: string, advice: string, detail: string, canRetry: boolean }} Explanation */
 
-/** @type {Record<number, { title: string, advice: string, canRetry?: boolean }>} */
-const REFUSALS = {
-  400: {
-    title: 'The server did not understand the request',
-    advice: 'This page and the server may be of different versions. Reload the page and try again.',
-    canRetry: true,
-  },
-  408: {
-    title: 'The upload took too long',
-    advice: 'Try again on a faster connection, or with a smaller photo.',
-    canRetry: true,
-  },
-  413: {
-    title: 'That photo is too large',
-    advice: 'Save it smaller, or choose another photo.',
-  },
-  415: {
-    title: 'That file is not an image we can read',
-    advice: 'Choose a JPEG, PNG, WebP, GIF, BMP or TIFF. A HEIC or SVG has to be saved as one of these first.',
-  },
-  422: {
-    title: 'That image could not be opened',
-    advice: 'It seems to be damaged or cut short. Save or download it once more, or choose another photo.',
-  },
-  429: { title: 'That was a lot of photos', advice: 'Wait a moment, then try again.', canRetry: true },
-  503: { title: 'The server is busy', advice: 'Wait a moment, then try again.', canRetry: true },
-};
-
-/** @type {Record<Exclude<import('./api.js').ProblemKind, 'http'>, { title: string, advice: string }>} */
-const BREAKDOWNS = {
-  unreachable: {
-    title: 'The server could not be reached',
-    advice: 'Check the connection and that the server is running, then try again.',
-  },
-  timeout: { title: 'The server took too long', advice: 'It may be busy, or the connection slow. Try again.' },
-  'unreadable-answer': {
-    title: 'The answer could not be read',
-    advice: 'Something between this page and the server may have changed it. Try again.',
-  },
-  'unreadable-file': {
-    title: 'That file could not be read',
-    advice: 'It may be a folder, or may have been moved or deleted since. Choose it again.',
-  },
-};
-
-/** @type {Record<string, string>} */
-const SUPERSCRIPTS = {
-  '-': '⁻',
-  '+': '',
-  0: '⁰',
-  1: '¹',
-  2: '²',
-  3: '³',
-  4: '⁴',
-  5: '⁵',
-  6: '⁶',
-  7: '⁷',
-  8: '⁸',
-  9: '⁹',
+/** By status, or by kind where there is none: title, advice, whether to try again. @type {Record<string, [string, string, boolean]>} */
+const REASONS = {
+  400: ['The server did not understand the request', 'Reload the page, it may be an old one, and try again.', true],
+  401: ['This server asks for a key', 'The page has none to give. Ask from a program that has one.', false],
+  408: ['The upload took too long', 'Try again on a faster connection, or with a smaller photo.', true],
+  413: ['That photo is too large', 'Save it smaller, or choose another photo.', false],
+  415: [
+    'That file is not an image we can read',
+    'Choose a JPEG, PNG, WebP, GIF, BMP or TIFF. A HEIC or SVG has to be saved as one of these first.',
+    false,
+  ],
+  422: [
+    'That image could not be opened',
+    'It seems to be damaged or cut short. Save or download it once more, or choose another photo.',
+    false,
+  ],
+  503: ['The server is busy', 'Wait a moment, then try again.', true],
+  unreachable: [
+    'The server could not be reached',
+    'Check that it is running and the connection, then try again.',
+    true,
+  ],
+  timeout: ['The server took too long', 'It may be busy, or the connection slow. Try again.', true],
+  'unreadable-answer': ['The answer could not be read', 'Something on the way may have changed it. Try again.', true],
+  'unreadable-file': [
+    'That file could not be read',
+    'It may be a folder, or may have been moved or deleted since. Choose it again.',
+    false,
+  ],
 };
 
 /** @param {import('./api.js').Limits} limits */
@@ -71,26 +43,16 @@ export function sizeLimit(limits) {
   return `up to ${fileSize(limits.body_bytes)} and ${megapixels} megapixels`;
 }
 
-/** @param {Problem} problem @param {import('./api.js').Limits} limits @returns {Explanation} */
-export function explain(problem, limits) {
-  const { kind, status, detail, retryAfterSeconds } = problem;
-  if (kind !== 'http') return { ...BREAKDOWNS[kind], detail: '', canRetry: kind !== 'unreadable-file' };
-  const said = REFUSALS[status] ?? unexpected(status);
-  let { advice } = said;
+/** @param {Problem} problem @param {import('./api.js').Limits} [limits] @returns {Explanation} */
+export function explain({ kind, status, detail, retryAfterSeconds }, limits = UNKNOWN_SERVICE.limits) {
+  let [title, advice, canRetry] = REASONS[status || kind] ?? [
+    'Something went wrong on the server',
+    `It is not your photo’s fault (status ${status}). Try again.`,
+    true,
+  ];
   if (status === 413) advice = `Photos of ${sizeLimit(limits)} are accepted. ${advice}`;
   if (retryAfterSeconds > 1) advice = `Try again in ${retryAfterSeconds} seconds.`;
-  return { title: said.title, advice, detail, canRetry: said.canRetry ?? false };
-}
-
-/** @param {number} status */
-function unexpected(status) {
-  return status >= 500
-    ? {
-        title: 'Something went wrong on the server',
-        advice: 'It is not your photo’s fault. Try again.',
-        canRetry: true,
-      }
-    : { title: 'The server refused this photo', advice: `It answered with status ${status}. Choose another photo.` };
+  return { title, advice, detail, canRetry };
 }
 
 /** @param {number} probability from 0 to 1 */
@@ -104,18 +66,10 @@ export function percent(probability) {
 export function odds(logProbability) {
   const probability = Math.exp(logProbability);
   if (probability >= 0.1) return percent(probability);
-  if (logProbability < Math.log(1e-12)) return 'less than 1 in a trillion';
   const oneIn = 1 / probability;
   const notation = oneIn < 1e6 ? 'standard' : 'compact';
   const format = new Intl.NumberFormat('en', { maximumSignificantDigits: 3, notation, compactDisplay: 'long' });
   return `1 in ${format.format(oneIn)}`;
-}
-
-/** The same number as the API gives it, to three digits. @param {number} probability */
-export function exact(probability) {
-  if (probability >= 1e-4) return String(Number(probability.toPrecision(3)));
-  const [digits, power] = probability.toExponential(2).split('e');
-  return `${digits} × 10${Array.from(power, (character) => SUPERSCRIPTS[character]).join('')}`;
 }
 
 /** @param {number} bytes */
@@ -138,4 +92,16 @@ export function readableLabel(label) {
 /** @param {string} text */
 export function asSentence(text) {
   return text ? `${text[0].toUpperCase()}${text.slice(1)}.` : 'No words at all.';
+}
+
+/** @param {import('./api.js').Options} options */
+export function settings({ captions, beamSize }) {
+  return `${captions} ${captions === 1 ? 'caption' : 'captions'}, beam size ${beamSize}`;
+}
+
+/** "2 of 10 done, 1 failed" @param {readonly import('./store.js').Item[]} items */
+export function progress(items) {
+  const count = (/** @type {string} */ tag) => items.filter(({ phase }) => phase.tag === tag).length;
+  const others = ['failed', 'cancelled'].filter((tag) => count(tag) > 0).map((tag) => `, ${count(tag)} ${tag}`);
+  return `${count('done')} of ${items.length} done${others.join('')}`;
 }

