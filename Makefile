@@ -25,7 +25,7 @@ serve: $(STAMP)
 	$(BIN)/showtell-serve --port $(PORT)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
