@@ -39,6 +39,11 @@ def test_every_key_opens_by_either_header(serve: Serve, photo: bytes, key: str, 
     assert answer.status_code == 200
 
 
+def test_a_key_opens_beside_what_is_meant_for_a_proxy(serve: Serve, photo: bytes) -> None:
+    headers = {"X-API-Key": OLD, "Authorization": "Bearer a-token-of-the-proxy"}
+    assert serve(api_key=OLD).post("/v1/predict", data=photo, headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [{}, {"X-API-Key": OLD[:-1]}, {"X-API-Key": "é"}, {"Authorization": f"Basic {OLD}"}, {"Authorization": "Bearer "}],
