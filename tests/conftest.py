@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import keras
 import numpy as np
 import pytest
@@ -26,6 +27,10 @@ WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "grass", "man", "in", "
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(4)]
 )
+
+# How long an example takes says more about what else the machine does; tests that promise a time measure it.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def make_toy_bundle(seed: int = 7) -> Bundle:

@@ -213,7 +213,7 @@ def test_weights_that_do_not_fit_are_named_in_a_sealed_bundle(copy: Path, damage
         load_bundle(copy)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.sampled_from([*FILES, "manifest.json"]), st.data())
 def test_any_mutation_gives_a_bundle_or_a_bundle_error(scratch: Path, name: str, data: st.DataObject) -> None:
     whole = (scratch / name).read_bytes()

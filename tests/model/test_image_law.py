@@ -112,9 +112,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-BOUNDED = settings(
-    max_examples=400, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+BOUNDED = settings(max_examples=400, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @BOUNDED

@@ -152,19 +152,17 @@ def test_the_limit_may_be_raised_above_the_default(encoded: Encode) -> None:
     assert read_image(data, max_pixels=60_000_000).height == 5001
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_give_an_image_or_an_image_error(data: bytes) -> None:
     assert isinstance(outcome(data), DecodedImage | ImageError)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(FILES)), st.binary(max_size=300), st.integers(2, 60))
 def test_any_bytes_after_a_true_header_give_an_image_or_an_image_error(name: str, data: bytes, kept: int) -> None:
     assert isinstance(outcome(FILES[name][:kept] + data), DecodedImage | ImageError)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_a_mutated_file_gives_an_image_or_an_image_error(name: str, data: st.DataObject) -> None:
     mutated = bytearray(FILES[name])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import SearchConfig
@@ -123,7 +123,6 @@ def test_a_beam_of_one_is_greedy(seed: int, size: int, max_words: int) -> None:
     assert found.log_prob == pytest.approx(sum(float(after(said[:i])[t]) for i, t in enumerate(said)), rel=1e-5)
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([(2, 1), (2, 4), (2, 8), (3, 2), (3, 3), (4, 2), (9, 2), (10, 1)]),

@@ -230,7 +230,7 @@ def test_a_body_may_be_as_large_as_the_limit_and_no_larger(inference: InferenceQ
     problem(client.post("/v1/predict", data=b"x" * 2001), 413, "/problems/body-too-large")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     start=st.sampled_from(
         [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"--b\r\nContent-Disposition: form-data; "]

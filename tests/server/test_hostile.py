@@ -20,9 +20,7 @@ MULTIPART = "multipart/form-data; boundary=frontier"
 END = b"\r\n--frontier--\r\n"
 TINY = encoded(Image.new("RGB", (9, 7), "tomato"), "PNG")
 
-BOUNDED = settings(
-    max_examples=300, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+BOUNDED = settings(max_examples=300, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def part(data: bytes, disposition: bytes = b'form-data; name="image"; filename="a.png"', more: bytes = b"") -> bytes:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageDraw
 from playwright.sync_api import BrowserContext, FilePayload, Locator, Page, expect, sync_playwright
 
@@ -23,9 +24,9 @@ REFUSED = "Failed to load resource"
 """How Chromium notes on its console every answer with an error status, and every lost connection."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser_context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """Starts Chromium with an empty profile."""
+    """Starts Chromium with an empty profile; for one file, since asyncio does not run elsewhere meanwhile."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("expected Chromium to try the page in, found none: apt-get install chromium")
@@ -72,6 +73,12 @@ def visit(browser_context: BrowserContext, complaints: list[str]) -> Iterator[Ca
 def page(visit: Callable[[str], Page], live_server: str) -> Page:
     """Opens the demo page."""
     return visit(live_server)
+
+
+def assert_no_violation(page: Page) -> None:
+    """Asks axe-core about the page as it is now."""
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
 
 
 def drawn_picture(sky: tuple[int, int, int] = (120, 180, 240)) -> bytes:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.static.conftest import (
+    assert_no_violation,
     captions,
     card,
     cards,
@@ -22,12 +22,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 PHONE: ViewportSize = {"width": 320, "height": 640}
 FOCUSED = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent.trim()"
-
-
-def assert_no_violation(page: Page) -> None:
-    """Asks axe-core about the page as it is now."""
-    results = Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
 
 
 def press_tab_until(page: Page, name: str) -> None:

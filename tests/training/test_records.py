@@ -170,7 +170,7 @@ def test_an_emptied_shard_is_named(drawn: Path, tmp_path: Path) -> None:
         list(split_batches(tmp_path, "train", 4, "reading"))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["train", "dev"])), min_size=1, max_size=9),
     st.integers(1, 4),

@@ -24,7 +24,7 @@ def correlated(random: np.random.Generator, rows: int, inputs: int) -> np.ndarra
     return np.asarray(few + 0.1 * random.normal(size=(rows, inputs)), np.float32)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.sampled_from([3, 40, 128, 200]), st.integers(1, 9))
 def test_every_weight_is_a_whole_number_of_steps_and_the_largest_stays(seed: int, inputs: int, outputs: int) -> None:
     random = np.random.default_rng(seed)

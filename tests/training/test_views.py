@@ -21,7 +21,7 @@ def photos() -> Photos:
     return Photos(pixels, np.array([0, 1, 2, 3, 0]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(row=st.integers(0, 4), view=st.integers(0, 9))
 def test_a_view_is_the_same_every_time(photos: Photos, row: int, view: int) -> None:
     first = view_of(photos, row, view, CONFIG)
