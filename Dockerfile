@@ -1,7 +1,7 @@
 # The caption server on a CPU. Build and run:
 #
 #   docker build --tag show-and-tell .
-#   docker run --rm --publish 8000:8000 --read-only --cap-drop ALL --stop-timeout 30 show-and-tell
+#   docker run --rm --publish 8000:8000 --read-only --cap-drop ALL --stop-timeout 40 show-and-tell
 #
 # It writes to no disk: gunicorn's heartbeat, a file of no bytes, is in the container's shared memory.
 #

@@ -28,7 +28,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", 
 
 _SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|GIF8|BM....\0\0\0\0|II[*+]\0|MM\0[*+]", re.DOTALL)
 
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+# Not those that stand alone, without a length: 0x01 (TEM), and 0xd0 to 0xd7, which are within a scan.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 
 # What Pillow's decoders are known to raise on hostile bytes.
@@ -120,7 +121,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         ) from error
     if _decoded_pixels(image) > max_pixels:
         raise ImageTooLargeError(_too_large("x".join(map(str, image.size)), max_pixels))
-    if image.format == "JPEG" and (scans := _scans(data)) > MAX_SCANS:
+    if image.format in ("JPEG", "MPO") and (scans := _scans(data)) > MAX_SCANS:
         raise CorruptImageError(
             f"expected a JPEG of at most {MAX_SCANS} scans, received one of {scans}; save it again in an image editor"
         )

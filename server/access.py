@@ -88,7 +88,7 @@ def _check_key(keys: list[bytes]) -> None:
     authorization = request.authorization
     bearer = authorization.token if authorization is not None and authorization.type == "bearer" else None
     # This header first: no one but this server can be meant by it, while the other may be for a proxy in front.
-    given = request.headers.get(KEY_HEADER, bearer) or ""
+    given = request.headers.get(KEY_HEADER) or bearer or ""
     # All are compared, so that the time does not tell which one it is like.
     matches = [hmac.compare_digest(given.encode(), key) for key in keys]
     if not any(matches):

@@ -24,6 +24,8 @@ from server.uploads import read_uploads
 PARAMETERS = ("beam_size", "captions", "classes")
 DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
+RECEIVING_AT_ONCE = 24
+"""Requests whose bodies are in memory at once; others wait with what the system's buffers hold of theirs."""
 DECODING_AT_ONCE = 2
 
 Json = dict[str, Any]
@@ -50,6 +52,7 @@ class Api:
         self._settings = settings
         self._draining = draining
         self._inference = inference
+        self._receiving = threading.BoundedSemaphore(RECEIVING_AT_ONCE)
         self._decoding = threading.BoundedSemaphore(DECODING_AT_ONCE)
 
     def register(self, app: Flask) -> None:
@@ -72,9 +75,7 @@ class Api:
         # Ready and parameters first: they cost nothing, and a client in error need not send its body for it.
         config = self._inference.captioner.config
         options = parse_options(request.args, config)
-        uploads = read_uploads(request, self._settings)
-        deadline = time.monotonic() + self._settings.deadline_seconds
-        readings = [self._read(data, deadline) for data in uploads]
+        deadline, readings = self._receive()
         if len(readings) == 1 and isinstance(readings[0], ImageError):
             raise readings[0]
         predicted = iter(self._predict([item for item in readings if isinstance(item, _Reading)], options, deadline))
@@ -125,6 +126,18 @@ class Api:
         if self._inference.is_full:
             raise QueueFullError("expected room in the queue, it is full; try again in a second")
         return {"status": "ready"}
+
+    def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
+        """Reads and decodes the images of the request; returns when it must be answered, and them."""
+        seconds = self._settings.deadline_seconds
+        if not self._receiving.acquire(timeout=seconds):
+            raise QueueFullError(f"expected one of {RECEIVING_AT_ONCE} uploads to end within {seconds} s; try again")
+        try:
+            uploads = read_uploads(request, self._settings)
+            deadline = time.monotonic() + seconds
+            return deadline, [self._read(data, deadline) for data in uploads]
+        finally:
+            self._receiving.release()
 
     def _read(self, data: bytes, deadline: float) -> _Reading | ImageError:
         started = time.monotonic()

@@ -158,6 +158,8 @@ class InferenceQueue:
 
     def _reload(self) -> None:
         with self._reloading:
+            if self.loading.exception() is not None:  # waits: the first must not come after this one, and serve on
+                return
             try:
                 captioner = self._load()
             except Exception:  # whatever it is, what serves now goes on

@@ -15,6 +15,9 @@ _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _BATCH_IMAGES = (1, 2, 4, 8, 16, 32)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+OTHER_METHOD = "other"
+"""Stands for every method that HTTP does not know, and for one that is not known."""
+
 
 class Metrics:
     """Holds the metrics of one application, in a registry of their own."""
@@ -62,11 +65,11 @@ class Metrics:
 
         Args:
             route: Its template, such as `/static/<path:filename>`.
-            method: As received; one that HTTP does not know is counted as `other`.
+            method: As received; one that HTTP does not know is counted as `OTHER_METHOD`.
             status: Of the answer.
             seconds: Time to answer it.
         """
-        self.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
+        self.requests.labels(route, method if method in _METHODS else OTHER_METHOD, str(status)).inc()
         self.request_seconds.labels(route).observe(seconds)
 
 

@@ -17,8 +17,9 @@ from server.logs import LOG_FORMATS, LogFormat
 
 ENVIRONMENT_PREFIX = "SHOWTELL_"
 
-KEY_PATTERN = r"[A-Za-z0-9._~+/=-]{16,256}"
-KEY_FORM = "keys of 16 to 256 letters, digits and ._~+/=-"
+KEY_PATTERN = r"[A-Za-z0-9._~+/-]{16,256}={0,2}"
+"""What a Bearer token may be (RFC 6750, 2.1), and not short: `=` is padding, at the end alone."""
+KEY_FORM = "keys of 16 to 256 letters, digits and ._~+/-, with up to two = behind them"
 
 
 def _about(
@@ -64,7 +65,8 @@ class ServerSettings:
         deadline_seconds: Time to answer a request once its body has arrived, waiting included, in seconds.
         request_seconds: Time for a request to arrive, headers and body, in seconds.
         drain_seconds: Time during which requests are still served after SIGTERM, in seconds.
-        threads: Requests handled at the same time, waiting ones included.
+        threads: Requests handled at the same time, waiting ones included. Above `max_waiting` and `max_batch` together
+            there is always one to refuse what is too much, and to answer probes.
         api_key: Keys of which a request needs one; without any, none is needed.
         api_key_file: File with more such keys.
         cors_origins: Origins of pages that may read answers; `*` for all.
@@ -96,7 +98,14 @@ class ServerSettings:
     drain_seconds: float = field(
         default=5.0, metadata=_about("Time during which requests are still served after SIGTERM.", 0, 600)
     )
-    threads: int = field(default=24, metadata=_about("Requests handled at the same time.", 2, 1000))
+    threads: int = field(
+        default=96,
+        metadata=_about(
+            "Requests handled at once: more than wait and are worked on, so that refusals and probes need not.",
+            2,
+            1000,
+        ),
+    )
     api_key: tuple[str, ...] = field(
         default=(),
         repr=False,

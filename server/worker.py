@@ -18,7 +18,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from server.access import HEADERS
 from server.errors import SlowClientError
 from server.logs import REQUEST_ID, log_request, new_request_id
-from server.metrics import Metrics
+from server.metrics import OTHER_METHOD, Metrics
 from server.problems import PROBLEM_TYPE, UNREADABLE, UNTYPED, describe, kind_of
 from server.sockets import PatientSocket
 
@@ -135,14 +135,16 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             super().handle_error(req, client, addr, exc)
             return
         request_id = new_request_id()
-        log_request({"route": UNREADABLE, "status": status.value, "problem": type(exc).__name__}, request_id)
+        reason = UNREADABLE
         if isinstance(exc, SlowClientError):
             members = describe(exc)
-            self.app.metrics.rejects.labels(kind_of(members["type"])).inc()
+            reason = kind_of(members["type"])
         else:
             detail = "expected an HTTP request within this server's limits, received one that cannot be read"
             members = {"status": status, "type": UNTYPED, "title": status.phrase, "detail": detail}
-            self.app.metrics.rejects.labels(UNREADABLE).inc()
+        log_request({"route": UNREADABLE, "status": status.value, "problem": members["type"]}, request_id)
+        self.app.metrics.rejects.labels(reason).inc()
+        self.app.metrics.requests.labels(UNREADABLE, OTHER_METHOD, str(status.value)).inc()
         try:
             client.sendall(_raw_answer(status, json.dumps(members).encode(), request_id))
         except OSError:

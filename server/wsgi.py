@@ -54,12 +54,14 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
 
     def load_config(self) -> None:
         """Sets gunicorn's settings; called by gunicorn."""
+        settings = self._settings
         options = {
             "bind": f"fd://{self._file_descriptor}",
             "worker_class": PatientWorker,
             "workers": 1,
-            "threads": self._settings.threads,
-            "graceful_timeout": int(self._settings.drain_seconds + self._settings.deadline_seconds) + 5,
+            "threads": settings.threads,
+            # A request that begins to arrive at the end of the drain may take all of its time to arrive.
+            "graceful_timeout": int(settings.drain_seconds + settings.request_seconds + settings.deadline_seconds) + 5,
             # A thread in the master and a file in the working directory, for a feature that nobody uses here.
             "control_socket_disable": True,
             "loglevel": "warning",

@@ -2,7 +2,7 @@
 // The queue: sends the photos in order, a few at a time, and knows when to try again.
 
 import { Problem, predict } from './api.js';
-import { asSentence, explain, progress } from './words.js';
+import { BUSY, asSentence, explain, progress } from './words.js';
 
 /** @typedef {import('./store.js').Item} Item */
 
@@ -95,7 +95,7 @@ export class Queue {
   /** @param {Item} item @param {Problem} problem */
   #fail(item, problem) {
     const seconds = problem.retryAfterSeconds;
-    const isBusy = problem.status === 503 && seconds > 0 && seconds <= LONGEST_PAUSE_SECONDS;
+    const isBusy = BUSY.includes(problem.status) && seconds > 0 && seconds <= LONGEST_PAUSE_SECONDS;
     if (!isBusy || item.refusals >= MOST_REFUSALS) return this.#finish(item, { tag: 'failed', problem });
     this.store.change(item.id, { refusals: item.refusals + 1, phase: { tag: 'waiting', busySeconds: seconds } });
     this.store.say(`${item.name}: the server is busy. Trying again in ${seconds} s.`);

@@ -6,6 +6,9 @@ import { UNKNOWN_SERVICE } from './api.js';
 /** @typedef {import('./api.js').Problem} Problem */
 /** @typedef {{ title: string, advice: string, detail: string, canRetry: boolean }} Explanation */
 
+/** What a server says that has too much to do, or a proxy in front of it. */
+export const BUSY = [429, 502, 503, 504];
+
 /** By status, or by kind where there is none: title, advice, whether to try again. @type {Record<string, [string, string, boolean]>} */
 const REASONS = {
   400: ['The server did not understand the request', 'Reload the page, it may be an old one, and try again.', true],
@@ -14,12 +17,12 @@ const REASONS = {
   413: ['That photo is too large', 'Save it smaller, or choose another photo.', false],
   415: [
     'That file is not an image we can read',
-    'Choose a JPEG, PNG, WebP, GIF, BMP or TIFF. A HEIC or SVG has to be saved as one of these first.',
+    'Choose a JPEG, PNG, WebP, GIF, BMP or TIFF. Save a HEIC or SVG as one of these first.',
     false,
   ],
   422: [
     'That image could not be opened',
-    'It seems to be damaged or cut short. Save or download it once more, or choose another photo.',
+    'It seems to be damaged or cut short. Save it once more, or choose another photo.',
     false,
   ],
   503: ['The server is busy', 'Wait a moment, then try again.', true],
@@ -45,7 +48,7 @@ export function sizeLimit(limits) {
 
 /** @param {Problem} problem @param {import('./api.js').Limits} [limits] @returns {Explanation} */
 export function explain({ kind, status, detail, retryAfterSeconds }, limits = UNKNOWN_SERVICE.limits) {
-  let [title, advice, canRetry] = REASONS[status || kind] ?? [
+  let [title, advice, canRetry] = REASONS[BUSY.includes(status) ? 503 : status || kind] ?? [
     'Something went wrong on the server',
     `It is not your photo’s fault (status ${status}). Try again.`,
     true,

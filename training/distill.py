@@ -170,7 +170,7 @@ def distill(
     keras.config.set_dtype_policy(precision)
     total = round(config.epochs * len(photos) * config.views / config.batch_size)
     student = _new_student(encoder_config, teacher)
-    if start_from is not None:
+    if start_from is not None and not checkpoint.exists():
         _go_on_from(start_from, student, targets)
     trainee = Trainee(student, config, variance, total)
     done = saved_at = int(load_checkpoint(checkpoint, trainee.variables)["step"]) if checkpoint.exists() else 0
@@ -234,7 +234,8 @@ def _go_on_from(start: Path, student: keras.Model, targets: Targets) -> None:
     """Gives a student the weights of an earlier run's, or of a bundle's encoder."""
     if (start / WEIGHTS).exists():
         part = "encoder/"
-        weights = {name.removeprefix(part): value for name, value in load_bundle(start).weights.items() if part in name}
+        stored = load_bundle(start).weights.items()
+        weights = {name.removeprefix(part): value for name, value in stored if name.startswith(part)}
         unfold(student, weights, np.concatenate([targets.batch(step)[0] for step in range(CALIBRATION_STEPS)]))
     else:
         load_checkpoint(start / CHECKPOINT, named_variables(student, "encoder"))

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from model.config import CaptionerConfig
 from model.decoder import Decoder
+from model.errors import ConfigError
 from model.vocabulary import END, END_ID, PAD_ID, UNKNOWN_ID, tokenize
 from training.captioner import CONFIG, CaptionTask, check_belongs, load_decoder
 from training.checkpoint import BEST
@@ -87,6 +88,7 @@ class SelfCriticalTask(CaptionTask):
         replicas: Who computes.
 
     Raises:
+        ConfigError: XLA is on.
         DataError: The three do not belong together.
 
     Source:
@@ -99,6 +101,8 @@ class SelfCriticalTask(CaptionTask):
         self, encoder_run: Path, captioner_run: Path, records: Path, config: SelfCriticalConfig, replicas: Replicas
     ) -> None:
         check_belongs(captioner_run, encoder_run, records)
+        if replicas.config.xla:
+            raise ConfigError("xla: expected to be off, since XLA cannot compile the reward, which Python computes")
         self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
         with replicas.chief_first(), full_precision():
             self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
@@ -126,7 +130,8 @@ class SelfCriticalTask(CaptionTask):
             tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
         )  # (B * S, ...)
         tokens = tf.stop_gradient(sample(self.decoder, features, self.search.max_words, self._seed(rows, step)))
-        tokens = tokens[:, : tf.reduce_max(tf.math.count_nonzero(tokens, axis=1))]  # no column of padding alone
+        # No column of padding alone; a part may be empty, but its sentences need a word.
+        tokens = tokens[:, : tf.reduce_max(tf.concat([[1], tf.math.count_nonzero(tokens, axis=1)], axis=0))]
         rewards = tf.ensure_shape(tf.numpy_function(self._rewards, [rows, tokens], tf.float32), (None,))
         by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
         others = tf.reduce_sum(by_image, axis=1, keepdims=True) - by_image
@@ -135,7 +140,7 @@ class SelfCriticalTask(CaptionTask):
         losses = full_softmax_losses(self.decoder.hidden(features, tokens), tokens, layer.kernel, layer.bias)
         words = tf.reduce_sum(word_mask(tokens))
         # The sum over the words, so that the mean over them is what is reported.
-        reward = tf.reduce_mean(rewards) * words
+        reward = tf.math.divide_no_nan(tf.reduce_sum(rewards), tf.cast(tf.size(rewards), tf.float32)) * words
         return Sums(tf.reduce_sum(advantages * losses), words, {"reward": reward})
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
@@ -152,7 +157,8 @@ class SelfCriticalTask(CaptionTask):
 
     def _seed(self, rows: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns a seed (2,) of the step and the part, so that no two replicas draw alike."""
-        return tf.stack([tf.cast(step, tf.int64) + self.options.seed * 2**32, tf.cast(rows[0], tf.int64) * 2**16])
+        first = tf.reduce_sum(tf.cast(rows[:1], tf.int64))  # none in a part that is empty
+        return tf.stack([tf.cast(step, tf.int64) + self.options.seed * 2**32, first * 2**16])
 
     def _rewards(self, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         scores = []

@@ -134,11 +134,19 @@ def test_whole_files_are_images_and_their_first_halves_are_not_lost_in(index: in
         obeys(FILES[index][: len(FILES[index]) * share // 20])
 
 
-def test_a_progressive_jpeg_of_many_scans_is_refused() -> None:
-    data = encoded(picture(size=(800, 600)), "JPEG", progressive=True)
+ALONE = b"\xff\x01\xff\xff"
+"""A marker without a length, then bytes that would be one, of 64 KiB, if it had."""
+
+
+@pytest.mark.parametrize(("name", "between"), [("JPEG", b""), ("JPEG", ALONE), ("MPO", b""), ("MPO", ALONE)])
+def test_a_progressive_jpeg_of_many_scans_is_refused(name: str, between: bytes) -> None:
+    image = picture(size=(800, 600))
+    others = {"save_all": True, "append_images": [image]} if name == "MPO" else {}
+    data = encoded(image, name, progressive=True, **others)
     assert obeys(data)
-    last = data.rindex(b"\xff\xda")
-    bomb = data[:last] + data[last:-2] * 50_000 + data[-2:]
+    last = data.rindex(b"\xff\xda", 0, data.index(b"\xff\xd9"))
+    end = data.index(b"\xff\xd9")
+    bomb = data[:last] + (data[last:end] + between) * 50_000 + data[end:]
     with pytest.raises(CorruptImageError, match=f"at most {MAX_SCANS} scans, received one of 500"):
         read_image(bomb)
     assert not obeys(bomb)

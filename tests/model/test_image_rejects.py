@@ -124,10 +124,10 @@ def test_a_file_cut_within_its_header_is_corrupt(name: str) -> None:
     ids=["png", "gif", "bmp", "largest-bmp"],
 )
 def test_a_gigantic_image_is_refused_from_its_header_at_once(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ImageTooLargeError, match="expected at most 50000000 pixels"):
         read_image(data)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("action", ["error", "ignore"])

@@ -14,7 +14,7 @@ from server.batching import InferenceQueue
 from server.metrics import Metrics
 from server.settings import ServerSettings
 
-OLD, NEW = "an-old-key-of-20-characters", "a-new-key-of-20-characters"
+OLD, NEW = "an-old-key-of-20-characters", "YS1uZXcta2V5LW9mLTIwIQ=="
 ORIGIN = "https://example.org"
 Serve = Callable[..., FlaskClient]
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -224,6 +225,25 @@ def test_a_queue_is_not_ready_before_it_has_loaded_nor_when_that_failed() -> Non
         inference.loading.result(10)
     with pytest.raises(NotReadyError):
         _ = inference.captioner
+
+
+def test_a_reload_never_comes_before_the_first_load(held: "HeldCaptioner") -> None:
+    second = type(held)(replace(held.config, version="2"))
+    loads, may_load = iter([held, second]), threading.Event()
+
+    def load() -> Captioner:
+        loaded = next(loads)
+        assert loaded is second or may_load.wait(10)
+        return cast(Captioner, loaded)
+
+    metrics = Metrics()
+    inference = InferenceQueue(load, limits(waiting=1), metrics)
+    inference.start()
+    inference.reload()
+    may_load.set()
+    while metrics.registry.get_sample_value("showtell_reloads_total", {"result": "done"}) != 1:
+        threading.Event().wait(0.001)
+    assert inference.captioner.config.version == "2"
 
 
 def assert_problem(client: FlaskClient, form: dict[str, Any], kind: str) -> None:

@@ -15,9 +15,10 @@ from server.settings import ServerSettings, flag_of, settings_table, variable_of
 def test_nothing_given_means_the_documented_defaults() -> None:
     settings = ServerSettings.from_strings({}, {})
     assert settings == ServerSettings()
-    assert (settings.host, settings.port, settings.threads) == ("127.0.0.1", 8000, 24)
+    assert (settings.host, settings.port, settings.threads) == ("127.0.0.1", 8000, 96)
     assert (settings.max_body_bytes, settings.max_pixels, settings.max_images) == (10 * 1024**2, 50_000_000, 16)
     assert settings.deadline_seconds == 10
+    assert settings.threads >= settings.max_waiting + settings.max_batch + 16, "some are left to refuse and to probe"
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ PREDICT = "**/v1/predict*"
 RETRY_AFTER_SECONDS = 20
 
 
-def refuse_as_busy(route: Route) -> None:
-    """Answers as the server does when its queue is full."""
-    problem = {"status": 503, "title": "Too many images are waiting", "detail": "expected room in the queue"}
+def refuse_as_busy(route: Route, status: int = 503) -> None:
+    """Answers as the server does when its queue is full, and a proxy in front of it with another status."""
+    problem = {"status": status, "title": "Too many images are waiting", "detail": "expected room in the queue"}
     route.fulfill(
-        status=503,
+        status=status,
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         content_type="application/problem+json",
         body=json.dumps(problem),
@@ -115,9 +115,10 @@ def test_removing_and_clearing_ends_the_requests(page: Page) -> None:
     assert len(failed) == 3
 
 
-def test_a_busy_server_is_asked_again_when_it_says_and_not_before(page: Page) -> None:
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_busy_server_is_asked_again_when_it_says_and_not_before(page: Page, status: int) -> None:
     page.clock.install()
-    page.route(PREDICT, refuse_as_busy, times=1)
+    page.route(PREDICT, lambda route: refuse_as_busy(route, status), times=1)
 
     choose(page, picture())
     expect(cards(page)).to_contain_text(f"The server is busy. Trying again in {RETRY_AFTER_SECONDS} s.")

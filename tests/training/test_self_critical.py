@@ -21,6 +21,7 @@ from training.classifier import ClassifierTask, train_classifier
 from training.config import (
     CaptionerTrainingConfig,
     ClassifierTrainingConfig,
+    DeviceConfig,
     OptimizerConfig,
     PipelineConfig,
     RunConfig,
@@ -125,6 +126,19 @@ def test_the_reward_rises_and_the_decoder_is_exported(runs: Runs, tmp_path: Path
     assert np.mean(rewards[-2 * per_epoch :]) > np.mean(rewards[: 2 * per_epoch])
     bundle = assemble(runs.encoder, tmp_path / "run", runs.records, CLASSES)
     assert bundle.config.decoder.units == 24
+
+
+def test_an_empty_part_of_a_batch_adds_nothing(runs: Runs) -> None:
+    task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
+    rows = tf.constant([], tf.int64)
+    sums = task.loss((tf.zeros((0, ENCODER.fc_units)), rows), tf.constant(3, tf.int64))
+    assert [float(value) for value in (sums.loss, sums.weight, sums.figures["reward"])] == [0, 0, 0]
+
+
+def test_xla_is_refused(runs: Runs) -> None:
+    replicas = Replicas(tf.distribute.get_strategy(), 1, 1, config=DeviceConfig(xla=True))
+    with pytest.raises(ConfigError, match=r"^xla: expected to be off"):
+        SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, replicas)
 
 
 def test_a_decoder_of_other_records_is_refused(runs: Runs, drawn: Path, tmp_path: Path) -> None:
