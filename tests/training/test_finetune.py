@@ -4,37 +4,29 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from model.bundle import ClassName, save_bundle
+from model.bundle import save_bundle
 from model.captioner import Captioner
-from model.config import CaptionerConfig, EncoderConfig, SearchConfig, small
+from model.config import CaptionerConfig, EncoderConfig, SearchConfig
 from model.errors import DataError
 from model.image import read_image
 from model.runtime.tensorflow import TensorFlowEngine
 from model.search import beam_search
-from model.vocabulary import END_ID, Vocabulary
-from training.captioner import DecoderTask, FinetuneTask, load_decoder, train_captioner
-from training.classifier import ClassifierTask, train_classifier
+from model.vocabulary import END_ID
+from tests.training.stages import CLASSES, RUN, Stages, one_device, train_stages
+from training.captioner import FinetuneTask, load_decoder, train_captioner
 from training.config import (
     CaptionerTrainingConfig,
-    ClassifierTrainingConfig,
     FinetuneConfig,
     OptimizerConfig,
     PipelineConfig,
-    RunConfig,
 )
-from training.datasets import read_folder
 from training.encoders import load_encoder
 from training.export import assemble
-from training.labelled import LabelledImage
-from training.records import write_class_records, write_records
-from training.replicas import Replicas
 from training.run import CHECKPOINTS
 from training.summaries import METRICS
 
@@ -45,55 +37,22 @@ ENCODER = EncoderConfig(
     widths=(0.05,) * 5, fc_units=24, normalization="unit", input_pooling=7, batch_norm=True, residual=True,
     pooling="average", dropout=0.0,
 )  # fmt: skip
-CLASSES = tuple(ClassName(f"n{index}", name) for index, name in enumerate(("red", "green", "blue", "yellow")))
 FROZEN = CaptionerTrainingConfig(epochs=3, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
 TOGETHER = FinetuneConfig(
     captions=CaptionerTrainingConfig(epochs=2, optimizer=OptimizerConfig(learning_rate=0.005, weight_decay=0.0)),
     pipeline=PipelineConfig(batch_size=4, flip=False),
     encoder_learning_rate=1e-3,
 )
-RUN = RunConfig(summary_steps=1, histogram_steps=0)
-
-
-class Runs(NamedTuple):
-    """Names the directories of the stages before."""
-
-    records: Path
-    encoder: Path
-    captioner: Path
-
-
-def one_device() -> Replicas:
-    return Replicas(tf.distribute.get_strategy(), 1, 1)
 
 
 @pytest.fixture(scope="module")
-def runs(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Stages:
     """Returns caption records, an encoder that has hardly learned colours, and a decoder trained on it."""
-    root = tmp_path_factory.mktemp("runs")
-    made = Runs(root / "records", root / "encoder", root / "captioner")
-    images = read_folder(drawn, dev_fraction=0.3)
-    vocabulary = Vocabulary.build([text for image in images for text in image.captions], min_count=1)
-    write_records(made.records, images, vocabulary)
-    labelled = [
-        LabelledImage(image.path, image.name, index % 4, image.split)
-        for index, image in enumerate(sorted_by_name(images))
-    ]
-    write_class_records(root / "classes", labelled, CLASSES)
-    training = ClassifierTrainingConfig(epochs=1, pipeline=PipelineConfig(batch_size=4))
-    assert train_classifier(made.encoder, ClassifierTask(root / "classes", ENCODER, training, one_device()), RUN)
-    preset = small()
-    preset = replace(preset, decoder=replace(preset.decoder, embedding_units=16, units=24, dropout=0.0))
-    assert train_captioner(made.captioner, DecoderTask(made.encoder, made.records, preset, FROZEN, one_device()), RUN)
-    return made
-
-
-def sorted_by_name(images: list[Any]) -> list[Any]:
-    return sorted(images, key=lambda image: image.name)
+    return train_stages(tmp_path_factory.mktemp("runs"), drawn, ENCODER, 1, FROZEN)
 
 
 @pytest.fixture(scope="module")
-def finetuned(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finetuned(runs: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the directory of a finished fine-tuning."""
     directory = tmp_path_factory.mktemp("finetuned")
     task = FinetuneTask(runs.encoder, runs.captioner, runs.records, TOGETHER, one_device())
@@ -116,17 +75,17 @@ def change(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> float
     return float(np.mean([np.abs(after[name] - before[name]).mean() for name in kernels]))
 
 
-def test_fine_tuning_lowers_the_loss_of_the_frozen_stage(runs: Runs, finetuned: Path) -> None:
+def test_fine_tuning_lowers_the_loss_of_the_frozen_stage(runs: Stages, finetuned: Path) -> None:
     assert min(dev_losses(finetuned)) < min(dev_losses(runs.captioner))
 
 
-def test_fine_tuning_begins_with_what_the_frozen_stage_learned(runs: Runs) -> None:
+def test_fine_tuning_begins_with_what_the_frozen_stage_learned(runs: Stages) -> None:
     task = FinetuneTask(runs.encoder, runs.captioner, runs.records, TOGETHER, one_device())
     assert task.evaluate()["loss"] in [pytest.approx(loss, rel=1e-3) for loss in dev_losses(runs.captioner)]
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_the_encoder_learns_at_a_rate_of_its_own(runs: Runs, tmp_path: Path, name: str) -> None:
+def test_the_encoder_learns_at_a_rate_of_its_own(runs: Stages, tmp_path: Path, name: str) -> None:
     optimizer = OptimizerConfig(name=name, learning_rate=0.01, weight_decay=0.0, schedule="constant")  # type: ignore[arg-type]
     config = replace(
         TOGETHER,
@@ -141,7 +100,7 @@ def test_the_encoder_learns_at_a_rate_of_its_own(runs: Runs, tmp_path: Path, nam
     assert change(before["decoder"], after["decoder"]) > 1e-4
 
 
-def test_both_networks_learn_and_batch_norm_keeps_its_statistics(runs: Runs, finetuned: Path) -> None:
+def test_both_networks_learn_and_batch_norm_keeps_its_statistics(runs: Stages, finetuned: Path) -> None:
     before, after = values(load_encoder(runs.encoder).network), values(load_encoder(finetuned).network)
     assert change(before, after) > 1e-4
     statistics = [name for name in before if "moving_" in name]
@@ -151,7 +110,7 @@ def test_both_networks_learn_and_batch_norm_keeps_its_statistics(runs: Runs, fin
 
 
 def test_the_bundle_of_a_fine_tuned_run_says_what_its_networks_say(
-    runs: Runs, finetuned: Path, drawn: Path, tmp_path: Path
+    runs: Stages, finetuned: Path, drawn: Path, tmp_path: Path
 ) -> None:
     search = SearchConfig(beam_size=1, max_words=8)
     bundle = assemble(finetuned, finetuned, runs.records, CLASSES)
@@ -174,7 +133,7 @@ def test_the_bundle_of_a_fine_tuned_run_says_what_its_networks_say(
 
 
 def test_fine_tuning_goes_on_from_an_older_checkpoint_to_the_same_figures(
-    runs: Runs, finetuned: Path, tmp_path: Path
+    runs: Stages, finetuned: Path, tmp_path: Path
 ) -> None:
     """The last checkpoints are taken away, as if they had never been written."""
     directory = tmp_path / "run"
@@ -186,6 +145,6 @@ def test_fine_tuning_goes_on_from_an_older_checkpoint_to_the_same_figures(
     assert dev_losses(directory) == dev_losses(finetuned)
 
 
-def test_a_decoder_of_another_encoder_is_refused(runs: Runs, finetuned: Path) -> None:
+def test_a_decoder_of_another_encoder_is_refused(runs: Stages, finetuned: Path) -> None:
     with pytest.raises(DataError, match="belong together"):
         FinetuneTask(finetuned, runs.captioner, runs.records, TOGETHER, one_device())

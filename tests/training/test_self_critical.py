@@ -1,9 +1,7 @@
 """Self-critical training: the reward against pycocoevalcap, drawn captions, and a decoder that earns more."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -11,26 +9,21 @@ import pytest
 import tensorflow as tf
 from pycocoevalcap.cider.cider import Cider
 
-from model.bundle import ClassName
-from model.config import DecoderConfig, EncoderConfig, small
+from model.config import DecoderConfig, EncoderConfig
 from model.decoder import Decoder
 from model.errors import ConfigError, DataError
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID, Vocabulary
-from training.captioner import DecoderTask, train_captioner
-from training.classifier import ClassifierTask, train_classifier
+from tests.training.stages import CLASSES, RUN, Stages, one_device, train_stages
+from training.captioner import train_captioner
 from training.config import (
     CaptionerTrainingConfig,
-    ClassifierTrainingConfig,
     DeviceConfig,
     OptimizerConfig,
-    PipelineConfig,
-    RunConfig,
     SelfCriticalConfig,
 )
 from training.datasets import read_folder
 from training.export import assemble
-from training.labelled import LabelledImage
-from training.records import write_class_records, write_records
+from training.records import write_records
 from training.replicas import Replicas
 from training.self_critical import Consensus, SelfCriticalTask, sample
 from training.summaries import METRICS
@@ -38,8 +31,6 @@ from training.summaries import METRICS
 ENCODER = EncoderConfig(
     widths=(0.05,) * 5, fc_units=24, normalization="unit", input_pooling=7, batch_norm=True, pooling="average"
 )
-CLASSES = tuple(ClassName(f"n{index}", str(index)) for index in range(4))
-RUN = RunConfig(summary_steps=1, histogram_steps=0)
 CONFIG = SelfCriticalConfig(
     epochs=6, batch_size=8, samples=4, optimizer=OptimizerConfig(learning_rate=5e-3, weight_decay=0.0)
 )
@@ -85,38 +76,14 @@ def test_captions_are_drawn_by_their_probability_and_end_in_padding() -> None:
         assert (row[words:] == PAD_ID).all()
 
 
-class Runs(NamedTuple):
-    """Names the directories of the stages before."""
-
-    records: Path
-    encoder: Path
-    captioner: Path
-
-
-def one_device() -> Replicas:
-    return Replicas(tf.distribute.get_strategy(), 1, 1)
-
-
 @pytest.fixture(scope="module")
-def runs(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Stages:
     """Returns records of drawn photos, an encoder of their colours, and a decoder that is not done yet."""
-    root = tmp_path_factory.mktemp("runs")
-    made = Runs(root / "records", root / "encoder", root / "captioner")
-    images = read_folder(drawn, dev_fraction=0.3)
-    write_records(made.records, images, Vocabulary.build(text for image in images for text in image.captions))
-    ordered = sorted(images, key=lambda image: image.name)
-    labelled = [LabelledImage(image.path, image.name, i % 4, image.split) for i, image in enumerate(ordered)]
-    write_class_records(root / "classes", labelled, CLASSES)
-    classes = ClassifierTrainingConfig(epochs=3, pipeline=PipelineConfig(batch_size=4))
-    assert train_classifier(made.encoder, ClassifierTask(root / "classes", ENCODER, classes, one_device()), RUN)
-    preset = small()
-    preset = replace(preset, decoder=replace(preset.decoder, embedding_units=16, units=24, dropout=0.0))
-    config = CaptionerTrainingConfig(epochs=4, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
-    assert train_captioner(made.captioner, DecoderTask(made.encoder, made.records, preset, config, one_device()), RUN)
-    return made
+    training = CaptionerTrainingConfig(epochs=4, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
+    return train_stages(tmp_path_factory.mktemp("runs"), drawn, ENCODER, 3, training)
 
 
-def test_the_reward_rises_and_the_decoder_is_exported(runs: Runs, tmp_path: Path) -> None:
+def test_the_reward_rises_and_the_decoder_is_exported(runs: Stages, tmp_path: Path) -> None:
     task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
     assert train_captioner(tmp_path / "run", task, RUN)
     lines = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
@@ -128,20 +95,20 @@ def test_the_reward_rises_and_the_decoder_is_exported(runs: Runs, tmp_path: Path
     assert bundle.config.decoder.units == 24
 
 
-def test_an_empty_part_of_a_batch_adds_nothing(runs: Runs) -> None:
+def test_an_empty_part_of_a_batch_adds_nothing(runs: Stages) -> None:
     task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
     rows = tf.constant([], tf.int64)
     sums = task.loss((tf.zeros((0, ENCODER.fc_units)), rows), tf.constant(3, tf.int64))
     assert [float(value) for value in (sums.loss, sums.weight, sums.figures["reward"])] == [0, 0, 0]
 
 
-def test_xla_is_refused(runs: Runs) -> None:
+def test_xla_is_refused(runs: Stages) -> None:
     replicas = Replicas(tf.distribute.get_strategy(), 1, 1, config=DeviceConfig(xla=True))
     with pytest.raises(ConfigError, match=r"^xla: expected to be off"):
         SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, replicas)
 
 
-def test_a_decoder_of_other_records_is_refused(runs: Runs, drawn: Path, tmp_path: Path) -> None:
+def test_a_decoder_of_other_records_is_refused(runs: Stages, drawn: Path, tmp_path: Path) -> None:
     images = read_folder(drawn, dev_fraction=0.3)
     write_records(tmp_path / "records", images, Vocabulary.build(["a red thing"]))
     with pytest.raises(DataError, match="expected the vocabulary of"):

@@ -1,0 +1,52 @@
+"""The stages before those that begin with a trained encoder and decoder, at a size that takes seconds."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from model.bundle import ClassName
+from model.config import EncoderConfig, small
+from model.vocabulary import Vocabulary
+from training.captioner import DecoderTask, train_captioner
+from training.classifier import ClassifierTask, train_classifier
+from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, PipelineConfig, RunConfig
+from training.datasets import read_folder
+from training.labelled import LabelledImage
+from training.records import write_class_records, write_records
+from training.replicas import Replicas
+
+CLASSES = tuple(ClassName(f"n{index}", name) for index, name in enumerate(("red", "green", "blue", "yellow")))
+RUN = RunConfig(summary_steps=1, histogram_steps=0)
+
+
+class Stages(NamedTuple):
+    """Names the directories of the stages."""
+
+    records: Path
+    encoder: Path
+    captioner: Path
+
+
+def one_device() -> Replicas:
+    return Replicas(tf.distribute.get_strategy(), 1, 1)
+
+
+def train_stages(
+    root: Path, drawn: Path, encoder: EncoderConfig, encoder_epochs: int, training: CaptionerTrainingConfig
+) -> Stages:
+    """Writes records of drawn photos, and trains an encoder on their colours and a decoder on its features."""
+    made = Stages(root / "records", root / "encoder", root / "captioner")
+    images = read_folder(drawn, dev_fraction=0.3)
+    vocabulary = Vocabulary.build([text for image in images for text in image.captions], min_count=1)
+    write_records(made.records, images, vocabulary)
+    ordered = sorted(images, key=lambda image: image.name)
+    labelled = [LabelledImage(image.path, image.name, i % 4, image.split) for i, image in enumerate(ordered)]
+    write_class_records(root / "classes", labelled, CLASSES)
+    colours = ClassifierTrainingConfig(epochs=encoder_epochs, pipeline=PipelineConfig(batch_size=4))
+    assert train_classifier(made.encoder, ClassifierTask(root / "classes", encoder, colours, one_device()), RUN)
+    preset = small()
+    preset = replace(preset, decoder=replace(preset.decoder, embedding_units=16, units=24, dropout=0.0))
+    assert train_captioner(made.captioner, DecoderTask(made.encoder, made.records, preset, training, one_device()), RUN)
+    return made
