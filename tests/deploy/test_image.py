@@ -85,7 +85,7 @@ def image(dockerfile: list[Any]) -> Iterator[Path]:
 
 def sandbox() -> list[str]:
     """Returns what to put before a command so that it runs as in a container; nothing where that cannot be done."""
-    prefix = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "sh", "-c", SANDBOX, "sandbox"]
+    prefix = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "sh", "-c", SANDBOX, "sandbox"]
     if not hasattr(os, "geteuid") or os.geteuid() or any(shutil.which(tool) is None for tool in ("unshare", "setpriv")):
         return []
     return prefix if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0 else []
@@ -149,7 +149,9 @@ def container(image: Path, dockerfile: list[Any], environment: dict[str, str], t
     running = Container(image, json.loads(entrypoint.text), environment, tmp_path / "log.txt")
     with running.process as process:
         yield running
-        process.kill()
+        if process.poll() is None:
+            # The server itself: whoever becomes another user is no longer killed with its parent.
+            os.kill(running.first_process, signal.SIGKILL)
 
 
 @pytest.fixture
