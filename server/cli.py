@@ -48,7 +48,8 @@ def main(**flags: str | None) -> None:
     try:
         settings = ServerSettings.from_strings(os.environ, flags)
         configure_logs(settings.log_format)
-        read_keys(settings)
+        # Read once: a worker that takes another's place must not depend on what the file is like by then.
+        settings = dataclasses.replace(settings, api_key=read_keys(settings), api_key_file=None)
         contents = verify_bundle(settings.bundle)
         choose_engine(settings.engine, settings.precision, has_lite_files=contents.has_lite_files)
         listener = _listen(settings.host, settings.port)

@@ -180,17 +180,34 @@ def test_a_restart_behind_a_proxy_drops_nothing(start: Start, toy_bundle: Path) 
     assert set(statuses) == {200}
 
 
-def test_a_worker_that_is_killed_is_replaced_by_one_that_is_ready(start: Start, toy_bundle: Path) -> None:
-    server = start(toy_bundle, "--drain-seconds", "0")
+def kill_worker(server: Running) -> None:
+    """Kills the worker and waits until another one is ready."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
 
     def is_ready() -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return server.ask("GET", "/readyz")[0] == 200 and server.ask("POST", "/v1/predict", picture())[0] == 200
+            return server.ask("GET", "/readyz")[0] == 200
         return False
 
     wait_until(is_ready)
+
+
+def test_a_worker_that_is_killed_is_replaced_by_one_that_is_ready(start: Start, toy_bundle: Path) -> None:
+    server = start(toy_bundle, "--drain-seconds", "0")
+    kill_worker(server)
+    assert server.ask("POST", "/v1/predict", picture())[0] == 200
+
+
+def test_keys_hold_for_the_next_worker_though_their_file_is_gone(
+    start: Start, toy_bundle: Path, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("a-key-of-22-characters")
+    server = start(toy_bundle, "--api-key-file", str(keys), "--drain-seconds", "0")
+    keys.unlink()
+    kill_worker(server)
+    assert server.ask("POST", "/v1/predict", picture())[0] == 401
 
 
 @pytest.fixture
