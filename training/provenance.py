@@ -54,9 +54,12 @@ def read_runs(directory: Path) -> list[dict[str, Any]]:
     if not (directory / MANIFEST).exists():
         return []
     stages = json.loads((directory / CONFIG).read_text())["provenance"].get("stages", {})
-    made = stages.get("encoder", {"commands": [], "hours": 0})
-    seconds = [round(3600 * made["hours"]), *[0] * len(made["commands"])]
-    return [{"command": command, "seconds": spent} for command, spent in zip(made["commands"], seconds, strict=False)]
+    made = stages.get("encoder", {})
+    seconds = round(3600 * made.get("hours", 0))
+    return [
+        {"command": command, "seconds": 0 if number else seconds}
+        for number, command in enumerate(made.get("commands", []))
+    ]
 
 
 def stage(directory: Path) -> dict[str, Any]:

@@ -138,7 +138,9 @@ def test_probes_ask_for_what_the_server_answers(pod: dict[str, Any]) -> None:
 
 
 def test_nobody_is_killed_before_it_is_done(pod: dict[str, Any], compose: dict[str, Any], seconds_to_stop: int) -> None:
-    assert pod["terminationGracePeriodSeconds"] > seconds_to_stop
+    (container,) = pod["containers"]
+    seconds_before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > seconds_before + seconds_to_stop
     for service in compose.values():
         assert float(service["stop_grace_period"].removesuffix("s")) > seconds_to_stop
     (stop_timeout,) = re.findall(r"--stop-timeout (\d+)", (ROOT / "Dockerfile").read_text())

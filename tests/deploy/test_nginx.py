@@ -131,7 +131,7 @@ def test_slow_clients_are_waited_for_in_nginx_and_hold_up_nobody(
         while not waited.is_set():
             assert nginx.ask("GET", "/readyz")[0] == 200
             answers += 1
-        assert answers > 1
+        assert answers > 20
         for client in slow:
             client.sendall(drawing[1000:])
         for client in slow:
