@@ -129,12 +129,13 @@ class Api:
 
     def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
         """Reads and decodes the images of the request; returns when it must be answered, and them."""
-        seconds = self._settings.deadline_seconds
+        seconds, begun = self._settings.deadline_seconds, time.monotonic()
         if not self._receiving.acquire(timeout=seconds):
             raise QueueFullError(f"expected one of {RECEIVING_AT_ONCE} uploads to end within {seconds} s; try again")
         try:
+            waited = time.monotonic() - begun
             uploads = read_uploads(request, self._settings)
-            deadline = time.monotonic() + seconds
+            deadline = time.monotonic() + seconds - waited
             return deadline, [self._read(data, deadline) for data in uploads]
         finally:
             self._receiving.release()

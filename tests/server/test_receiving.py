@@ -1,0 +1,62 @@
+"""Bodies in memory at once: no more than a few, whoever sends them, and how slowly."""
+
+import io
+import threading
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from server.api import RECEIVING_AT_ONCE
+from server.app import create_app
+from server.batching import InferenceQueue
+from server.metrics import Metrics
+from server.settings import ServerSettings
+
+
+class Slow(io.BytesIO):
+    """Holds a body back until the test lets it arrive."""
+
+    def __init__(self, data: bytes, arriving: threading.Semaphore, may_arrive: threading.Event) -> None:
+        super().__init__(data)
+        self._arriving, self._may_arrive = arriving, may_arrive
+
+    def wait(self) -> None:
+        self._arriving.release()
+        assert self._may_arrive.wait(30)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.wait()
+        return super().read(size)
+
+    def readinto(self, buffer: bytearray, /) -> int:  # type: ignore[override]
+        self.wait()
+        return super().readinto(buffer)
+
+
+def ask(app: Flask, stream: io.BytesIO) -> TestResponse:
+    return app.test_client().post("/v1/predict", input_stream=stream, content_length=len(stream.getbuffer()))
+
+
+@pytest.fixture
+def app(inference: InferenceQueue) -> Flask:
+    return create_app(ServerSettings(deadline_seconds=1.0), inference, Metrics(), threading.Event())
+
+
+def test_a_body_waits_for_those_that_arrive_but_not_for_ever(app: Flask, photo: bytes) -> None:
+    arriving, may_arrive = threading.Semaphore(0), threading.Event()
+    clients = [
+        threading.Thread(target=ask, args=(app, Slow(photo, arriving, may_arrive))) for _ in range(RECEIVING_AT_ONCE)
+    ]
+    for client in clients:
+        client.start()
+    try:
+        assert all(arriving.acquire(timeout=10) for _ in clients)
+        refused = ask(app, io.BytesIO(photo))
+        assert (refused.status_code, refused.get_json()["type"]) == (503, "/problems/queue-full")
+        assert app.test_client().get("/readyz").status_code == 200, "expected probes to need no place"
+    finally:
+        may_arrive.set()
+        for client in clients:
+            client.join()
+    assert ask(app, io.BytesIO(photo)).status_code == 200
