@@ -4,7 +4,9 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,34 +14,50 @@ from PIL import Image
 
 from model.config import IMAGE_PIXELS
 from model.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
+from model.formats import bmp, gif, jpeg, png, tiff, webp
+from model.formats.header import DamagedFileError, Header
 
 MAX_PIXELS = 50_000_000
 """Largest width times height accepted by default, in pixels."""
 
-MAX_SCANS = 100
-"""Most scans of a JPEG; a progressive one has about ten, and each is decoded over the whole image."""
+MAX_SIDE_PIXELS = 32_768
+"""Largest width, and largest height, in pixels."""
 
-# "JPEG" opens MPO files too; naming "MPO" makes Pillow raise KeyError on unknown bytes.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_ASPECT_RATIO = 500
+"""Most times that the longer side is the shorter one."""
+
+BYTES_PER_PIXEL = 10
+"""Memory that decoding may take for each pixel of the limit, in bytes: enough for all formats but WebP."""
+
+_LEAST_DECODED_BYTES = 64 * 1024**2
+
+_BAND_PIXELS = 1_000_000
+
+_READERS: Mapping[str, Callable[[bytes], Header]] = MappingProxyType(
+    {
+        "JPEG": jpeg.inspect, "PNG": png.inspect, "WEBP": webp.inspect,
+        "GIF": gif.inspect, "BMP": bmp.inspect, "TIFF": tiff.inspect,
+    }
+)  # fmt: skip
+
+FORMATS = tuple(_READERS)
 """Pillow's names of the accepted formats; the bytes decide, never a file name or a content type."""
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 """File name endings by which photos are found in folders."""
 
-_SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|GIF8|BM....\0\0\0\0|II[*+]\0|MM\0[*+]", re.DOTALL)
+_SIGNATURE = re.compile(
+    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG)|(?P<WEBP>RIFF....WEBP)|(?P<GIF>GIF8)|(?P<BMP>BM....\0\0\0\0)"
+    rb"|(?P<TIFF>II[*+]\0|MM\0[*+])",
+    re.DOTALL,
+)
 
-# Not those that stand alone, without a length: 0x01 (TEM), and 0xd0 to 0xd7, which are within a scan.
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
-
-# What Pillow's decoders are known to raise on hostile bytes.
+# What Pillow's decoders are known to raise on hostile bytes. Not MemoryError, which says nothing of the bytes.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError, ArithmeticError,
-    NotImplementedError, RuntimeError, MemoryError, struct.error, zlib.error,
+    NotImplementedError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 
-_ORIENTATION_TAG = 0x0112
-_TILE_TAGS = (0x0142, 0x0143)
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -81,117 +99,136 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
 
     Raises:
         UnsupportedImageError: The bytes are in no accepted format.
-        ImageTooLargeError: The image has more than `max_pixels` pixels.
+        ImageTooLargeError: The image has more than `max_pixels` pixels, or takes more memory than those may.
         CorruptImageError: The format is accepted, but the bytes are truncated or damaged.
+        MemoryError: There is less memory than `max_decoded_bytes` says.
     """
-    image = _open(data, max_pixels)
+    header = inspect_image(data, max_pixels=max_pixels)
     try:
-        width, height = image.size
-        if image.format == "JPEG":
+        image = Image.open(io.BytesIO(header.data), formats=[header.format])
+        if image.size != (header.width, header.height):
+            raise ValueError(f"expected {header.width}x{header.height} pixels, as counted, received {image.size}")
+        if header.format == "JPEG":
             # Lets libjpeg decode at 1/2, 1/4 or 1/8 where that still leaves twice the pixels needed.
             image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
         image.load()
-        orientation = _orientation(image)
         square = _to_square(image)
-        if orientation in _TRANSPOSE:
-            square = square.transpose(_TRANSPOSE[orientation])
+        if header.orientation in _TRANSPOSE:
+            square = square.transpose(_TRANSPOSE[header.orientation])
         pixels = np.asarray(square, np.uint8)  # (H, W, C)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLargeError(_too_large("more than Pillow decodes", max_pixels)) from error
     except _DECODE_ERRORS as error:
         raise CorruptImageError(
-            f"expected a whole {image.format} file, received one that is truncated or damaged; "
+            f"expected a whole {header.format} file, received one that is truncated or damaged; "
             "open it in an image viewer and save it again"
         ) from error
-    if orientation >= 5:
-        width, height = height, width
-    return DecodedImage(pixels, width, height)
+    width, height = header.width, header.height
+    return DecodedImage(pixels, *((height, width) if header.orientation >= 5 else (width, height)))
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Reads the header only."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(_too_large("more", max_pixels)) from error
-    except _DECODE_ERRORS as error:
-        if _SIGNATURE.match(data):
-            raise CorruptImageError("expected a whole image, received one whose header is damaged") from error
+def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Reads the headers of an image file, and refuses it where decoding would take too much.
+
+    Nothing is decoded, so that this takes little time and no more memory than the file.
+
+    Args:
+        data: The whole file, in one of `FORMATS`.
+        max_pixels: Largest width times height.
+
+    Returns:
+        What the headers say.
+
+    Raises:
+        UnsupportedImageError: The bytes are in no accepted format.
+        ImageTooLargeError: The image has too many pixels, or takes too much memory.
+        CorruptImageError: The format is accepted, but its headers are damaged.
+    """
+    signature = _SIGNATURE.match(data)
+    if signature is None or signature.lastgroup is None:
         raise UnsupportedImageError(
             "expected a JPEG, PNG, WebP, GIF, BMP or TIFF image, received bytes of no such format; "
             "convert the file to JPEG or PNG"
-        ) from error
-    if _decoded_pixels(image) > max_pixels:
-        raise ImageTooLargeError(_too_large("x".join(map(str, image.size)), max_pixels))
-    if image.format in ("JPEG", "MPO") and (scans := _scans(data)) > MAX_SCANS:
-        raise CorruptImageError(
-            f"expected a JPEG of at most {MAX_SCANS} scans, received one of {scans}; save it again in an image editor"
         )
-    return image
+    try:
+        header = _READERS[signature.lastgroup](data)
+    except DamagedFileError as error:
+        raise CorruptImageError(f"expected a whole image, received one whose header is damaged: {error}") from error
+    except (struct.error, LookupError, ValueError, OverflowError) as error:
+        raise CorruptImageError("expected a whole image, received one whose header is damaged") from error
+    _check_size(header, max_pixels)
+    return header
 
 
-def _scans(data: bytes) -> int:
-    """Counts the scans of a JPEG up to its end, by its markers; those in metadata and thumbnails do not count.
-
-    Source:
-        ITU-T T.81, annex B: a marker is followed by the length of its segment, and in a scan's data 0xff by 0x00.
-    """
-    position = scans = 0
-    while marker := _JPEG_MARKER.search(data, position):
-        position = marker.end()
-        (code,) = marker[1]
-        if code == _END_OF_IMAGE:
-            break
-        scans += code == _START_OF_SCAN
-        if code != _START_OF_IMAGE:
-            position += int.from_bytes(data[position : position + 2], "big")
-    return scans
+def max_decoded_bytes(max_pixels: int) -> int:
+    """Returns the most memory that decoding one image may take under a limit of pixels, in bytes."""
+    return max(_LEAST_DECODED_BYTES, BYTES_PER_PIXEL * max_pixels)
 
 
-def _decoded_pixels(image: Image.Image) -> int:
-    """Returns how many pixels will be decoded: a TIFF of one pixel may hold a tile of a billion."""
-    width, height = image.size
-    tags = getattr(image, "tag_v2", {})
-    tile = [tags.get(tag, 1) for tag in _TILE_TAGS]
-    tile_pixels = tile[0] * tile[1] if all(isinstance(side, int) for side in tile) else 0
-    return max(width * height, tile_pixels)
+def _check_size(header: Header, max_pixels: int) -> None:
+    width, height = header.width, header.height
+    size, longer, shorter = f"{width}x{height}", max(width, height), min(width, height)
+    if header.largest_pixels > max_pixels:
+        raise ImageTooLargeError(_too_large(size, max_pixels))
+    if longer > MAX_SIDE_PIXELS or longer > MAX_ASPECT_RATIO * max(1, shorter):
+        raise ImageTooLargeError(
+            f"expected sides of at most {MAX_SIDE_PIXELS} pixels, the longer at most {MAX_ASPECT_RATIO} times the "
+            f"shorter, received {size}; scale the image down, or cut out the part that matters"
+        )
+    if header.decoded_bytes > max_decoded_bytes(max_pixels):
+        raise ImageTooLargeError(
+            f"expected an image that takes at most {max_decoded_bytes(max_pixels):,} bytes to decode, received a "
+            f"{header.format} of {size} pixels, which takes {header.decoded_bytes:,}; scale it down or save it as JPEG"
+        )
 
 
 def _too_large(received: str, max_pixels: int) -> str:
     return f"expected at most {max_pixels} pixels (width times height), received {received}; scale the image down"
 
 
-def _orientation(image: Image.Image) -> int:
-    """Returns the EXIF orientation, 1 to 8; damaged metadata count as upright."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODE_ERRORS:
-        return 1
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
 def _to_square(image: Image.Image) -> Image.Image:
-    """Resizes before the colours are converted, so that a large image is not copied whole again and again."""
-    size = (IMAGE_PIXELS, IMAGE_PIXELS)
+    """Converts the colours and resizes: upright or not, (224, 224) RGB."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _wide_to_rgb(image, size)
-    # Converting to its own mode would copy all of an image too.
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image.resize(size, Image.Resampling.BILINEAR)
+        return _wide_to_rgb(image)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        # Pillow has no way from La to RGBA but over LA.
-        straight = image.convert("LA") if image.mode == "La" else image
-        if straight.mode not in ("LA", "RGBA"):
-            straight = straight.convert("RGBA")
-        layer = straight.resize(size, Image.Resampling.BILINEAR).convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", size, "white"), layer).convert("RGB")
-    return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+        premultiplied = "La" if image.mode in ("LA", "La") else "RGBa"
+        layer = _resized(image, premultiplied).convert("LA" if premultiplied == "La" else "RGBA").convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return _resized(image, "RGB")
 
 
-def _wide_to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _resized(image: Image.Image, mode: str) -> Image.Image:
+    """Converts an image to a mode and resizes it, in bands of lines where it is large, so that no whole copy is made.
+
+    The result is that of converting and resizing at once, to the bit: Pillow makes an image narrower first, each line
+    by itself, and then shorter. One that becomes wider is made shorter first, so that it is not cut into bands.
+    """
+    width, height = image.size
+    size, bilinear = (IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.BILINEAR
+    if width < IMAGE_PIXELS or width * height <= _BAND_PIXELS:
+        return _converted(image, mode).resize(size, bilinear)
+    narrow = Image.new(mode, (IMAGE_PIXELS, height))
+    lines = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, lines):
+        band = _converted(image.crop((0, top, width, min(top + lines, height))), mode)
+        narrow.paste(band.resize((IMAGE_PIXELS, band.height), bilinear), (0, top))
+    return narrow.resize(size, bilinear)
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """Converts an image; Pillow multiplies colours with transparency (La, RGBa) in LA and RGBA alone."""
+    if image.mode == mode:
+        return image
+    if mode in ("La", "RGBa"):
+        image = image.convert("LA" if mode == "La" else "RGBA")
+    return image.convert(mode)
+
+
+def _wide_to_rgb(image: Image.Image) -> Image.Image:
     """Scales 16-bit, 32-bit and float samples to 8 bits; Pillow's own conversion would clip them to white."""
     top = float(np.nan_to_num(image.getextrema()[1], posinf=1.0))
     full_scale = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
     if image.mode.startswith("I;16"):
         full_scale = 65535.0
-    small = image.convert("F").resize(size, Image.Resampling.BILINEAR)
-    samples = np.nan_to_num(np.asarray(small, np.float32)) * (255.0 / full_scale)  # (H, W)
+    samples = np.nan_to_num(np.asarray(_resized(image, "F"), np.float32)) * (255.0 / full_scale)  # (H, W)
     return Image.fromarray(samples.clip(0, 255).astype(np.uint8), "L").convert("RGB")

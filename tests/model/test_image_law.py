@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from model.errors import CorruptImageError, ImageError
-from model.image import FORMATS, MAX_SCANS, read_image
+from model.formats.jpeg import MAX_SCANS
+from model.image import FORMATS, read_image
 
 # Pillow says of damaged metadata that they are.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -147,7 +148,7 @@ def test_a_progressive_jpeg_of_many_scans_is_refused(name: str, between: bytes) 
     last = data.rindex(b"\xff\xda", 0, data.index(b"\xff\xd9"))
     end = data.index(b"\xff\xd9")
     bomb = data[:last] + (data[last:end] + between) * 50_000 + data[end:]
-    with pytest.raises(CorruptImageError, match=f"at most {MAX_SCANS} scans, received one of 500"):
+    with pytest.raises(CorruptImageError, match=f"at most {MAX_SCANS} scans at this size, received more"):
         read_image(bomb)
     assert not obeys(bomb)
 

@@ -1,0 +1,50 @@
+"""What is known of an image from the headers of its file."""
+
+from dataclasses import dataclass
+
+MAX_PARTS = 65_536
+"""Most segments, chunks or blocks of a file, and strips or tiles of its image; each costs a decoder time of its own."""
+
+
+class DamagedFileError(Exception):
+    """A file breaks the rules of its format, or has more parts than any decoder should be given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Holds what the headers of a file say, and the file without its metadata.
+
+    Attributes:
+        format: Pillow's name of the format.
+        width: As stored, in pixels.
+        height: As stored, in pixels.
+        largest_pixels: Pixels of the largest piece that is decoded at once: the image, or a tile that reaches beyond.
+        orientation: Of EXIF, 1 to 8; 1 is upright.
+        decoded_bytes: Most memory that Pillow takes to decode it, in bytes; measured, not promised by Pillow.
+        decode_seconds: About how long decoding takes on a processor of today; for the order of work, not a limit.
+        data: A file of the same format with the pixels of the first frame, and no metadata.
+    """
+
+    format: str
+    width: int
+    height: int
+    largest_pixels: int
+    orientation: int = 1
+    decoded_bytes: int
+    decode_seconds: float
+    data: bytes
+
+
+def count_parts(parts: int, kind: str, *, most: int = MAX_PARTS) -> None:
+    """Checks a number of parts.
+
+    Args:
+        parts: How many there are.
+        kind: What they are, in the plural.
+        most: How many there may be.
+
+    Raises:
+        DamagedFileError: There are more.
+    """
+    if parts > most:
+        raise DamagedFileError(f"expected at most {most} {kind}, received more; save it again in an image editor")
