@@ -13,9 +13,10 @@ from werkzeug.datastructures import MultiDict
 from model.captioner import MAX_CLASSES, Caption, Prediction
 from model.config import CaptionerConfig
 from model.errors import ImageError
-from model.image import FORMATS, DecodedImage, read_image
+from model.image import FORMATS, DecodedImage
 from model.runtime.protocol import MAX_BEAM_SIZE
 from server.batching import InferenceQueue, PredictOptions
+from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, ParameterError, QueueFullError
 from server.problems import describe
 from server.settings import ServerSettings
@@ -26,7 +27,6 @@ DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
 RECEIVING_AT_ONCE = 24
 """Requests whose bodies are in memory at once; others wait with what the system's buffers hold of theirs."""
-DECODING_AT_ONCE = 2
 
 Json = dict[str, Any]
 
@@ -45,15 +45,17 @@ class Api:
     Args:
         settings: The limits.
         inference: Where images are captioned.
+        decoding: Where they are decoded.
         draining: Set when the server is about to stop.
     """
 
-    def __init__(self, settings: ServerSettings, inference: InferenceQueue, draining: threading.Event) -> None:
+    def __init__(
+        self, settings: ServerSettings, inference: InferenceQueue, decoding: DecodingPool, draining: threading.Event
+    ) -> None:
         self._settings = settings
         self._draining = draining
-        self._inference = inference
+        self._inference, self._decoding = inference, decoding
         self._receiving = threading.BoundedSemaphore(RECEIVING_AT_ONCE)
-        self._decoding = threading.BoundedSemaphore(DECODING_AT_ONCE)
 
     def register(self, app: Flask) -> None:
         """Adds the endpoints to `app`."""
@@ -117,7 +119,7 @@ class Api:
         """Says that a request would be answered now.
 
         Raises:
-            NotReadyError: The captioner is not loaded, or the server is about to stop.
+            NotReadyError: The captioner is not loaded, the server is about to stop, or what waits is not worked on.
             QueueFullError: The queue is full.
         """
         if self._draining.is_set():
@@ -125,6 +127,14 @@ class Api:
         _ = self._inference.captioner
         if self._inference.is_full:
             raise QueueFullError("expected room in the queue, it is full; try again in a second")
+        self._decoding.check()
+        limit = self._settings.deadline_seconds / 2
+        for part, seconds in (
+            ("decoded", self._decoding.oldest_seconds),
+            ("captioned", self._inference.oldest_seconds),
+        ):
+            if seconds > limit:
+                raise NotReadyError(f"expected every photo {part} within {limit:.1f} s, one waits for {seconds:.1f} s")
         return {"status": "ready"}
 
     def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
@@ -144,15 +154,10 @@ class Api:
         started = time.monotonic()
         if started > deadline:
             raise DeadlineExceededError("expected all images read before the deadline; send fewer or smaller images")
-        # A large image takes hundreds of MB while it is decoded; all threads doing so at once would take too much.
-        if not self._decoding.acquire(timeout=max(0.0, deadline - started)):
-            raise DeadlineExceededError("expected all images read before the deadline; try again later")
         try:
-            image = read_image(data, max_pixels=self._settings.max_pixels)
+            image = self._decoding.decode(data, deadline)
         except ImageError as error:
             return error
-        finally:
-            self._decoding.release()
         return _Reading(image, time.monotonic() - started)
 
     def _predict(self, readings: list[_Reading], options: PredictOptions, deadline: float) -> list[Json]:

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from server.access import register_access
 from server.api import Api
 from server.batching import InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.docs import register_docs
 from server.logs import register_logs
 from server.metrics import Metrics
@@ -20,13 +21,18 @@ STATIC = Path(__file__).parent.parent / "static"
 
 
 def create_app(
-    settings: ServerSettings, inference: InferenceQueue, metrics: Metrics, draining: threading.Event
+    settings: ServerSettings,
+    inference: InferenceQueue,
+    decoding: DecodingPool,
+    metrics: Metrics,
+    draining: threading.Event,
 ) -> Flask:
     """Builds the WSGI application.
 
     Args:
         settings: The limits.
         inference: Where images are captioned; may still be loading.
+        decoding: Where they are decoded.
         metrics: What `/metrics` shows.
         draining: Set when the server is about to stop.
 
@@ -43,7 +49,7 @@ def create_app(
     register_problems(app)
     app.add_url_rule("/", "index", lambda: app.send_static_file("index.html"))
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics))
-    Api(settings, inference, draining).register(app)
+    Api(settings, inference, decoding, draining).register(app)
     register_docs(app, settings)
     return app
 

@@ -144,7 +144,9 @@ class InferenceQueue:
         self._limits, self._metrics = limits, metrics
         self._items: collections.deque[_Item] = collections.deque()
         self._changed = threading.Condition()
+        self._batch: list[_Item] = []
         metrics.queue_depth.set_function(lambda: len(self._items))
+        metrics.inference_oldest_seconds.set_function(lambda: self.oldest_seconds)
         # A daemon: a process that is told to stop must not wait for a captioner that is still loading.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -185,6 +187,13 @@ class InferenceQueue:
         if self._captioner is None:
             raise NotReadyError("expected a loaded captioner, it is still being loaded; try again in a few seconds")
         return self._captioner
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Returns how long the oldest image has been here, waiting or worked on, in seconds; 0 where there is none."""
+        with self._changed:
+            submitted = [item.job.submitted for item in (*self._batch, *self._items)]
+        return time.monotonic() - min(submitted) if submitted else 0.0
 
     @property
     def is_full(self) -> bool:
@@ -228,6 +237,7 @@ class InferenceQueue:
         while True:
             batch = self._next_batch()
             self._work(self.captioner, batch)
+            self._batch = []
 
     def _next_batch(self) -> list[_Item]:
         limits = self._limits
@@ -242,6 +252,7 @@ class InferenceQueue:
                 item = self._items.popleft()
                 if item.job.is_wanted:
                     batch.append(item)
+            self._batch = batch
         return batch
 
     def _work(self, captioner: Captioner, batch: list[_Item]) -> None:

@@ -3,7 +3,7 @@
 Every message says what was expected, what was received and what to do.
 """
 
-from model.errors import CaptionerError
+from model.errors import CaptionerError, ImageError
 
 
 class ParameterError(CaptionerError):
@@ -36,3 +36,11 @@ class QueueFullError(CaptionerError):
 
 class DeadlineExceededError(CaptionerError):
     """The time allowed for a request ran out before it was answered."""
+
+
+class CostlyImageError(ImageError):
+    """An image ended its decoder, or took more processor time than one may."""
+
+
+class OutOfResourcesError(CaptionerError):
+    """The system had no memory, process or file descriptor left for a request."""

@@ -35,6 +35,31 @@ class Metrics:
             registry=self.registry,
         )
         self.queue_depth = Gauge("showtell_queue_depth", "Images that wait.", registry=self.registry)
+        self.inference_oldest_seconds = Gauge(
+            "showtell_inference_oldest_seconds",
+            "Age of the oldest image that waits or is worked on.",
+            registry=self.registry,
+        )
+        self.decoding_depth = Gauge(
+            "showtell_decoding_depth", "Photos that wait to be decoded.", registry=self.registry
+        )
+        self.decoding_oldest_seconds = Gauge(
+            "showtell_decoding_oldest_seconds",
+            "Age of the oldest ordinary photo that waits or is decoded.",
+            registry=self.registry,
+        )
+        self.decoders_replaced = Counter(
+            "showtell_decoders_replaced",
+            "Decoding processes that failed, by what ended them.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.decoder_warnings = Counter(
+            "showtell_decoder_warnings",
+            "Warnings of decoders about photos, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.requests = Counter(
             "showtell_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
         )

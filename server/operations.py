@@ -11,9 +11,11 @@ from model.runtime.protocol import MAX_BEAM_SIZE
 from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES
 from server.errors import (
     BodyTooLargeError,
+    CostlyImageError,
     DeadlineExceededError,
     MalformedBodyError,
     NotReadyError,
+    OutOfResourcesError,
     ParameterError,
     QueueFullError,
 )
@@ -71,7 +73,8 @@ def _predict(settings: ServerSettings) -> Operation:
         {"application/json": {"schema": reference("Answer"), "examples": EXAMPLES}},
         (
             ParameterError, MalformedBodyError, BodyTooLargeError, ImageTooLargeError, UnsupportedImageError,
-            CorruptImageError, NotReadyError, QueueFullError, DeadlineExceededError,
+            CorruptImageError, CostlyImageError, NotReadyError, QueueFullError, DeadlineExceededError,
+            OutOfResourcesError,
         ),
         "post",
         _query(),

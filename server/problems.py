@@ -59,6 +59,10 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
         errors.SlowClientError: Problem(408, "/problems/slow-client", "The request took too long to arrive"),
         errors.NotReadyError: Problem(503, "/problems/not-ready", "The server is not ready", 5),
         errors.QueueFullError: Problem(503, "/problems/queue-full", "Too many images are waiting", 1),
+        errors.OutOfResourcesError: Problem(
+            503, "/problems/out-of-resources", "The server lacks memory or the like", 5
+        ),
+        errors.CostlyImageError: Problem(422, "/problems/costly-image", "The image takes too much to decode"),
         errors.DeadlineExceededError: Problem(503, "/problems/deadline-exceeded", "The time ran out", 1),
         model_errors.SearchOptionError: _PARAMETER,
         model_errors.ImageError: _UNDECODABLE,

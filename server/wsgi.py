@@ -16,6 +16,7 @@ from model.captioner import Captioner
 from model.errors import BundleError
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.logs import GunicornLogger
 from server.memory import give_back_large_blocks
 from server.metrics import Metrics
@@ -85,7 +86,9 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         self._inference.loading.add_done_callback(self._on_loaded)
         self._inference.start()
         watch(settings.bundle, self._inference.reload)
-        return create_app(settings, self._inference, self.metrics, self.draining)
+        decoding = DecodingPool(settings.max_body_bytes, settings.max_pixels, self.metrics)
+        decoding.start()
+        return create_app(settings, self._inference, decoding, self.metrics, self.draining)
 
     def _on_loaded(self, loading: "Future[Captioner]") -> None:
         error = loading.exception()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-MAX_PARTS = 65_536
+MAX_PARTS = 16_384
 """Most segments, chunks or blocks of a file, and strips or tiles of its image; each costs a decoder time of its own."""
 
 

@@ -15,8 +15,10 @@ from PIL import Image, ImageDraw
 
 from model.captioner import Captioner, Prediction
 from model.config import CaptionerConfig
+from model.image import MAX_PIXELS
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.logs import JsonFormatter
 from server.metrics import Metrics
 from server.settings import ServerSettings
@@ -92,8 +94,17 @@ def inference(toy_bundle: Path) -> InferenceQueue:
 
 
 @pytest.fixture(scope="session")
-def client(inference: InferenceQueue) -> FlaskClient:
-    return create_app(ServerSettings(), inference, Metrics(), threading.Event()).test_client()
+def decoding() -> Iterator[DecodingPool]:
+    """Yields real decoding processes."""
+    pool = DecodingPool(ServerSettings().max_body_bytes, MAX_PIXELS, Metrics())
+    pool.start()
+    yield pool
+    pool.stop()
+
+
+@pytest.fixture(scope="session")
+def client(inference: InferenceQueue, decoding: DecodingPool) -> FlaskClient:
+    return create_app(ServerSettings(), inference, decoding, Metrics(), threading.Event()).test_client()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from model.errors import ConfigError
 from server.access import HEADERS, read_keys
 from server.app import create_app
 from server.batching import InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.metrics import Metrics
 from server.settings import ServerSettings
 
@@ -20,13 +21,13 @@ Serve = Callable[..., FlaskClient]
 
 
 @pytest.fixture
-def serve(inference: InferenceQueue) -> Serve:
+def serve(inference: InferenceQueue, decoding: DecodingPool) -> Serve:
     """Returns a function from flags to a client of a server with them."""
 
     def make(**flags: str) -> FlaskClient:
         environment = {"SHOWTELL_API_KEY": flags.pop("api_key")} if "api_key" in flags else {}
         settings = ServerSettings.from_strings(environment, flags)
-        return create_app(settings, inference, Metrics(), threading.Event()).test_client()
+        return create_app(settings, inference, decoding, Metrics(), threading.Event()).test_client()
 
     return make
 

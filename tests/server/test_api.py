@@ -21,6 +21,7 @@ from model.image import read_image
 from server.access import HEADERS
 from server.app import create_app
 from server.batching import InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.metrics import Metrics
 from server.settings import ServerSettings
 
@@ -224,8 +225,10 @@ def test_a_malformed_body_is_refused(client: FlaskClient, body: bytes, content_t
     assert words in problem(response, 400, "/problems/malformed-body")["detail"]
 
 
-def test_a_body_may_be_as_large_as_the_limit_and_no_larger(inference: InferenceQueue) -> None:
-    client = create_app(ServerSettings(max_body_bytes=2000), inference, Metrics(), threading.Event()).test_client()
+def test_a_body_may_be_as_large_as_the_limit_and_no_larger(inference: InferenceQueue, decoding: DecodingPool) -> None:
+    client = create_app(
+        ServerSettings(max_body_bytes=2000), inference, decoding, Metrics(), threading.Event()
+    ).test_client()
     problem(client.post("/v1/predict", data=b"x" * 2000), 415, "/problems/unsupported-image")
     problem(client.post("/v1/predict", data=b"x" * 2001), 413, "/problems/body-too-large")
 
@@ -254,8 +257,12 @@ def chunked(stream: io.IOBase) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("size", "status", "kind"), [(2000, 415, "unsupported-image"), (2001, 413, "body-too-large")])
-def test_a_body_without_length_has_the_same_limit(inference: InferenceQueue, size: int, status: int, kind: str) -> None:
-    client = create_app(ServerSettings(max_body_bytes=2000), inference, Metrics(), threading.Event()).test_client()
+def test_a_body_without_length_has_the_same_limit(
+    inference: InferenceQueue, decoding: DecodingPool, size: int, status: int, kind: str
+) -> None:
+    client = create_app(
+        ServerSettings(max_body_bytes=2000), inference, decoding, Metrics(), threading.Event()
+    ).test_client()
     response = client.post("/v1/predict", environ_overrides=chunked(io.BytesIO(b"x" * size)))
     problem(response, status, f"/problems/{kind}")
 

@@ -14,6 +14,7 @@ from model.captioner import Captioner
 from model.errors import BundleError
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue, Job, PredictOptions
+from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from server.metrics import Metrics
 from server.settings import ServerSettings
@@ -252,9 +253,11 @@ def assert_problem(client: FlaskClient, form: dict[str, Any], kind: str) -> None
     assert int(response.headers["Retry-After"]) >= 1
 
 
-def test_a_server_that_is_loading_is_alive_but_not_ready(held: "HeldCaptioner", photo: bytes, form: Form) -> None:
+def test_a_server_that_is_loading_is_alive_but_not_ready(
+    held: "HeldCaptioner", decoding: DecodingPool, photo: bytes, form: Form
+) -> None:
     inference = InferenceQueue(lambda: cast(Captioner, held), limits(waiting=1), Metrics())
-    client = create_app(ServerSettings(), inference, Metrics(), threading.Event()).test_client()
+    client = create_app(ServerSettings(), inference, decoding, Metrics(), threading.Event()).test_client()
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == client.get("/v1/model").status_code == 503
     assert_problem(client, form(photo), "not-ready")
@@ -264,9 +267,9 @@ def test_a_server_that_is_loading_is_alive_but_not_ready(held: "HeldCaptioner", 
 
 
 def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
-    held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
+    held_inference: InferenceQueue, decoding: DecodingPool, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(), held_inference, Metrics(), threading.Event()).test_client()
+    client = create_app(ServerSettings(), held_inference, decoding, Metrics(), threading.Event()).test_client()
     held_inference.submit(images(), OPTIONS, soon())
     assert held.started.wait(10)
     held_inference.submit(images(), OPTIONS, soon())
@@ -276,19 +279,19 @@ def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
 
 
 def test_a_request_past_its_deadline_gets_503_while_the_captioner_still_works(
-    held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
+    held_inference: InferenceQueue, decoding: DecodingPool, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
     client = create_app(
-        ServerSettings(deadline_seconds=0.05), held_inference, Metrics(), threading.Event()
+        ServerSettings(deadline_seconds=0.05), held_inference, decoding, Metrics(), threading.Event()
     ).test_client()
     assert_problem(client, form(photo), "deadline-exceeded")
     assert not held.released.is_set()
 
 
 def test_a_failing_captioner_is_an_incident_and_the_server_goes_on(
-    held_inference: InferenceQueue, held: "HeldCaptioner", photo: bytes, form: Form
+    held_inference: InferenceQueue, decoding: DecodingPool, held: "HeldCaptioner", photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(), held_inference, Metrics(), threading.Event()).test_client()
+    client = create_app(ServerSettings(), held_inference, decoding, Metrics(), threading.Event()).test_client()
     held.released.set()
     held.error = ZeroDivisionError("internal")
     response = client.post("/v1/predict", **form(photo))

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from server.app import create_app
 from server.batching import InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.docs import in_words, with_code
 from server.metrics import Metrics
 from server.settings import ServerSettings
@@ -81,9 +82,11 @@ def test_the_page_has_one_title_and_its_landmarks(page: Page) -> None:
     assert [page.tags[tag] for tag in ("html", "title", "h1", "header", "nav", "main")] == [1] * 6
 
 
-def test_a_server_with_a_key_shows_where_it_goes_and_not_the_key(inference: InferenceQueue) -> None:
+def test_a_server_with_a_key_shows_where_it_goes_and_not_the_key(
+    inference: InferenceQueue, decoding: DecodingPool
+) -> None:
     settings = ServerSettings(api_key=("a-key-of-22-characters",))
-    text = create_app(settings, inference, Metrics(), threading.Event()).test_client().get("/docs").text
+    text = create_app(settings, inference, decoding, Metrics(), threading.Event()).test_client().get("/docs").text
     assert "a-key-of" not in text
     assert "-H &#39;X-API-Key: KEY&#39;" in text
     assert text.count("Needs a key.") == 3

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.metrics import Metrics
 from server.settings import ServerSettings
 from tests.server.conftest import HeldCaptioner
@@ -30,8 +31,8 @@ def sample(metrics: Metrics) -> Sample:
 
 
 @pytest.fixture
-def counted(inference: InferenceQueue, metrics: Metrics) -> FlaskClient:
-    return create_app(ServerSettings(), inference, metrics, threading.Event()).test_client()
+def counted(inference: InferenceQueue, decoding: DecodingPool, metrics: Metrics) -> FlaskClient:
+    return create_app(ServerSettings(), inference, decoding, metrics, threading.Event()).test_client()
 
 
 def test_requests_are_counted_and_timed_by_route_method_and_status(
@@ -75,10 +76,15 @@ def test_a_refusal_is_counted_by_its_reason(
 
 
 def test_a_missed_deadline_and_a_full_queue_are_refusals(
-    held: HeldCaptioner, held_inference: InferenceQueue, metrics: Metrics, photo: bytes, sample: Sample
+    held: HeldCaptioner,
+    held_inference: InferenceQueue,
+    decoding: DecodingPool,
+    metrics: Metrics,
+    photo: bytes,
+    sample: Sample,
 ) -> None:
     settings = ServerSettings(deadline_seconds=0.3)
-    client = create_app(settings, held_inference, metrics, threading.Event()).test_client()
+    client = create_app(settings, held_inference, decoding, metrics, threading.Event()).test_client()
     assert client.post("/v1/predict", data=photo).status_code == 503
     assert sample("rejects_total", reason="deadline-exceeded") == 1
     assert held.started.wait(10)

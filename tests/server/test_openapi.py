@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from server.app import create_app
 from server.batching import InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.metrics import Metrics
 from server.openapi import describe_api
 from server.problems import INTERNAL, PROBLEMS
@@ -105,8 +106,10 @@ def test_a_refusal_is_as_described(client: FlaskClient, document: dict[str, Any]
     assert answer["type"] in content["schema"]["properties"]["type"]["enum"]
 
 
-def test_a_mistake_of_ours_is_as_described(document: dict[str, Any], inference: InferenceQueue) -> None:
-    app = create_app(OPEN, inference, Metrics(), threading.Event())
+def test_a_mistake_of_ours_is_as_described(
+    document: dict[str, Any], inference: InferenceQueue, decoding: DecodingPool
+) -> None:
+    app = create_app(OPEN, inference, decoding, Metrics(), threading.Event())
     app.add_url_rule("/fails", view_func=lambda: 1 // 0)
     response = app.test_client().get("/fails")
     assert response.status_code == INTERNAL.status
@@ -138,9 +141,9 @@ def test_a_parameter_s_ends_are_accepted_and_what_is_beyond_them_is_refused(
     assert statuses == [400, 200, 200, 400]
 
 
-def test_the_limits_are_those_of_this_very_server(inference: InferenceQueue) -> None:
+def test_the_limits_are_those_of_this_very_server(inference: InferenceQueue, decoding: DecodingPool) -> None:
     settings = ServerSettings(max_images=3, max_body_bytes=4321, max_pixels=987, deadline_seconds=6.5)
-    client = create_app(settings, inference, Metrics(), threading.Event()).test_client()
+    client = create_app(settings, inference, decoding, Metrics(), threading.Event()).test_client()
     document = client.get("/openapi.json").get_json()
     body = document["paths"]["/v1/predict"]["post"]["requestBody"]
     assert "4,321 bytes" in body["description"]
@@ -149,8 +152,8 @@ def test_the_limits_are_those_of_this_very_server(inference: InferenceQueue) -> 
     check(document, "Model", client.get("/v1/model").get_json())
 
 
-def test_what_needs_a_key_says_so_and_nothing_else_does(inference: InferenceQueue) -> None:
-    client = create_app(LOCKED, inference, Metrics(), threading.Event()).test_client()
+def test_what_needs_a_key_says_so_and_nothing_else_does(inference: InferenceQueue, decoding: DecodingPool) -> None:
+    client = create_app(LOCKED, inference, decoding, Metrics(), threading.Event()).test_client()
     document = client.get("/openapi.json").get_json()
     assert KEY not in str(document)
     for path, method, operation in operations(document):

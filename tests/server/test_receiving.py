@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 from server.api import RECEIVING_AT_ONCE
 from server.app import create_app
 from server.batching import InferenceQueue
+from server.decoding.pool import DecodingPool
 from server.metrics import Metrics
 from server.settings import ServerSettings
 
@@ -39,8 +40,8 @@ def ask(app: Flask, stream: io.BytesIO) -> TestResponse:
 
 
 @pytest.fixture
-def app(inference: InferenceQueue) -> Flask:
-    return create_app(ServerSettings(deadline_seconds=1.0), inference, Metrics(), threading.Event())
+def app(inference: InferenceQueue, decoding: DecodingPool) -> Flask:
+    return create_app(ServerSettings(deadline_seconds=1.0), inference, decoding, Metrics(), threading.Event())
 
 
 def test_a_body_waits_for_those_that_arrive_but_not_for_ever(app: Flask, photo: bytes) -> None:

@@ -1,0 +1,230 @@
+"""The decoding processes: which photo is next, and what happens to a decoder that fails.
+
+Ordinary photos go first and always have a place: a large one counts as if it had come later, and large ones never
+hold all places at once, so that neither their time nor their memory adds up.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from typing import NoReturn
+
+from model.errors import ImageError
+from model.formats.header import Header
+from model.image import DecodedImage, inspect_image
+from server.decoding.process import Decoder
+from server.decoding.program import CPU_SECONDS
+from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError
+from server.metrics import Metrics
+
+PLACES = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+"""Photos decoded at once: one for each core, and at least two, so that one is left for ordinary photos."""
+
+LARGE_SECONDS = 0.25
+LARGE_BYTES = 64 * 1024**2
+"""A photo that takes more time or memory than that is a large one."""
+
+_AGING = 10.0
+"""Seconds that a photo stands behind others for each second that it takes."""
+
+_WARNINGS = frozenset({"UserWarning", "RuntimeWarning", "DeprecationWarning", "DecompressionBombWarning"})
+
+_logger = logging.getLogger("server")
+
+
+class _Turn:
+    """One photo's wait for a place.
+
+    Args:
+        header: Says what the photo takes.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self.begun = time.monotonic()
+        self.rank = self.begun + _AGING * header.decode_seconds
+        self.is_large = header.decode_seconds > LARGE_SECONDS or header.decoded_bytes > LARGE_BYTES
+        self.granted = threading.Event()
+
+
+class DecodingPool:
+    """Processes that decode, and the order in which photos get to them.
+
+    Args:
+        max_body_bytes: Size of the largest photo, in bytes.
+        max_pixels: Largest width times height of a photo.
+        metrics: Counts what waits, and decoders that were replaced.
+        places: Photos decoded at once; at least 2.
+    """
+
+    def __init__(self, max_body_bytes: int, max_pixels: int, metrics: Metrics, places: int = PLACES) -> None:
+        self._max_body_bytes, self._max_pixels, self._metrics = max_body_bytes, max_pixels, metrics
+        self._places = places
+        self._lock = threading.Lock()
+        self._free = places
+        self._large = 0
+        self._waiting: list[_Turn] = []
+        self._working: set[_Turn] = set()
+        self._idle: list[Decoder] = []
+        metrics.decoding_depth.set_function(lambda: self.waiting)
+        metrics.decoding_oldest_seconds.set_function(lambda: self.oldest_seconds)
+
+    def start(self) -> None:
+        """Starts every decoder, and returns before they are ready.
+
+        Raises:
+            OSError: The system has no process, descriptor or memory left.
+        """
+        self._idle += [self._new_decoder() for _ in range(self._places)]
+
+    def stop(self) -> None:
+        """Ends every decoder that is not at work."""
+        while self._idle:
+            self._idle.pop().end()
+
+    @property
+    def waiting(self) -> int:
+        """Returns how many photos wait for a place."""
+        return len(self._waiting)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Returns how long the oldest ordinary photo has been here, in seconds; 0 where there is none."""
+        with self._lock:
+            begun = [turn.begun for turn in (*self._waiting, *self._working) if not turn.is_large]
+        return time.monotonic() - min(begun) if begun else 0.0
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Returns the processes that wait for work."""
+        return [decoder.process_id for decoder in list(self._idle)]
+
+    def check(self) -> None:
+        """Makes sure that there is a decoder, at work or waiting for it.
+
+        Raises:
+            NotReadyError: There is none, and none can be started.
+        """
+        with self._lock:
+            if self._idle or self._working:
+                return
+        try:
+            self._idle.append(self._new_decoder())
+        except OSError as error:
+            raise NotReadyError(f"expected to start a decoder, the system refuses: {error.strerror}") from error
+
+    def decode(self, data: bytes, deadline: float) -> DecodedImage:
+        """Decodes a photo when its turn has come.
+
+        Args:
+            data: The whole file.
+            deadline: Value of `time.monotonic()` after which nobody waits for it.
+
+        Returns:
+            The pixels and the original's upright size.
+
+        Raises:
+            ImageError: It is no photo, or one that takes too much.
+            DeadlineExceededError: Its turn did not come in time.
+            OutOfResourcesError: The system has no memory, process or descriptor left.
+        """
+        header = inspect_image(data, max_pixels=self._max_pixels)
+        turn = _Turn(header)
+        self._wait(turn, deadline)
+        try:
+            return self._decode(data, header, deadline)
+        finally:
+            with self._lock:
+                self._working.remove(turn)
+                self._large -= turn.is_large
+                self._free += 1
+                self._grant()
+
+    def _wait(self, turn: _Turn, deadline: float) -> None:
+        with self._lock:
+            self._waiting.append(turn)
+            self._grant()
+        if turn.granted.wait(max(0.0, deadline - time.monotonic())):
+            return
+        with self._lock:
+            if turn.granted.is_set():
+                return
+            self._waiting.remove(turn)
+        raise DeadlineExceededError("expected all images read before the deadline; try again later")
+
+    def _grant(self) -> None:
+        """Gives free places to those that are next; called with the lock held."""
+        while self._free:
+            has_room = self._large < self._places - 1
+            turn = min((turn for turn in self._waiting if has_room or not turn.is_large), key=_rank, default=None)
+            if turn is None:
+                return
+            self._waiting.remove(turn)
+            self._working.add(turn)
+            self._large += turn.is_large
+            self._free -= 1
+            turn.granted.set()
+
+    def _decode(self, data: bytes, header: Header, deadline: float) -> DecodedImage:
+        seconds = deadline - time.monotonic()
+        if seconds < header.decode_seconds:
+            raise DeadlineExceededError("expected time to decode the image before the deadline; try again later")
+        decoder = self._take()
+        try:
+            answer = decoder.decode(data, seconds)
+        except (OSError, ValueError, LookupError, TypeError, MemoryError) as error:
+            self._replace(decoder, error)
+        self._idle.append(decoder)
+        self._count_warnings(answer.warnings)
+        if isinstance(answer.result, ImageError):
+            raise answer.result
+        return answer.result
+
+    def _take(self) -> Decoder:
+        with self._lock:
+            while self._idle:
+                decoder = self._idle.pop()
+                if decoder.is_alive:
+                    return decoder
+                decoder.end()
+        try:
+            return self._new_decoder()
+        except OSError as error:
+            _logger.error("cannot start a decoder: %s", error)  # noqa: TRY400 - the system's reason is all there is
+            raise OutOfResourcesError("expected to start a decoder, the system refuses; try again later") from error
+
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._max_body_bytes, self._max_pixels)
+
+    def _replace(self, decoder: Decoder, error: Exception) -> NoReturn:
+        """Ends a decoder that has failed; another is started in its place when one is needed."""
+        is_late = isinstance(error, TimeoutError)
+        status = decoder.end()
+        reason = (
+            "memory" if isinstance(error, MemoryError)
+            else "processor time" if status == -signal.SIGXCPU
+            else "deadline" if is_late
+            else "crash"
+        )  # fmt: skip
+        self._metrics.decoders_replaced.labels(reason.replace(" ", "_")).inc()
+        with contextlib.suppress(OSError):  # then the next photo tries again
+            self._idle.append(self._new_decoder())
+        _logger.error("a decoder was replaced: %s (exit status %d)", reason, status)
+        if reason == "deadline":
+            raise DeadlineExceededError("expected the image decoded before the deadline; try again later") from error
+        if reason == "memory" or status == -signal.SIGKILL:
+            raise OutOfResourcesError("expected memory to decode the image, there was none; try again later") from error
+        raise CostlyImageError(
+            f"expected an image that is decoded within {CPU_SECONDS} s of processor time, received one that ended its "
+            "decoder; open it in an image viewer and save it again, smaller"
+        ) from error
+
+    def _count_warnings(self, warnings: dict[str, int]) -> None:
+        for kind, count in warnings.items():
+            self._metrics.decoder_warnings.labels(kind if kind in _WARNINGS else "other").inc(int(count))
+
+
+def _rank(turn: _Turn) -> float:
+    return turn.rank

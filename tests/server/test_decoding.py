@@ -1,0 +1,212 @@
+"""Decoding in processes of their own: what a photo may cost, who is next, and what a failing decoder costs others."""
+
+import contextlib
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import hostile
+from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
+from model.image import read_image
+from server.decoding.pool import DecodingPool
+from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError
+from server.metrics import Metrics
+
+BODY_BYTES = 32 * 1024**2
+PIXELS = 50_000_000
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def pool(metrics: Metrics) -> Iterator[DecodingPool]:
+    """Yields two decoders."""
+    pool = DecodingPool(BODY_BYTES, PIXELS, metrics, places=2)
+    pool.start()
+    yield pool
+    pool.stop()
+
+
+def soon(seconds: float = 60) -> float:
+    return time.monotonic() + seconds
+
+
+def replaced(metrics: Metrics, reason: str) -> float:
+    return metrics.registry.get_sample_value("showtell_decoders_replaced_total", {"reason": reason}) or 0.0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "expected the condition within the time, it did not come"
+        os.sched_yield()
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_decoder_gives_what_reading_gives(pool: DecodingPool, name: str) -> None:
+    data = hostile.encoded(hostile.photo(), name)
+    found, expected = pool.decode(data, soon()), read_image(data)
+    assert (found.width, found.height) == (expected.width, expected.height)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"no photo", UnsupportedImageError),
+        (hostile.encoded(hostile.photo(), "PNG")[:2000], CorruptImageError),
+        (hostile.tall_png(), ImageTooLargeError),
+    ],
+    ids=["text", "half", "tall"],
+)
+def test_a_refusal_is_the_same_as_without_a_decoder(pool: DecodingPool, data: bytes, kind: type[ImageError]) -> None:
+    with pytest.raises(kind) as here:
+        read_image(data)
+    with pytest.raises(kind) as there:
+        pool.decode(data, soon())
+    assert str(here.value) == str(there.value)
+
+
+def test_a_decoder_that_crashes_costs_its_photo_alone(pool: DecodingPool, metrics: Metrics) -> None:
+    first, second = pool.process_ids
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(pool.decode, hostile.run_length_bmp(8), soon())
+        wait_until(lambda: len(pool.process_ids) == 1)
+        (busy,) = {first, second} - set(pool.process_ids)
+        other = threads.submit(pool.decode, hostile.encoded(hostile.photo(), "JPEG"), soon())
+        os.kill(busy, signal.SIGSEGV)
+        with pytest.raises(CostlyImageError, match="ended its decoder"):
+            slow.result()
+        assert other.result().width == 500
+    assert replaced(metrics, "crash") == 1
+    assert pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon()).width == 500
+    assert busy not in pool.process_ids
+
+
+def test_a_photo_that_takes_too_much_processor_time_is_at_fault(pool: DecodingPool, metrics: Metrics) -> None:
+    with pytest.raises(CostlyImageError, match="processor time"):
+        pool.decode(hostile.run_length_bmp(30), soon())
+    assert replaced(metrics, "processor_time") == 1
+
+
+def test_a_photo_that_is_not_decoded_in_time_is_not_at_fault(pool: DecodingPool, metrics: Metrics) -> None:
+    pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon())  # by now it has started
+    with pytest.raises(DeadlineExceededError):
+        pool.decode(hostile.large_png(), soon(2.1))
+    assert replaced(metrics, "deadline") == 1
+
+
+def test_too_little_memory_is_not_the_fault_of_the_photo(pool: DecodingPool, metrics: Metrics) -> None:
+    for process in pool.process_ids:
+        wait_until(lambda process=process: resource.prlimit(process, resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY)
+        used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.prlimit(process, resource.RLIMIT_AS, (used, used))
+    with pytest.raises(OutOfResourcesError):
+        pool.decode(hostile.encoded(hostile.photo(3000, 2000), "PNG"), soon())
+    assert replaced(metrics, "memory") == 1
+    assert pool.decode(hostile.encoded(hostile.photo(3000, 2000), "PNG"), soon()).width == 3000
+
+
+def test_an_idle_decoder_that_dies_costs_nothing(pool: DecodingPool, metrics: Metrics) -> None:
+    killed = pool.process_ids
+    for process in killed:
+        os.kill(process, signal.SIGKILL)
+    for process in killed:
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    assert pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon()).width == 500
+    assert not any(replaced(metrics, reason) for reason in ("crash", "memory", "deadline", "processor_time"))
+
+
+def test_large_photos_leave_a_place_for_ordinary_ones(pool: DecodingPool) -> None:
+    large, ordinary = hostile.large_png(4500), hostile.encoded(hostile.photo(), "JPEG")
+    done: list[str] = []
+
+    def decode(name: str, data: bytes) -> None:
+        pool.decode(data, soon())
+        done.append(name)
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(4):
+            threads.submit(decode, "large", large)
+        wait_until(lambda: pool.waiting == 3)
+        for _ in range(4):
+            threads.submit(decode, "ordinary", ordinary)
+    assert done[:4] == ["ordinary"] * 4
+    assert len(done) == 8
+
+
+def test_a_photo_that_waits_too_long_is_told_so(pool: DecodingPool) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(pool.decode, hostile.run_length_bmp(4), soon())
+        wait_until(lambda: len(pool.process_ids) == 1)
+        with pytest.raises(DeadlineExceededError):
+            pool.decode(hostile.large_png(), soon(0.05))
+        first.result()
+    assert pool.waiting == 0
+
+
+def test_the_age_of_ordinary_photos_is_told_and_that_of_large_ones_is_not(pool: DecodingPool) -> None:
+    assert pool.oldest_seconds == 0
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(pool.decode, hostile.run_length_bmp(4), soon())
+        wait_until(lambda: len(pool.process_ids) == 1)
+        assert pool.oldest_seconds == 0
+        slow.result()
+
+
+def test_where_no_decoder_can_be_started_the_server_is_not_ready_until_one_can(metrics: Metrics) -> None:
+    pool = DecodingPool(BODY_BYTES, PIXELS, metrics, places=2)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # No descriptor above those in use: a decoder needs a socket.
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        with pytest.raises(NotReadyError):
+            pool.check()
+        with pytest.raises(OutOfResourcesError):
+            pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    pool.check()
+    assert pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon()).width == 500
+    pool.stop()
+
+
+def test_a_decoder_knows_no_secret_and_ends_with_its_server(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOWTELL_API_KEY", "a-key-of-22-characters")
+    pool = DecodingPool(BODY_BYTES, PIXELS, metrics, places=2)
+    pool.start()
+    pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon())
+    for process in pool.process_ids:
+        assert b"SHOWTELL" not in Path(f"/proc/{process}/environ").read_bytes()
+    threading.Thread(target=pool.stop).start()
+    wait_until(lambda: not pool.process_ids)
+
+
+@pytest.mark.parametrize("name", hostile.REFUSED)
+def test_a_hostile_file_is_refused_from_its_headers(pool: DecodingPool, name: str) -> None:
+    data = hostile.REFUSED[name]()
+    begun = time.process_time()
+    with pytest.raises(ImageError):
+        pool.decode(data, soon())
+    assert time.process_time() - begun < 0.5
+    assert len(pool.process_ids) == 2
+
+
+@pytest.mark.parametrize("name", hostile.BORNE)
+def test_a_costly_file_costs_no_more_than_its_own_place(pool: DecodingPool, name: str) -> None:
+    with contextlib.suppress(ImageError):
+        pool.decode(hostile.BORNE[name](), soon())
+    assert pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon()).width == 500
