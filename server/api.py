@@ -19,14 +19,13 @@ from server.batching import InferenceQueue, PredictOptions
 from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, ParameterError, QueueFullError
 from server.problems import describe
+from server.receiving import BodyMemory
 from server.settings import ServerSettings
 from server.uploads import read_uploads
 
 PARAMETERS = ("beam_size", "captions", "classes")
 DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
-RECEIVING_AT_ONCE = 24
-"""Requests whose bodies are in memory at once; others wait with what the system's buffers hold of theirs."""
 
 Json = dict[str, Any]
 
@@ -55,7 +54,7 @@ class Api:
         self._settings = settings
         self._draining = draining
         self._inference, self._decoding = inference, decoding
-        self._receiving = threading.BoundedSemaphore(RECEIVING_AT_ONCE)
+        self._bodies = BodyMemory(settings.max_body_bytes)
 
     def register(self, app: Flask) -> None:
         """Adds the endpoints to `app`."""
@@ -140,15 +139,11 @@ class Api:
     def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
         """Reads and decodes the images of the request; returns when it must be answered, and them."""
         seconds, begun = self._settings.deadline_seconds, time.monotonic()
-        if not self._receiving.acquire(timeout=seconds):
-            raise QueueFullError(f"expected one of {RECEIVING_AT_ONCE} uploads to end within {seconds} s; try again")
-        try:
+        with self._bodies.room(request.content_length, seconds):
             waited = time.monotonic() - begun
             uploads = read_uploads(request, self._settings)
             deadline = time.monotonic() + seconds - waited
             return deadline, [self._read(data, deadline) for data in uploads]
-        finally:
-            self._receiving.release()
 
     def _read(self, data: bytes, deadline: float) -> _Reading | ImageError:
         started = time.monotonic()

@@ -17,7 +17,7 @@ from model.formats.header import Header
 from model.image import DecodedImage, inspect_image
 from server.decoding.process import Decoder
 from server.decoding.program import CPU_SECONDS
-from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError
+from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError, QueueFullError
 from server.metrics import Metrics
 
 PLACES = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -26,6 +26,12 @@ PLACES = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
 LARGE_SECONDS = 0.25
 LARGE_BYTES = 64 * 1024**2
 """A photo that takes more time or memory than that is a large one."""
+
+QUICK_SECONDS = 0.02
+"""A photo that takes no more than that is always taken, as long as there is a thread to wait for it."""
+
+BACKLOG_SECONDS = 4.0
+"""Most time that photos may wait for, for each place; what goes beyond is refused at once."""
 
 _AGING = 10.0
 """Seconds that a photo stands behind others for each second that it takes."""
@@ -44,7 +50,8 @@ class _Turn:
 
     def __init__(self, header: Header) -> None:
         self.begun = time.monotonic()
-        self.rank = self.begun + _AGING * header.decode_seconds
+        self.seconds = header.decode_seconds
+        self.rank = self.begun + _AGING * self.seconds
         self.is_large = header.decode_seconds > LARGE_SECONDS or header.decoded_bytes > LARGE_BYTES
         self.granted = threading.Event()
 
@@ -127,6 +134,7 @@ class DecodingPool:
 
         Raises:
             ImageError: It is no photo, or one that takes too much.
+            QueueFullError: It takes some time, and photos that take as much wait already.
             DeadlineExceededError: Its turn did not come in time.
             OutOfResourcesError: The system has no memory, process or descriptor left.
         """
@@ -144,6 +152,15 @@ class DecodingPool:
 
     def _wait(self, turn: _Turn, deadline: float) -> None:
         with self._lock:
+            backlog = sum(other.seconds for other in self._waiting)
+            if (
+                turn.seconds > QUICK_SECONDS
+                and self._waiting
+                and backlog + turn.seconds > self._places * BACKLOG_SECONDS
+            ):
+                raise QueueFullError(
+                    "expected few large images to wait, there are enough already; try again in a second"
+                )
             self._waiting.append(turn)
             self._grant()
         if turn.granted.wait(max(0.0, deadline - time.monotonic())):

@@ -17,7 +17,7 @@ from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import read_image
 from server.decoding.pool import DecodingPool
-from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError
+from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError, QueueFullError
 from server.metrics import Metrics
 
 BODY_BYTES = 32 * 1024**2
@@ -210,3 +210,24 @@ def test_a_costly_file_costs_no_more_than_its_own_place(pool: DecodingPool, name
     with contextlib.suppress(ImageError):
         pool.decode(hostile.BORNE[name](), soon())
     assert pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon()).width == 500
+
+
+def test_large_photos_are_refused_where_as_many_as_can_be_decoded_wait(pool: DecodingPool) -> None:
+    large, ordinary = hostile.large_png(), hostile.encoded(hostile.photo(), "JPEG")
+    statuses: list[type[Exception] | None] = []
+
+    def decode(data: bytes) -> None:
+        try:
+            pool.decode(data, soon(4))
+        except (QueueFullError, DeadlineExceededError) as error:
+            statuses.append(type(error))
+        else:
+            statuses.append(None)
+
+    with ThreadPoolExecutor(16) as threads:
+        for _ in range(12):
+            threads.submit(decode, large)
+        wait_until(lambda: statuses.count(QueueFullError) >= 6)
+        decode(ordinary)
+        assert statuses[-1] is None
+    assert pool.waiting == 0

@@ -1,5 +1,6 @@
 """Bodies in memory at once: no more than a few, whoever sends them, and how slowly."""
 
+import contextlib
 import io
 import threading
 
@@ -7,11 +8,12 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from server.api import RECEIVING_AT_ONCE
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
+from server.errors import QueueFullError
 from server.metrics import Metrics
+from server.receiving import LARGE_BODIES_AT_ONCE, SMALL_BYTES, BodyMemory
 from server.settings import ServerSettings
 
 
@@ -46,18 +48,35 @@ def app(inference: InferenceQueue, decoding: DecodingPool) -> Flask:
 
 def test_a_body_waits_for_those_that_arrive_but_not_for_ever(app: Flask, photo: bytes) -> None:
     arriving, may_arrive = threading.Semaphore(0), threading.Event()
-    clients = [
-        threading.Thread(target=ask, args=(app, Slow(photo, arriving, may_arrive))) for _ in range(RECEIVING_AT_ONCE)
-    ]
+    large = photo.ljust(ServerSettings().max_body_bytes, b"\0")
+    fits = LARGE_BODIES_AT_ONCE * 9 // 10
+    clients = [threading.Thread(target=ask, args=(app, Slow(large, arriving, may_arrive))) for _ in range(fits)]
     for client in clients:
         client.start()
     try:
         assert all(arriving.acquire(timeout=10) for _ in clients)
-        refused = ask(app, io.BytesIO(photo))
+        refused = ask(app, io.BytesIO(large))
         assert (refused.status_code, refused.get_json()["type"]) == (503, "/problems/queue-full")
+        assert int(refused.headers["Retry-After"]) >= 1
         assert app.test_client().get("/readyz").status_code == 200, "expected probes to need no place"
+        assert ask(app, io.BytesIO(photo)).status_code == 200, "expected room for a small photo"
     finally:
         may_arrive.set()
         for client in clients:
             client.join()
-    assert ask(app, io.BytesIO(photo)).status_code == 200
+    assert ask(app, io.BytesIO(large)).status_code == 200
+
+
+def test_room_is_given_back_whatever_happens_and_unknown_lengths_count_as_the_largest() -> None:
+    memory = BodyMemory(10 * SMALL_BYTES)
+    for _ in range(100):
+        with contextlib.suppress(ZeroDivisionError), memory.room(None, 0):
+            raise ZeroDivisionError
+    with contextlib.ExitStack() as held:
+        for _ in range(LARGE_BODIES_AT_ONCE * 9 // 10):
+            held.enter_context(memory.room(None, 0))
+        with pytest.raises(QueueFullError), memory.room(None, 0):
+            pass
+        for _ in range(20):
+            held.enter_context(memory.room(SMALL_BYTES, 0))
+        held.enter_context(memory.room(10**12, 0))
