@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from bench import hostile
 from bench.load import HOST, prepared_request
 from bench.photos import photo
 
@@ -25,6 +26,7 @@ class Kind:
         weight: How often it comes, relative to the others.
         statuses: What may be answered; with none the client hangs up once it has sent the last piece.
         pause_seconds: Time between two pieces.
+        stay_seconds: How long one that hangs up stays before, and reads nothing.
         copies: How many are sent at once.
     """
 
@@ -33,6 +35,7 @@ class Kind:
     weight: int
     statuses: frozenset[int]
     pause_seconds: float = 0.0
+    stay_seconds: float = 0.0
     copies: int = 1
 
 
@@ -60,6 +63,7 @@ def mixture() -> list[Kind]:
         Kind(name="too slow", requests=[_pieces(posts[0], 4)], weight=8, statuses=frozenset({408}), pause_seconds=4.0),
         Kind(name="hangs up half-way", requests=halves, weight=30, statuses=unanswered),
         Kind(name="hangs up before the answer", requests=_whole([*posts, *large]), weight=30, statuses=unanswered),
+        *_attackers(),
     ]  # fmt: skip
 
 
@@ -92,6 +96,22 @@ def _bad(photos: Sequence[bytes]) -> list[Kind]:
         Kind(name=f"bad, {status}", requests=_whole(items), weight=30, statuses=frozenset({status}))
         for status, items in requests.items()
     ]
+
+
+def _attackers() -> list[Kind]:
+    """Returns clients that mean to stop the server for others."""
+    unanswered, undecodable = frozenset[int](), frozenset({413, 422})
+    refused = [_post("", make()) for make in hostile.REFUSED.values()]
+    borne = [_post("", make()) for make in hostile.BORNE.values()]
+    pipeline = [[_get("/docs") * 200]]
+    trickle = [_pieces(_post("", bytes(1000)), 50)]
+    return [
+        Kind(name="hostile, refused", requests=_whole(refused), weight=20, statuses=undecodable),
+        Kind(name="hostile, decoded", requests=_whole(borne), weight=4, statuses=undecodable | {200}),
+        Kind(name="asks and never reads", requests=pipeline, weight=1, statuses=unanswered, stay_seconds=20, copies=20),
+        Kind(name="says nothing", requests=[[]], weight=1, statuses=unanswered, stay_seconds=20, copies=20),
+        Kind(name="trickles", requests=trickle, weight=1, statuses=unanswered, pause_seconds=0.3, copies=10),
+    ]  # fmt: skip
 
 
 def _post(query: str, body: bytes, content_type: str = "application/octet-stream") -> bytes:

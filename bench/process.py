@@ -1,5 +1,6 @@
 """One process for each thing measured, so that nothing warms up, or takes memory, for another."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -33,6 +34,26 @@ def run_timed(module: str, *arguments: object) -> Any:
 def answer_json(value: object) -> None:
     """Prints what `run_json` returns on the other side."""
     sys.stdout.write("\n" + json.dumps(value) + "\n")
+
+
+def family(process: int) -> list[int]:
+    """Returns a process and all that it has started, as far as they run."""
+    found = [process]
+    for one in found:
+        for children in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in children.read_text().split()]
+    return found
+
+
+def family_memory_mib(process: int) -> float:
+    """Returns the resident memory of a process and all that it has started, what they share counted once, in MiB."""
+    total = 0
+    for one in family(process):
+        with contextlib.suppress(OSError):  # it may just have ended
+            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
+            total += int(rollup.partition("\nPss:")[2].split()[0])
+    return round(total / 1024, 1)
 
 
 def memory_mib(process: int | str = "self") -> dict[str, float]:

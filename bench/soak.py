@@ -24,7 +24,7 @@ from tqdm import tqdm
 from bench.load import HOST
 from bench.machine import machine
 from bench.mixture import Kind, mixture
-from bench.process import memory_mib
+from bench.process import family_memory_mib
 from bench.report import percentile
 from bench.servers import Running, our_server
 from model.atomic import atomic_file
@@ -156,17 +156,14 @@ class _Soak:
 
     def _sample(self) -> None:
         workers = tuple(self.server.workers())
-        memory = 0.0
-        for process in (self.server.master, *workers):
-            with contextlib.suppress(FileNotFoundError):  # it may just have died, which the next sample shows
-                memory += memory_mib(process)["now"]
-        self.record.samples.append(Sample(time.monotonic() - self.started, round(memory, 1), workers))
+        memory = family_memory_mib(self.server.master)
+        self.record.samples.append(Sample(time.monotonic() - self.started, memory, workers))
 
     async def _ask(self, kind: Kind, pieces: Sequence[bytes]) -> None:
         begun = time.monotonic()
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                answer = await exchange(self.server.port, pieces, kind.pause_seconds, hangs_up=not kind.statuses)
+                answer = await exchange(self.server.port, kind, pieces)
             self._note(kind, answer, time.monotonic() - begun)
         except (OSError, EOFError, ValueError) as error:
             self.record.statuses[kind.name]["error"] += 1
@@ -190,8 +187,8 @@ class _Soak:
             )
 
 
-async def exchange(port: int, pieces: Sequence[bytes], pause_seconds: float, *, hangs_up: bool) -> bytes:
-    """Sends a request in pieces and returns the whole answer, or nothing when it `hangs_up` instead.
+async def exchange(port: int, kind: Kind, pieces: Sequence[bytes]) -> bytes:
+    """Sends a request in pieces and returns the whole answer, or nothing where its kind hangs up instead.
 
     Raises:
         OSError: The server refused the connection or reset it before it had answered.
@@ -199,8 +196,9 @@ async def exchange(port: int, pieces: Sequence[bytes], pause_seconds: float, *, 
     """
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
-        await _send(writer, pieces, pause_seconds)
-        if hangs_up:
+        await _send(writer, pieces, kind.pause_seconds)
+        if not kind.statuses:
+            await asyncio.sleep(kind.stay_seconds)
             writer.transport.abort()
             return b""
         head = await reader.readuntil(b"\r\n\r\n")

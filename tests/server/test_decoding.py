@@ -16,9 +16,13 @@ import pytest
 from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import read_image
+from server.app import create_app
+from server.batching import InferenceQueue, PredictOptions
 from server.decoding.pool import DecodingPool
 from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError, QueueFullError
 from server.metrics import Metrics
+from server.settings import ServerSettings
+from tests.server.conftest import HeldCaptioner
 
 BODY_BYTES = 32 * 1024**2
 PIXELS = 50_000_000
@@ -231,3 +235,42 @@ def test_large_photos_are_refused_where_as_many_as_can_be_decoded_wait(pool: Dec
         decode(ordinary)
         assert statuses[-1] is None
     assert pool.waiting == 0
+
+
+def test_a_server_whose_decoders_hang_is_not_ready_and_shows_it(
+    pool: DecodingPool, metrics: Metrics, inference: InferenceQueue
+) -> None:
+    client = create_app(ServerSettings(deadline_seconds=1.0), inference, pool, metrics, threading.Event()).test_client()
+    ordinary = hostile.encoded(hostile.photo(), "JPEG")
+    pool.decode(ordinary, soon())
+    assert client.get("/readyz").status_code == 200
+    for process in pool.process_ids:
+        os.kill(process, signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as threads:
+        stuck = [threads.submit(pool.decode, ordinary, soon(8)) for _ in range(2)]
+        wait_until(lambda: client.get("/readyz").status_code == 503, 5)
+        assert client.get("/readyz").get_json()["type"] == "/problems/not-ready"
+        shown = client.get("/metrics").text.split("showtell_decoding_oldest_seconds ")[1].split()[0]
+        assert float(shown) > 0.5
+        for future in stuck:
+            with pytest.raises(DeadlineExceededError):
+                future.result()
+    assert client.get("/readyz").status_code == 200
+    assert pool.decode(ordinary, soon()).width == 500
+
+
+def test_a_server_whose_engine_hangs_is_not_ready_and_shows_it(
+    pool: DecodingPool, metrics: Metrics, held_inference: InferenceQueue, held: HeldCaptioner
+) -> None:
+    settings = ServerSettings(deadline_seconds=0.5)
+    client = create_app(settings, held_inference, pool, metrics, threading.Event()).test_client()
+    assert client.get("/readyz").status_code == 200
+    job = held_inference.submit(
+        np.zeros((1, 224, 224, 3), np.uint8), PredictOptions(beam_size=1, captions=1, classes=1), soon(20)
+    )
+    wait_until(lambda: client.get("/readyz").status_code == 503, 5)
+    assert client.get("/readyz").get_json()["type"] == "/problems/not-ready"
+    assert held_inference.oldest_seconds > 0.25
+    held.released.set()
+    job.result()
+    wait_until(lambda: client.get("/readyz").status_code == 200, 5)
