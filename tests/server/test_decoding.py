@@ -250,7 +250,7 @@ def test_a_server_whose_decoders_hang_is_not_ready_and_shows_it(
         stuck = [threads.submit(pool.decode, ordinary, soon(8)) for _ in range(2)]
         wait_until(lambda: client.get("/readyz").status_code == 503, 5)
         assert client.get("/readyz").get_json()["type"] == "/problems/not-ready"
-        shown = client.get("/metrics").text.split("showtell_decoding_oldest_seconds ")[1].split()[0]
+        shown = client.get("/metrics").text.split("\nshowtell_decoding_oldest_seconds ")[1].split()[0]
         assert float(shown) > 0.5
         for future in stuck:
             with pytest.raises(DeadlineExceededError):
