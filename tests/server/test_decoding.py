@@ -268,6 +268,7 @@ def test_a_server_whose_engine_hangs_is_not_ready_and_shows_it(
     job = held_inference.submit(
         np.zeros((1, 224, 224, 3), np.uint8), PredictOptions(beam_size=1, captions=1, classes=1), soon(20)
     )
+    assert held.started.wait(10)
     wait_until(lambda: client.get("/readyz").status_code == 503, 5)
     assert client.get("/readyz").get_json()["type"] == "/problems/not-ready"
     assert held_inference.oldest_seconds > 0.25
