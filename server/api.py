@@ -19,6 +19,7 @@ from server.batching import InferenceQueue, PredictOptions
 from server.errors import DeadlineExceededError, NotReadyError, ParameterError, QueueFullError
 from server.problems import describe
 from server.settings import ServerSettings
+from server.sockets import begin_arrival
 from server.uploads import read_uploads
 
 PARAMETERS = ("beam_size", "captions", "classes")
@@ -134,6 +135,7 @@ class Api:
             raise QueueFullError(f"expected one of {RECEIVING_AT_ONCE} uploads to end within {seconds} s; try again")
         try:
             waited = time.monotonic() - begun
+            begin_arrival(request.environ, self._settings.request_seconds)
             uploads = read_uploads(request, self._settings)
             deadline = time.monotonic() + seconds - waited
             return deadline, [self._read(data, deadline) for data in uploads]
