@@ -19,7 +19,7 @@ from server.batching import InferenceQueue, PredictOptions
 from server.errors import DeadlineExceededError, NotReadyError, ParameterError, QueueFullError
 from server.problems import describe
 from server.settings import ServerSettings
-from server.sockets import begin_arrival
+from server.sockets import begin_arrival, wait_outside
 from server.uploads import read_uploads
 
 PARAMETERS = ("beam_size", "captions", "classes")
@@ -131,6 +131,7 @@ class Api:
     def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
         """Reads and decodes the images of the request; returns when it must be answered, and them."""
         seconds, begun = self._settings.deadline_seconds, time.monotonic()
+        wait_outside(request.environ)
         if not self._receiving.acquire(timeout=seconds):
             raise QueueFullError(f"expected one of {RECEIVING_AT_ONCE} uploads to end within {seconds} s; try again")
         try:

@@ -25,7 +25,7 @@ _END = b"\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _HOST = re.compile(r"(\[[0-9A-Za-z:.%_~-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]{0,5})?")
 _SMALL_CHUNK_BYTES = 40
-_FREE_CHUNKS = 10_000
+_FREE_CHUNKS = 250
 
 
 def has_whole_head(received: bytearray, searched: int) -> bool:

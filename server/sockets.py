@@ -2,6 +2,7 @@
 
 import select
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,24 @@ _EVERY_REQUEST_BYTES = 1024**2
 """What a request may have beside its body: its head, which is limited elsewhere, and the framing of chunks."""
 
 
+class Turn:
+    """One of few that work at the same time, until it ends.
+
+    Args:
+        places: As many as may work.
+    """
+
+    def __init__(self, places: threading.Semaphore) -> None:
+        self._places: threading.Semaphore | None = places
+        places.acquire()
+
+    def end(self) -> None:
+        """Lets another one work; nothing the second time."""
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
+
+
 class PatientSocket(socket.socket):
     """A non-blocking socket that waits in `recv` alone, and only until a deadline.
 
@@ -23,6 +42,7 @@ class PatientSocket(socket.socket):
 
     Attributes:
         unsent: What is still to be sent.
+        turn: What the request holds until its body is wanted.
         has_expired: Whether the deadline passed before the request was whole.
     """
 
@@ -30,6 +50,7 @@ class PatientSocket(socket.socket):
         super().__init__(family, kind, protocol, fileno=descriptor)
         self.setblocking(False)
         self.unsent = bytearray()
+        self.turn: Turn | None = None
         self.has_expired = False
         self._deadline, self._allowed_bytes = 0.0, 0
 
@@ -104,6 +125,17 @@ class PatientSocket(socket.socket):
         raise SlowClientError(
             "expected the whole request before the time for it was over, received a part; send smaller images"
         )
+
+
+def wait_outside(environ: Mapping[str, Any]) -> None:
+    """Lets others work, because the request waits for its body from now on.
+
+    Args:
+        environ: The request's, as gunicorn made it; where another server did, nothing happens.
+    """
+    connection = environ.get("gunicorn.socket")
+    if isinstance(connection, PatientSocket) and connection.turn is not None:
+        connection.turn.end()
 
 
 def begin_arrival(environ: Mapping[str, Any], seconds: float) -> None:

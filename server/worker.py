@@ -5,8 +5,10 @@ import logging
 import selectors
 import signal
 import socket
+import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -22,6 +24,7 @@ from server.metrics import OTHER_METHOD, Metrics
 from server.parsing import StrictRequest
 from server.problems import PROBLEM_TYPE, UNREADABLE, UNTYPED, describe, kind_of
 from server.settings import ServerSettings
+from server.sockets import Turn
 from server.traffic import NotServedError, Traffic
 
 _logger = logging.getLogger("server")
@@ -58,9 +61,10 @@ UNREADABLE_STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """What is answered however much else there is to do."""
 
-_PROBE_THREADS = 2
-_MOST_PROBES = 64
+_MOST_PROBES = 32
 _PAGE_THREADS = 2
+_FRONT_REQUESTS = 4
+_SWITCH_SECONDS = 0.001
 _ADMIN_CONNECTIONS = 64
 _LOOK_SECONDS = 0.25
 
@@ -71,6 +75,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     - The main loop reads the heads of requests and sends answers (`server/traffic.py`): a connection has a thread only
       while its request is worked on. gunicorn's has one while the client sends, and until it has read the answer.
     - Probes and metrics have threads of their own, and so have pages: without a body to wait for, they never wait.
+    - Of requests with a body few are worked on at once until the body is wanted: Python runs one thread at a time, and a
+      hundred that want to run are a hundred turns to wait.
     - A request has `request_seconds` to arrive; then it is answered with 408.
     - What is no proper HTTP is answered with problem+json, not with a page of HTML.
     - After SIGTERM it goes on serving for `drain_seconds`, not ready, so that a proxy has time to notice.
@@ -83,9 +89,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Makes the threads, then serves until a signal says otherwise; called by gunicorn."""
-        self._probes, self._probing = ThreadPoolExecutor(_PROBE_THREADS, "probe"), 0
+        self._probes = {path: ThreadPoolExecutor(1, f"probe {path}") for path in PROBES}
+        self._probing = Counter[str]()
         self._pages = ThreadPoolExecutor(_PAGE_THREADS, "page")
         self._admin = ThreadPoolExecutor(1, "admin")
+        self._front = threading.Semaphore(_FRONT_REQUESTS)
+        # A thread that computes holds the others up for this long before it must let go; five times as long otherwise.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         super().init_process()
 
     def init_signals(self) -> None:
@@ -120,27 +130,22 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._turn()
         for traffic in self._traffics:
             traffic.close_all()
-        for pool in (self.tpool, self._probes, self._pages, self._admin):
+        for pool in (self.tpool, self._pages, self._admin, *self._probes.values()):
             pool.shutdown(wait=False)
         self.poller.close()
         self.method_queue.close()
 
     def begin(self, traffic: Traffic, connection: Connection, request: StrictRequest) -> None:
         """Gives a request to a thread; called in the main loop."""
-        is_probe = traffic.paths is None and self._is_probe(request)
-        if traffic.paths is not None:
-            pool = self._admin
-        elif request.method == "POST" or request.has_body:
-            pool = self.tpool
-        else:
-            pool = self._probes if is_probe else self._pages
-        self._probing += is_probe
+        pool, path = self._pool_for(traffic, request)
+        self._probing[path] += 1
 
         def end(answered: Future[bool]) -> None:
-            self._probing -= is_probe
+            self._probing[path] -= 1
             traffic.answered(connection, request, answered.result())
 
-        future = pool.submit(self._answer, request, connection)
+        answer = self._answer_in_turn if pool is self.tpool else self._answer
+        future = pool.submit(answer, request, connection)
         future.add_done_callback(lambda answered: self.method_queue.defer(end, answered))
 
     def refuse(self, connection: Connection, error: Exception) -> None:
@@ -182,10 +187,25 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 traffic.look()
             self._look_at = time.monotonic() + _LOOK_SECONDS
 
-    def _is_probe(self, request: StrictRequest) -> bool:
+    def _pool_for(self, traffic: Traffic, request: StrictRequest) -> tuple[ThreadPoolExecutor, str]:
+        """Returns the threads for a request, and the probe that it is."""
+        if traffic.paths is not None:
+            return self._admin, ""
+        if request.method == "POST" or request.has_body:
+            return self.tpool, ""
         # Of very many at once the rest are pages like others.
-        is_one = request.path in PROBES and request.method != "POST" and not request.has_body
-        return is_one and self._probing < _MOST_PROBES
+        if request.path in PROBES and self._probing[request.path] < _MOST_PROBES:
+            return self._probes[request.path], request.path
+        return self._pages, ""
+
+    def _answer_in_turn(self, request: StrictRequest, connection: Connection) -> bool:
+        """Makes an answer once few others are before their bodies."""
+        turn = Turn(self._front)
+        connection.sock.turn = turn
+        try:
+            return self._answer(request, connection)
+        finally:
+            turn.end()
 
     def _answer(self, request: StrictRequest, connection: Connection) -> bool:
         """Makes and begins to send an answer, in a thread; returns whether another request may follow."""
