@@ -75,7 +75,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     - The main loop reads the heads of requests and sends answers (`server/traffic.py`): a connection has a thread only
       while its request is worked on. gunicorn's has one while the client sends, and until it has read the answer.
     - Probes and metrics have threads of their own, and so have pages: without a body to wait for, they never wait.
-    - Of requests with a body few are worked on at once until the body is wanted: Python runs one thread at a time, and a
+    - Of requests with a body few are worked on at once until it is wanted: Python runs one thread at a time, and a
       hundred that want to run are a hundred turns to wait.
     - A request has `request_seconds` to arrive; then it is answered with 408.
     - What is no proper HTTP is answered with problem+json, not with a page of HTML.

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import io
+import os
 import resource
 import socket
 import subprocess
@@ -102,6 +103,11 @@ class Fortress:
             process.kill()
 
 
+def haste() -> float:
+    """Returns how many times longer than alone a program takes where others run too; 1 on a machine with time to spare."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 class Watch:
     """Notes how probes, and photos, are answered.
 
@@ -149,12 +155,12 @@ class Watch:
     def assert_probes_in_time(self, paths: tuple[str, ...] = PROBES, seconds: float = 0.5) -> None:
         assert not self.failures, self.failures[:5]
         for path in paths:
-            assert max(self.probes[path]) < seconds, (path, sorted(self.probes[path])[-5:])
+            assert max(self.probes[path]) < seconds * haste(), (path, sorted(self.probes[path])[-5:])
 
     def assert_photos_in_time(self, seconds: float = 1.0) -> None:
         assert self.photos
         assert {status for status, _ in self.photos} == {200}, self.photos
-        assert max(taken for _, taken in self.photos) < seconds, self.photos
+        assert max(taken for _, taken in self.photos) < seconds * haste(), self.photos
 
 
 @contextlib.contextmanager
