@@ -104,7 +104,7 @@ class Fortress:
 
 
 def haste() -> float:
-    """Returns how many times longer than alone a program takes where others run too; 1 on a machine with time to spare."""
+    """Returns how many times longer than alone a program takes here now; 1 on a machine with time to spare."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
