@@ -57,6 +57,9 @@ def _read_key_file(path: Path) -> list[str]:
     return keys
 
 
+_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-\d{1,18})", re.ASCII | re.IGNORECASE)
+
+
 def register_access(app: Flask, settings: ServerSettings) -> None:
     """Makes `app` ask for a key, let other sites' pages read its answers, and send the security headers.
 
@@ -71,6 +74,12 @@ def register_access(app: Flask, settings: ServerSettings) -> None:
         if keys and request.endpoint not in OPEN_ENDPOINTS and request.method != "OPTIONS":
             _check_key(keys)
 
+    def ignore_other_ranges() -> None:
+        # RFC 9110, 14.2: one may. The application's own parser refuses what it does not know, also for HEAD.
+        found = _RANGE.fullmatch(request.environ.get("HTTP_RANGE", ""))
+        if found is None or request.method != "GET" or (found[1] and found[2] and int(found[1]) > int(found[2])):
+            request.environ.pop("HTTP_RANGE", None)
+
     def add_headers(response: Response) -> Response:
         for name, value in HEADERS:
             response.headers[name] = value
@@ -80,6 +89,7 @@ def register_access(app: Flask, settings: ServerSettings) -> None:
             _allow_origin(response, origins)
         return response
 
+    app.before_request(ignore_other_ranges)
     app.before_request(require_key)
     app.after_request(add_headers)
 

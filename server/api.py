@@ -21,6 +21,7 @@ from server.errors import DeadlineExceededError, NotReadyError, ParameterError, 
 from server.problems import describe
 from server.receiving import BodyMemory
 from server.settings import ServerSettings
+from server.sockets import begin_arrival, wait_outside
 from server.uploads import read_uploads
 
 PARAMETERS = ("beam_size", "captions", "classes")
@@ -139,8 +140,10 @@ class Api:
     def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
         """Reads and decodes the images of the request; returns when it must be answered, and them."""
         seconds, begun = self._settings.deadline_seconds, time.monotonic()
+        wait_outside(request.environ)
         with self._bodies.room(request.content_length, seconds):
             waited = time.monotonic() - begun
+            begin_arrival(request.environ, self._settings.request_seconds)
             uploads = read_uploads(request, self._settings)
             deadline = time.monotonic() + seconds - waited
             return deadline, [self._read(data, deadline) for data in uploads]

@@ -1,5 +1,6 @@
 """`showtell-serve`: checks everything that can be checked, then serves."""
 
+import contextlib
 import dataclasses
 import os
 import socket
@@ -12,6 +13,7 @@ from model.bundle import verify_bundle
 from model.errors import BundleError, ConfigError
 from model.runtime.choice import choose_engine
 from server.access import read_keys
+from server.connections import within_open_files
 from server.logs import configure_logs
 from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
 from server.wsgi import GunicornServer
@@ -52,11 +54,19 @@ def main(**flags: str | None) -> None:
         settings = dataclasses.replace(settings, api_key=read_keys(settings), api_key_file=None)
         contents = verify_bundle(settings.bundle)
         choose_engine(settings.engine, settings.precision, has_lite_files=contents.has_lite_files)
+        settings = within_open_files(settings)
         listener = _listen(settings.host, settings.port)
+        admin = _listen(settings.host, settings.admin_port) if settings.admin_port else None
     except (ConfigError, BundleError) as error:
         raise click.ClickException(str(error)) from error
     url = _url(settings.host, listener.getsockname()[1])
-    GunicornServer(settings, listener, lambda: click.echo(f"Ready: open {url} (Ctrl-C stops)")).run()
+    GunicornServer(settings, listener, lambda: _say(f"Ready: open {url} (Ctrl-C stops)"), admin).run()
+
+
+def _say(text: str) -> None:
+    """Writes a line to standard output, unless that is full or closed; nothing of it is left to fail at the end."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"{text}\n".encode())
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -66,7 +76,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         # Python's own message names the address.
-        message = f"expected a free address to listen on, received {error.strerror}; choose with --host and --port"
+        choice = "choose with --host, --port and --admin-port"
+        message = f"expected a free address to listen on, received {error.strerror}; {choice}"
         raise ConfigError(message) from error
 
 

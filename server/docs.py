@@ -1,5 +1,6 @@
 """The description of the API, as JSON for programs and as a page for people; both from the same document."""
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ def register_docs(app: Flask, settings: ServerSettings) -> None:
     for to_html in (with_code, in_words, indented):
         app.add_template_filter(to_html)
     app.add_url_rule("/openapi.json", "openapi", lambda: document)
-    app.add_url_rule("/docs", "docs", lambda: render_template("docs.html", **page))
+    # Always the same, and the work of many requests.
+    rendered = functools.cache(lambda: render_template("docs.html", **page))
+    app.add_url_rule("/docs", "docs", rendered)
 
 
 def with_code(text: str) -> Markup:

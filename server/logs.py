@@ -6,6 +6,7 @@ the route's template is logged, and a query may hold anything.
 
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -31,6 +32,8 @@ UNKNOWN_ROUTE = "unknown"
 
 REQUEST_ID_PATTERN = "[A-Za-z0-9._-]{1,64}"
 """What an id from outside must look like to be taken over."""
+
+_STANDARD_ERROR = 2
 
 _access_logger = logging.getLogger("server.access")
 
@@ -63,6 +66,43 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record) + (f" [{identity}]" if identity else "")
 
 
+class LineHandler(logging.Handler):
+    """Writes each record to a file with one call of the system, and drops what cannot be written.
+
+    A buffer would keep what a full disk or a closed pipe did not take, and fail for it later, in the middle of a
+    request or at the end of the process.
+
+    Args:
+        descriptor: The file's.
+
+    Attributes:
+        dropped: How many records were dropped.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self.dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record."""
+        try:
+            line = (self.format(record) + "\n").encode(errors="backslashreplace")
+            is_whole = os.write(self._descriptor, line) == len(line)
+        except OSError:
+            is_whole = False
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted must not fail who logs it
+            self.handleError(record)
+            return
+        if not is_whole:
+            self.dropped += 1
+
+
+def dropped_lines() -> int:
+    """Returns how many lines of the log could not be written by this process."""
+    return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, LineHandler))
+
+
 class GunicornLogger(Logger):  # type: ignore[misc]
     """Hands gunicorn's own records on to the handler that everything else goes to."""
 
@@ -77,7 +117,7 @@ def configure_logs(log_format: LogFormat) -> None:
     """Makes every record one line on standard error; `auto` means text on a terminal and JSON elsewhere."""
     if log_format == "auto":
         log_format = "text" if sys.stderr.isatty() else "json"
-    handler = logging.StreamHandler()
+    handler = LineHandler(_STANDARD_ERROR)
     text = TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -117,6 +157,7 @@ def register_logs(app: Flask, metrics: Metrics) -> None:
         log_request(fields if problem is None else {**fields, "problem": problem})
         return response
 
+    metrics.dropped_log_lines.set_function(dropped_lines)
     app.before_request(begin)
     app.after_request(finish)
 

@@ -15,6 +15,9 @@ _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _BATCH_IMAGES = (1, 2, 4, 8, 16, 32)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+CUT_REASONS = ("evicted", "refused", "unread")
+"""Why a connection is closed on a client that did not ask for it."""
+
 OTHER_METHOD = "other"
 """Stands for every method that HTTP does not know, and for one that is not known."""
 
@@ -78,6 +81,17 @@ class Metrics:
         )
         for reason in sorted({*KINDS, UNREADABLE}):
             self.rejects.labels(reason)
+        self.connections_cut = Counter(
+            "showtell_connections_cut",
+            "Connections closed on a client: evicted to make room, refused for want of it, or because it read nothing.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in CUT_REASONS:
+            self.connections_cut.labels(reason)
+        self.dropped_log_lines = Gauge(
+            "showtell_log_lines_dropped", "Lines of the log that could not be written, so far.", registry=self.registry
+        )
         self.reloads = Counter(
             "showtell_reloads", "Bundles loaded while serving, by what came of it.", ["result"], registry=self.registry
         )

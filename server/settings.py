@@ -53,6 +53,7 @@ class ServerSettings:
     Attributes:
         host: Address to listen on.
         port: TCP port to listen on; 0 lets the system choose one.
+        admin_port: TCP port where probes and metrics alone are served, on the same address; 0 for none.
         bundle: Directory of the bundle to serve.
         max_body_bytes: Largest request body, in bytes.
         max_pixels: Largest width times height of an image, in pixels.
@@ -65,8 +66,10 @@ class ServerSettings:
         deadline_seconds: Time to answer a request once its body has arrived, waiting included, in seconds.
         request_seconds: Time for a request to arrive, headers and body, in seconds.
         drain_seconds: Time during which requests are still served after SIGTERM, in seconds.
-        threads: Requests handled at the same time, waiting ones included. Above `max_waiting` and `max_batch` together
-            there is always one to refuse what is too much, and to answer probes.
+        threads: Requests with a body handled at the same time, waiting ones included. Above `max_waiting` and
+            `max_batch` together there is always one to refuse what is too much. Pages and probes have others.
+        max_connections: Most open connections; fewer where the limit of open files says so.
+        max_connections_per_address: Most of them from one address, or one /64 of IPv6.
         api_key: Keys of which a request needs one; without any, none is needed.
         api_key_file: File with more such keys.
         cors_origins: Origins of pages that may read answers; `*` for all.
@@ -78,6 +81,12 @@ class ServerSettings:
 
     host: str = field(default="127.0.0.1", metadata=_about("Address to listen on; 0.0.0.0 for all of this machine's."))
     port: int = field(default=8000, metadata=_about("TCP port; 0 lets the system choose one.", 0, 65535))
+    admin_port: int = field(
+        default=0,
+        metadata=_about(
+            "TCP port on which /livez, /readyz and /metrics are served too, and nothing else; 0 for none.", 0, 65535
+        ),
+    )
     bundle: Path = field(default=DEFAULT_BUNDLE, metadata=_about("Directory of the bundle to serve."))
     max_body_bytes: int = field(default=10 * 1024**2, metadata=_about("Largest request body.", 1024, 1024**3))
     max_pixels: int = field(default=MAX_PIXELS, metadata=_about("Largest width times height.", 1, 10**9))
@@ -101,9 +110,23 @@ class ServerSettings:
     threads: int = field(
         default=96,
         metadata=_about(
-            "Requests handled at once: more than wait and are worked on, so that refusals and probes need not.",
+            "Requests with a body handled at once: more than wait and are worked on, so that refusals need not.",
             2,
             1000,
+        ),
+    )
+    max_connections: int = field(
+        default=1000,
+        metadata=_about(
+            "Most open connections, if as many files may be open; above, who has waited longest is closed.", 8, 100_000
+        ),
+    )
+    max_connections_per_address: int = field(
+        default=500,
+        metadata=_about(
+            "Most of them from one address. Behind a proxy all come from its own: more than it opens at once.",
+            1,
+            100_000,
         ),
     )
     api_key: tuple[str, ...] = field(

@@ -1,14 +1,15 @@
-"""gunicorn's thread worker, made patient with slow clients up to a limit, and polite when it stops."""
+"""gunicorn's thread worker, with a main loop that no client can hold up, and polite when it stops."""
 
-import contextlib
 import json
 import logging
 import selectors
 import signal
 import socket
+import sys
 import threading
 import time
-from functools import partial
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -16,27 +17,29 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
 from server.access import HEADERS
+from server.connections import Connection, Connections
 from server.errors import SlowClientError
 from server.logs import REQUEST_ID, log_request, new_request_id
 from server.metrics import OTHER_METHOD, Metrics
+from server.parsing import StrictRequest
 from server.problems import PROBLEM_TYPE, UNREADABLE, UNTYPED, describe, kind_of
-from server.sockets import PatientSocket
+from server.settings import ServerSettings
+from server.sockets import Turn
+from server.traffic import NotServedError, Traffic
 
 _logger = logging.getLogger("server")
 
 
 class Application(Protocol):
-    """Is what the worker needs to know of the application that it serves.
+    """What the worker needs to know of the application that it serves.
 
     Attributes:
-        request_seconds: Time for a request to arrive.
-        drain_seconds: Time during which requests are still served after SIGTERM.
+        settings: The limits.
         draining: Set as soon as SIGTERM has come.
-        metrics: Counts what never reaches the application.
+        metrics: Counts what never reaches the application; there once it is loaded.
     """
 
-    request_seconds: float
-    drain_seconds: float
+    settings: ServerSettings
     draining: threading.Event
     metrics: Metrics
 
@@ -51,21 +54,31 @@ UNREADABLE_STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (errors.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
     (errors.ParseException, HTTPStatus.BAD_REQUEST),
     (SlowClientError, HTTPStatus.REQUEST_TIMEOUT),
+    (NotServedError, HTTPStatus.NOT_FOUND),
 )
 """What may keep a request from the application, and how it is answered then."""
 
-_LINGER_SECONDS = 2.0
-_LINGER_BLOCK_BYTES = 64 * 1024
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+"""What is answered however much else there is to do."""
+
+_MOST_PROBES = 32
+_PAGE_THREADS = 2
+_FRONT_REQUESTS = 4
+_SWITCH_SECONDS = 0.001
+_ADMIN_CONNECTIONS = 64
+_LOOK_SECONDS = 0.25
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """Serves requests in threads, as gunicorn's own worker does, with these differences.
 
-    - A connection takes a thread only once it has sent something: gunicorn's holds one for five seconds.
+    - The main loop reads the heads of requests and sends answers (`server/traffic.py`): a connection has a thread only
+      while its request is worked on. gunicorn's has one while the client sends, and until it has read the answer.
+    - Probes and metrics have threads of their own, and so have pages: without a body to wait for, they never wait.
+    - Of requests with a body few are worked on at once until it is wanted: Python runs one thread at a time, and a
+      hundred that want to run are a hundred turns to wait.
     - A request has `request_seconds` to arrive; then it is answered with 408.
     - What is no proper HTTP is answered with problem+json, not with a page of HTML.
-    - The last goodbye is said in the thread of the request: in the main loop, five clients that do not hang up are ten
-      seconds in which nobody is served.
     - After SIGTERM it goes on serving for `drain_seconds`, not ready, so that a proxy has time to notice.
     - When it stops, it takes what waits to be accepted and refuses what comes later: gunicorn's leaves the socket open
       until the last answer is given, and cuts off who has connected meanwhile and sent a request.
@@ -73,6 +86,17 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """
 
     app: "Application"
+
+    def init_process(self) -> None:
+        """Makes the threads, then serves until a signal says otherwise; called by gunicorn."""
+        self._probes = {path: ThreadPoolExecutor(1, f"probe {path}") for path in PROBES}
+        self._probing = Counter[str]()
+        self._pages = ThreadPoolExecutor(_PAGE_THREADS, "page")
+        self._admin = ThreadPoolExecutor(1, "admin")
+        self._front = threading.Semaphore(_FRONT_REQUESTS)
+        # A thread that computes holds the others up for this long before it must let go; five times as long otherwise.
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        super().init_process()
 
     def init_signals(self) -> None:
         """Sets what signals do in the worker; called by gunicorn."""
@@ -82,51 +106,51 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begins to stop: at once, or when the time to drain is over."""
-        if self.app.draining.is_set() or not self.app.drain_seconds:
+        seconds = self.app.settings.drain_seconds
+        if self.app.draining.is_set() or not seconds:
             self.app.draining.set()
             super().handle_exit(sig, frame)
             return
         self.app.draining.set()
-        timer = threading.Timer(self.app.drain_seconds, super().handle_exit, (sig, frame))
+        timer = threading.Timer(seconds, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Begins or ends to accept connections; called in the main loop."""
-        super().set_accept_enabled(enabled)
-        if enabled or self.alive:
-            return
-        for listener in self.sockets:
-            accepted = -1
-            while accepted < self.nr_conns:
-                accepted = self.nr_conns
-                self.accept(listener)
-            # The master has closed its copy by now, so this is the end of the address.
-            listener.close()
+    def run(self) -> None:
+        """Serves until a signal says otherwise; called by gunicorn."""
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        self._traffics = [self._traffic(listener, index > 0) for index, listener in enumerate(self.sockets)]
+        self._look_at = 0.0
+        while self.alive and self.is_parent_alive():
+            self._turn()
+        for traffic in self._traffics:
+            traffic.stop()
+        end = time.monotonic() + self.cfg.graceful_timeout
+        while any(map(len, self._traffics)) and time.monotonic() < end:
+            self._turn()
+        for traffic in self._traffics:
+            traffic.close_all()
+        for pool in (self.tpool, self._pages, self._admin, *self._probes.values()):
+            pool.shutdown(wait=False)
+        self.poller.close()
+        self.method_queue.close()
 
-    def enqueue_req(self, conn: Any) -> None:
-        """Gives a connection to a thread, or waits for its first bytes without one; called in the main loop."""
-        if conn.initialized or conn.data_ready:
-            super().enqueue_req(conn)
-            return
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + self.app.request_seconds
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+    def begin(self, traffic: Traffic, connection: Connection, request: StrictRequest) -> None:
+        """Gives a request to a thread; called in the main loop."""
+        pool, path = self._pool_for(traffic, request)
+        self._probing[path] += 1
 
-    def handle(self, conn: Any) -> Any:
-        """Handles a connection; what this returns decides whether gunicorn keeps it."""
-        conn.sock = PatientSocket.taking_over(conn.sock)
-        conn.sock.deadline = time.monotonic() + self.app.request_seconds
-        kept = super().handle(conn)
-        conn.sock.deadline = None
-        if kept is False:
-            _linger(conn.sock)
-        return kept
+        def end(answered: Future[bool]) -> None:
+            self._probing[path] -= 1
+            traffic.answered(connection, request, answered.result())
 
-    def handle_request(self, req: Any, conn: Any) -> Any:
-        """Answers a request; what this returns says whether another may follow on the connection."""
-        return super().handle_request(req, conn) and not conn.sock.has_expired
+        answer = self._answer_in_turn if pool is self.tpool else self._answer
+        future = pool.submit(answer, request, connection)
+        future.add_done_callback(lambda answered: self.method_queue.defer(end, answered))
+
+    def refuse(self, connection: Connection, error: Exception) -> None:
+        """Writes the answer to what is no request; called in the main loop."""
+        self.handle_error(None, connection.sock, connection.client, error)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answers a request that never reached the application."""
@@ -140,15 +164,70 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             members = describe(exc)
             reason = kind_of(members["type"])
         else:
-            detail = "expected an HTTP request within this server's limits, received one that cannot be read"
-            members = {"status": status, "type": UNTYPED, "title": status.phrase, "detail": detail}
+            members = {"status": status, "type": UNTYPED, "title": status.phrase, "detail": _detail_of(exc)}
         log_request({"route": UNREADABLE, "status": status.value, "problem": members["type"]}, request_id)
         self.app.metrics.rejects.labels(reason).inc()
         self.app.metrics.requests.labels(UNREADABLE, OTHER_METHOD, str(status.value)).inc()
+        client.sendall(_raw_answer(status, json.dumps(members).encode(), request_id))
+
+    def _traffic(self, listener: socket.socket, is_admin: bool) -> Traffic:
+        settings = self.app.settings
+        limits = (settings.max_connections, settings.max_connections_per_address)
+        connections = Connections(*(_ADMIN_CONNECTIONS,) * 2 if is_admin else limits)
+        traffic = Traffic(self, connections, settings.request_seconds, PROBES if is_admin else None)
+        traffic.listen(listener)
+        return traffic
+
+    def _turn(self) -> None:
+        """Does what there is to do, and now and then what is late."""
+        self.wait_for_and_dispatch_events(timeout=_LOOK_SECONDS)
+        if time.monotonic() >= self._look_at:
+            self.notify()
+            for traffic in self._traffics:
+                traffic.look()
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+
+    def _pool_for(self, traffic: Traffic, request: StrictRequest) -> tuple[ThreadPoolExecutor, str]:
+        """Returns the threads for a request, and the probe that it is."""
+        if traffic.paths is not None:
+            return self._admin, ""
+        if request.method == "POST" or request.has_body:
+            return self.tpool, ""
+        # Of very many at once the rest are pages like others.
+        if request.path in PROBES and self._probing[request.path] < _MOST_PROBES:
+            return self._probes[request.path], request.path
+        return self._pages, ""
+
+    def _answer_in_turn(self, request: StrictRequest, connection: Connection) -> bool:
+        """Makes an answer once few others are before their bodies."""
+        turn = Turn(self._front)
+        connection.sock.turn = turn
         try:
-            client.sendall(_raw_answer(status, json.dumps(members).encode(), request_id))
+            return self._answer(request, connection)
+        finally:
+            turn.end()
+
+    def _answer(self, request: StrictRequest, connection: Connection) -> bool:
+        """Makes and begins to send an answer, in a thread; returns whether another request may follow."""
+        sock, settings = connection.sock, self.app.settings
+        sock.allow(settings.request_seconds, settings.max_body_bytes)
+        try:
+            stays = self.handle_request(request, connection) and not sock.has_expired
+            sock.flush()
         except OSError:
-            _logger.info("the client left before it could be told")
+            _logger.info("the client left before it was answered")
+            sock.unsent.clear()
+            return False
+        except Exception as error:  # noqa: BLE001 - an answer and a line in the log, as for any other
+            self.handle_error(request, sock, connection.client, error)
+            return False
+        return bool(stays)
+
+
+def _detail_of(error: Exception) -> str:
+    if isinstance(error, NotServedError):
+        return f"expected one of {', '.join(sorted(PROBES))} on this port, received another path; ask the main port"
+    return "expected an HTTP request within this server's limits, received one that cannot be read"
 
 
 def _raw_answer(status: HTTPStatus, body: bytes, request_id: str) -> bytes:
@@ -162,17 +241,3 @@ def _raw_answer(status: HTTPStatus, body: bytes, request_id: str) -> bytes:
     ]
     lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def _linger(client: socket.socket) -> None:
-    """Reads on for a moment after the last answer (RFC 9112, 9.6): who closes on a client that sends cuts it off."""
-    with contextlib.suppress(OSError):
-        client.shutdown(socket.SHUT_WR)
-        end = time.monotonic() + _LINGER_SECONDS
-        while (remaining := end - time.monotonic()) > 0:
-            client.settimeout(remaining)
-            if not client.recv(_LINGER_BLOCK_BYTES):
-                break
-    with contextlib.suppress(OSError):
-        # Makes the close that follows in the main loop return at once.
-        client.shutdown(socket.SHUT_RDWR)

@@ -5,8 +5,10 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
@@ -22,7 +24,10 @@ from server.memory import give_back_large_blocks
 from server.metrics import Metrics
 from server.reloading import self_tested, watch
 from server.settings import ServerSettings
+from server.traffic import SHORTAGES
 from server.worker import PatientWorker
+
+_RETRY_SECONDS = 1.0
 
 _logger = logging.getLogger("server")
 
@@ -34,13 +39,19 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         settings: The settings.
         listener: A bound socket, which gunicorn takes over.
         on_ready: Called in the worker when requests can be answered.
+        admin: Another one, where nothing but probes and metrics are served.
     """
 
-    def __init__(self, settings: ServerSettings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: ServerSettings,
+        listener: socket.socket,
+        on_ready: Callable[[], None],
+        admin: socket.socket | None = None,
+    ) -> None:
+        self.settings = settings
         self._on_ready = on_ready
-        self._file_descriptor = listener.detach()
-        self.request_seconds, self.drain_seconds = settings.request_seconds, settings.drain_seconds
+        self._file_descriptors = [item.detach() for item in (listener, admin) if item is not None]
         self.draining = threading.Event()
         """Set when the server is about to stop."""
         super().__init__()
@@ -55,12 +66,20 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
 
     def load_config(self) -> None:
         """Sets gunicorn's settings; called by gunicorn."""
-        settings = self._settings
+        settings = self.settings
         options = {
-            "bind": f"fd://{self._file_descriptor}",
+            "bind": [f"fd://{number}" for number in self._file_descriptors],
             "worker_class": PatientWorker,
             "workers": 1,
             "threads": settings.threads,
+            # Counted in server/connections.py instead.
+            "worker_connections": settings.threads + settings.max_connections,
+            # No header of a client's says under which path or scheme the server is.
+            "forwarded_allow_ips": "",
+            "forwarder_headers": "",
+            "secure_scheme_headers": {},
+            # Sends what the client does not take at once, and so would wait for it.
+            "sendfile": False,
             # A request that begins to arrive at the end of the drain may take all of its time to arrive.
             "graceful_timeout": int(settings.drain_seconds + settings.request_seconds + settings.deadline_seconds) + 5,
             # A thread in the master and a file in the working directory, for a feature that nobody uses here.
@@ -74,7 +93,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Builds the application; called by gunicorn in the worker, because TensorFlow does not survive a fork."""
         give_back_large_blocks()
-        settings, self.metrics = self._settings, Metrics()
+        settings, self.metrics = self.settings, Metrics()
         limits = BatchLimits(
             max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
         )
@@ -96,12 +115,37 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
             self._on_ready()
             return
         _logger.error("cannot load the bundle: %s", error, exc_info=None if isinstance(error, BundleError) else error)
-        # Not sys.exit: this is not the main thread. The code tells the master to stop and not to try again.
+        # Not sys.exit: this is not the main thread. The one code tells the master to stop, the other to try again.
+        if _is_shortage(error):
+            time.sleep(_RETRY_SECONDS)
+            os._exit(1)
         os._exit(Arbiter.WORKER_BOOT_ERROR)
 
 
+def _is_shortage(error: BaseException | None) -> bool:
+    """Returns whether the system lacked something that it may have again soon."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in SHORTAGES):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class _Arbiter(Arbiter):  # type: ignore[misc]
-    """Is gunicorn's master; hands SIGHUP on, where gunicorn's would replace a worker that serves by one that loads."""
+    """gunicorn's master, which hands SIGHUP on and lives through a system that lacks something for a while.
+
+    gunicorn's replaces a worker that serves by one that loads, and ends where no worker can be made.
+    """
+
+    def spawn_worker(self) -> Any:
+        """Makes a worker, or tries again in a second."""
+        try:
+            return super().spawn_worker()
+        except OSError as error:
+            if os.getpid() != self.pid or error.errno not in SHORTAGES:
+                raise
+            _logger.error("cannot start a worker: %s; trying again in a second", error.strerror)  # noqa: TRY400
+            return None
 
     def handle_hup(self) -> None:
         """Tells the worker to load the bundle again."""

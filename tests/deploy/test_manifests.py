@@ -115,9 +115,13 @@ def test_ports_and_users_agree(
     port = str(ServerSettings().port)
     assert environment["SHOWTELL_PORT"] == port
     assert [item.text for item in dockerfile if item.name == "EXPOSE"] == [port]
-    assert pod["containers"][0]["ports"] == [{"name": "http", "containerPort": int(port)}]
+    (variable,) = [item for item in pod["containers"][0]["env"] if item["name"] == variable_of("admin_port")]
+    assert pod["containers"][0]["ports"] == [
+        {"name": "http", "containerPort": int(port)},
+        {"name": "admin", "containerPort": int(variable["value"])},
+    ]
     annotations = resource("deployment.yaml")["spec"]["template"]["metadata"]["annotations"]
-    assert annotations["prometheus.io/port"] == port
+    assert annotations["prometheus.io/port"] == variable["value"]
     assert compose["server"]["expose"] == [port]
     assert f"server server:{port};" in NGINX
     (listen,) = re.findall(r"^ *listen (\d+);", NGINX, re.MULTILINE)
@@ -134,7 +138,7 @@ def test_probes_ask_for_what_the_server_answers(pod: dict[str, Any]) -> None:
         "liveness": "/livez",
         "readiness": "/readyz",
     }
-    assert {probe["port"] for probe in paths.values()} == {"http"}
+    assert {probe["port"] for probe in paths.values()} == {"admin"}, "where no client can be in the way"
 
 
 def test_nobody_is_killed_before_it_is_done(pod: dict[str, Any], compose: dict[str, Any], seconds_to_stop: int) -> None:

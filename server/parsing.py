@@ -1,0 +1,144 @@
+"""HTTP requests as gunicorn reads them, and stricter where RFC 9112 is."""
+
+import re
+from typing import Any
+
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
+from gunicorn.http.errors import (
+    InvalidChunkSize,
+    InvalidHeader,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    UnsupportedTransferCoding,
+)
+from gunicorn.http.message import Request
+from gunicorn.http.parser import RequestParser
+
+HEAD_BYTES = 32 * 1024
+"""Largest head of a request that is still waited for."""
+
+SKIPPED_BYTES = 64 * 1024
+"""Longest body that a request which nobody reads may have, if another one is to follow on the connection."""
+
+_LINE_BYTES = 8190
+_END = b"\r\n\r\n"
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_HOST = re.compile(r"(\[[0-9A-Za-z:.%_~-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]{0,5})?")
+_SMALL_CHUNK_BYTES = 40
+_FREE_CHUNKS = 250
+
+
+def has_whole_head(received: bytearray, searched: int) -> bool:
+    """Returns whether bytes hold the whole head of a request.
+
+    Args:
+        received: The bytes.
+        searched: How many of them were looked at before.
+
+    Raises:
+        ParseException: They cannot become one any more.
+    """
+    if received.find(_END, max(0, searched - len(_END))) >= 0:
+        return True
+    if _BARE_LF.search(received, max(0, searched - 1)):
+        raise InvalidHeader("bare LF as line terminator")
+    if len(received) > HEAD_BYTES:
+        line = received.find(b"\r\n")
+        raise LimitRequestHeaders("head") if 0 <= line <= _LINE_BYTES else LimitRequestLine(len(received), _LINE_BYTES)
+    return False
+
+
+class StrictRequest(Request):  # type: ignore[misc]
+    """A request that names its host, and whose body is framed in a way that cannot be read differently elsewhere."""
+
+    body: Body
+
+    def set_body_reader(self) -> None:
+        """Chooses how the body is read; called by gunicorn once the head is read.
+
+        Raises:
+            InvalidHeader: `Host` is missing or is none, or the last transfer coding is not `chunked`.
+            UnsupportedTransferCoding: There is another transfer coding.
+        """
+        self._check_host()
+        self._check_codings()
+        super().set_body_reader()
+        if isinstance(self.body.reader, ChunkedReader):
+            self.body = Body(_FewChunks(self, self.unreader))
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body was announced."""
+        return self.unread_bytes != 0
+
+    @property
+    def unread_bytes(self) -> int | None:
+        """How many bytes of the body the application has not read; None where nobody knows."""
+        reader = self.body.reader
+        if self.body.failed:
+            return None
+        if isinstance(reader, LengthReader):
+            return int(reader.length)
+        return 0 if reader.parser is None else None
+
+    def should_close(self) -> bool:
+        """Returns whether no other request may follow on the connection."""
+        unread = self.unread_bytes
+        if unread is None or unread > SKIPPED_BYTES or self.must_close or self.method == "CONNECT":
+            return True
+        options = {option.strip().lower() for option in ",".join(self._values("CONNECTION")).split(",")}
+        return "close" in options or (self.version <= (1, 0) and "keep-alive" not in options)
+
+    def _values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name]
+
+    def _check_host(self) -> None:
+        hosts = self._values("HOST")
+        if (not hosts and self.version >= (1, 1)) or not all(map(_HOST.fullmatch, hosts)):
+            raise InvalidHeader("HOST", req=self)
+
+    def _check_codings(self) -> None:
+        codings = [
+            coding.strip(" \t").lower() for value in self._values("TRANSFER-ENCODING") for coding in value.split(",")
+        ]
+        if "chunked" in codings[:-1]:
+            raise InvalidHeader("TRANSFER-ENCODING", req=self)
+        # Passed on as they are, gzip's bytes would be taken for the body.
+        if any(coding != "chunked" for coding in codings):
+            raise UnsupportedTransferCoding(", ".join(codings))
+
+
+class StrictParser(RequestParser):  # type: ignore[misc]
+    """Reads the requests of a connection."""
+
+    mesg_class = StrictRequest
+
+    def next_request(self, head: bytes) -> StrictRequest:
+        """Returns the request that begins with these bytes.
+
+        Raises:
+            ParseException: It is none.
+        """
+        self.unreader.unread(head)
+        self.mesg = None  # what was left of the one before has been taken away
+        request: StrictRequest = next(self)
+        return request
+
+    def take_rest(self) -> bytearray:
+        """Returns what was received behind the last request, and forgets it."""
+        return bytearray(self.unreader.take_buffered())
+
+
+class _FewChunks(ChunkedReader):  # type: ignore[misc]
+    """Reads chunks, unless there are so many small ones that taking them apart keeps everyone else waiting."""
+
+    def __init__(self, request: StrictRequest, unreader: Any) -> None:
+        super().__init__(request, unreader)
+        self._chunks, self._bytes = 0, 0
+
+    def parse_chunk_size(self, unreader: Any, data: bytes | None = None) -> Any:
+        size, rest = super().parse_chunk_size(unreader, data)
+        self._chunks, self._bytes = self._chunks + 1, self._bytes + size
+        if self._chunks > _FREE_CHUNKS + self._bytes // _SMALL_CHUNK_BYTES:
+            raise InvalidChunkSize(b"too many small chunks")
+        return size, rest

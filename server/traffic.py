@@ -1,0 +1,333 @@
+"""Everything that happens on connections while no thread works on them; all of it in the worker's main loop.
+
+Nothing here waits. A thread is asked for only once the head of a request has arrived, and is free again as soon as the
+answer is made: whoever sends slowly, says nothing or does not read costs memory, not a thread.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from server.connections import Connection, Connections, Phase, reset, soon
+from server.errors import SlowClientError
+from server.metrics import Metrics
+from server.parsing import StrictRequest, has_whole_head
+from server.sockets import STALL_SECONDS, PatientSocket
+
+ANSWER_SECONDS = 60.0
+"""Time for a client to take a whole answer, however steadily it reads."""
+
+LINGER_SECONDS = 2.0
+"""Time for a client to hang up after the last answer (RFC 9112, 9.6): who closes on one that sends cuts it off."""
+
+STOP_SECONDS = 2.0
+"""Time for what waits when the server stops, unless a request has begun to arrive."""
+
+UNSENT_BYTES = 128 * 1024
+"""How much of its answers the system keeps for a client, beside what is on its way."""
+
+SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What a system says that lacks something which it may have again soon."""
+
+_BLOCK_BYTES = 32 * 1024
+_ACCEPTED_AT_ONCE = 32
+_PAUSE_SECONDS = 0.1
+_SAY_SECONDS = 10.0
+
+_logger = logging.getLogger("server")
+
+
+class NotServedError(Exception):
+    """A path that is not served on the port on which it was asked for."""
+
+
+class Owner(Protocol):
+    """What asks for requests: the worker.
+
+    Attributes:
+        app: The application, whose metrics count connections.
+        cfg: gunicorn's settings.
+        poller: Tells what can be read and written.
+    """
+
+    app: Any
+    cfg: Any
+    poller: selectors.BaseSelector
+
+    def begin(self, traffic: "Traffic", connection: Connection, request: StrictRequest) -> None:
+        """Gives a request to a thread; afterwards calls `traffic.answered` in the main loop."""
+
+    def refuse(self, connection: Connection, error: Exception) -> None:
+        """Writes the answer to what is no request."""
+
+
+class Traffic:
+    """The connections of one listener, and what they wait for.
+
+    Args:
+        owner: Where requests go.
+        connections: Holds the connections.
+        request_seconds: Time for the head of a request to arrive.
+        paths: All that is served here; None for everything.
+    """
+
+    def __init__(
+        self, owner: Owner, connections: Connections, request_seconds: float, paths: frozenset[str] | None
+    ) -> None:
+        self.paths = paths
+        self._owner, self._poller, self._keepalive_seconds = owner, owner.poller, owner.cfg.keepalive
+        self._metrics: Metrics = owner.app.metrics
+        self._connections, self._request_seconds = connections, request_seconds
+        self._is_stopping = False
+        self._listener: socket.socket | None = None
+        self._paused_until: float | None = None
+        self._said_at = -_SAY_SECONDS
+        self._reserve = _spare()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def listen(self, listener: socket.socket) -> None:
+        """Begins to accept."""
+        self._listener = listener
+        listener.setblocking(False)
+        # Inherited by connections. Without it, megabytes of answers are made for a client that reads none of them.
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        self._poller.register(listener, selectors.EVENT_READ, self._accept)
+
+    def stop(self) -> None:
+        """Takes what waits to be accepted, refuses what comes later, and lets no client hold the rest up."""
+        self._is_stopping = True
+        if self._listener is None:
+            return
+        if self._paused_until is None:
+            self._poller.unregister(self._listener)
+        before = -1
+        while before < len(self) and not self._connections.is_full:
+            before = len(self)
+            self._accept(self._listener)
+        # The master has closed its copy by now, so this is the end of the address.
+        self._listener.close()
+        self._paused_until = None
+        end = soon(STOP_SECONDS)
+        for connection in self._connections.waiting:
+            if connection.phase is not Phase.READING or not connection.received:
+                connection.timeout = min(connection.timeout, end)
+
+    def look(self) -> None:
+        """Ends what has waited too long."""
+        now = time.monotonic()
+        if self._paused_until is not None and now >= self._paused_until and self._listener is not None:
+            self._paused_until = None
+            self._poller.register(self._listener, selectors.EVENT_READ, self._accept)
+        for connection in self._connections.waiting:
+            if connection.timeout > now:
+                continue
+            if connection.phase is Phase.READING and connection.received:
+                error = SlowClientError(
+                    "expected the head of a request before the time for it was over, received a part"
+                )
+                self._serve(connection, partial(self._refuse, connection, error))
+            else:
+                self._close(connection, "unread" if connection.phase is Phase.WRITING else None)
+
+    def close_all(self) -> None:
+        """Closes what still waits."""
+        for connection in self._connections.waiting:
+            self._close(connection)
+
+    def answered(self, connection: Connection, request: StrictRequest, stays: bool) -> None:
+        """Sends what a thread has made for a client, and goes on with the connection."""
+        connection.stays = stays
+        if connection.sock.fileno() < 0:
+            self._close(connection)
+        else:
+            self._serve(connection, lambda: self._end(connection, request))
+
+    # Accepting
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            if self._connections.is_full and not self._make_room():
+                self._pause()
+                return
+            try:
+                client, address = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._shed(listener, error)
+                return
+            self._admit(client, address, listener.getsockname())
+
+    def _admit(self, client: socket.socket, address: Any, server: Any) -> None:
+        connection = Connection(self._owner.cfg, PatientSocket.taking_over(client), address, server)
+        self._connections.add(connection)
+        if self._connections.has_too_many_of(connection) and not self._make_room(connection.group):
+            self._close(connection, "refused")
+            return
+        self._read_on(connection)
+
+    def _make_room(self, group: Any = None) -> bool:
+        oldest = self._connections.oldest(group)
+        if oldest is not None:
+            self._close(oldest, "evicted")
+        return oldest is not None
+
+    def _shed(self, listener: socket.socket, error: OSError) -> None:
+        """Survives a system that has no descriptor left: tells one client by hanging up, and takes a rest."""
+        if time.monotonic() - self._said_at > _SAY_SECONDS:
+            self._said_at = time.monotonic()
+            _logger.warning(
+                "cannot accept a connection: %s; trying again, raise the limit of open files", error.strerror
+            )
+        if error.errno in SHORTAGES and not self._make_room() and self._reserve is not None:
+            os.close(self._reserve)
+            with contextlib.suppress(OSError):
+                listener.accept()[0].close()
+            self._reserve = _spare()
+        self._pause()
+
+    def _pause(self) -> None:
+        if self._listener is not None and self._paused_until is None and not self._is_stopping:
+            self._poller.unregister(self._listener)
+            self._paused_until = soon(_PAUSE_SECONDS)
+
+    # Reading
+
+    def _read_on(self, connection: Connection) -> None:
+        """Begins a request that has arrived, or waits for one."""
+        if self._begins(connection):
+            return
+        seconds = self._request_seconds if connection.received or connection.is_new else self._keepalive_seconds
+        if self._is_stopping and not connection.received and not connection.is_new:
+            seconds = min(seconds, STOP_SECONDS)
+        connection.timeout = soon(seconds)
+        self._wait(connection, Phase.READING, self._on_readable)
+
+    def _on_readable(self, connection: Connection, _sock: socket.socket) -> None:
+        self._serve(connection, lambda: self._read(connection))
+
+    def _read(self, connection: Connection) -> None:
+        data = connection.sock.recv_now(_BLOCK_BYTES)
+        if not data:
+            self._close(connection)
+            return
+        if not connection.received and not connection.is_new:
+            connection.timeout = soon(self._request_seconds)
+        connection.take(data)
+        self._begins(connection)
+
+    def _begins(self, connection: Connection) -> bool:
+        """Gives a request whose head is there to a thread; returns whether there was one, or never will be."""
+        if not connection.received:
+            return False
+        try:
+            if not has_whole_head(connection.received, connection.searched):
+                connection.searched = len(connection.received)
+                return False
+            self._stop_waiting(connection)
+            request = self._served(connection.next_request())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this client's alone
+            self._refuse(connection, error)
+            return True
+        self._owner.begin(self, connection, request)
+        return True
+
+    def _served(self, request: StrictRequest) -> StrictRequest:
+        if self.paths is not None and request.path not in self.paths:
+            raise NotServedError(request.path)
+        return request
+
+    def _refuse(self, connection: Connection, error: Exception) -> None:
+        self._stop_waiting(connection)
+        self._owner.refuse(connection, error)
+        connection.stays = False
+        self._write(connection)
+
+    # Writing
+
+    def _end(self, connection: Connection, request: StrictRequest) -> None:
+        if connection.stays:
+            connection.end_request(request)
+        self._write(connection)
+
+    def _write(self, connection: Connection) -> None:
+        if connection.sock.flush():
+            self._written(connection)
+            return
+        connection.write_end = soon(ANSWER_SECONDS)
+        connection.timeout = soon(STOP_SECONDS if self._is_stopping else STALL_SECONDS)
+        self._wait(connection, Phase.WRITING, self._on_writable, selectors.EVENT_WRITE)
+
+    def _on_writable(self, connection: Connection, _sock: socket.socket) -> None:
+        self._serve(connection, lambda: self._write_on(connection))
+
+    def _write_on(self, connection: Connection) -> None:
+        if connection.sock.flush():
+            self._stop_waiting(connection)
+            self._written(connection)
+            return
+        stall = STOP_SECONDS if self._is_stopping else STALL_SECONDS
+        connection.timeout = min(soon(stall), connection.write_end)
+        self._connections.wait(connection, Phase.WRITING)
+
+    def _written(self, connection: Connection) -> None:
+        if connection.stays:
+            connection.is_new = False
+            self._read_on(connection)
+            return
+        connection.sock.shutdown(socket.SHUT_WR)
+        connection.timeout = soon(LINGER_SECONDS)
+        self._wait(connection, Phase.LINGERING, self._on_lingering)
+
+    def _on_lingering(self, connection: Connection, _sock: socket.socket) -> None:
+        self._serve(connection, lambda: None if connection.sock.recv_now(_BLOCK_BYTES) else self._close(connection))
+
+    # Waiting
+
+    def _wait(self, connection: Connection, phase: Phase, ready: Any, event: int = selectors.EVENT_READ) -> None:
+        self._poller.register(connection.sock, event, partial(ready, connection))
+        self._connections.wait(connection, phase)
+
+    def _stop_waiting(self, connection: Connection) -> None:
+        if connection.phase is not None:
+            self._connections.stop_waiting(connection)
+            self._poller.unregister(connection.sock)
+
+    def _close(self, connection: Connection, reason: str | None = None) -> None:
+        self._stop_waiting(connection)
+        self._connections.remove(connection)
+        if reason is not None:
+            self._metrics.connections_cut.labels(reason).inc()
+        with contextlib.suppress(OSError):
+            if connection.sock.unsent:
+                reset(connection.sock)
+            else:
+                connection.sock.close()
+
+    def _serve(self, connection: Connection, step: Callable[[], None]) -> None:
+        """Does something on a connection, which the client may break at any time."""
+        if connection.sock.fileno() < 0:
+            return  # it made room for another one that became ready at the same moment
+        try:
+            step()
+        except BlockingIOError:
+            pass  # woken for nothing
+        except OSError:
+            self._close(connection)
+
+
+def _spare() -> int | None:
+    """Opens a file that is there to be closed when there are no more to be had."""
+    with contextlib.suppress(OSError):
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    return None
