@@ -2,7 +2,17 @@
 
 from flask import Request
 from gunicorn.http.errors import ParseException
-from werkzeug.sansio.multipart import BLANK_LINE_RE, Data, Epilogue, Event, Field, File, MultipartDecoder, State
+from werkzeug.sansio.multipart import (
+    BLANK_LINE_RE,
+    Data,
+    Epilogue,
+    Event,
+    Field,
+    File,
+    MultipartDecoder,
+    NeedData,
+    State,
+)
 
 from server.errors import BodyTooLargeError, MalformedBodyError
 from server.settings import ServerSettings
@@ -73,25 +83,28 @@ def _read_body(request: Request, max_bytes: int) -> bytes:
 def _read_form(body: bytes, boundary: bytes, max_images: int) -> list[bytes]:
     """Reads the parts in memory, with or without a file name; werkzeug's own would put large ones on the disk."""
     decoder = MultipartDecoder(boundary)
-    decoder.receive_data(body)
-    decoder.receive_data(None)
-    images: list[bytes] = []
-    while not isinstance(event := _next_event(decoder), Epilogue):
-        if isinstance(event, Field | File):
-            if event.name != FIELD:
-                raise MalformedBodyError(
-                    f"expected only the field {FIELD!r}, received the field {str(event.name)[:50]!r}"
-                )
-            if len(images) == max_images:
-                raise MalformedBodyError(
-                    f"expected at most {max_images} images in a request, received more; send them in parts"
-                )
-            images.append(b"")
-        elif isinstance(event, Data):
-            images[-1] += event.data
+    images: list[list[bytes]] = []
+    # In blocks: nothing else in this process runs while one is searched for the boundary.
+    for block in (*(body[at : at + _BLOCK_BYTES] for at in range(0, len(body), _BLOCK_BYTES)), None):
+        decoder.receive_data(block)
+        while not isinstance(event := _next_event(decoder), NeedData | Epilogue):
+            if isinstance(event, Data):
+                images[-1].append(event.data)
+            elif isinstance(event, Field | File):
+                _check_field(event.name, len(images), max_images)
+                images.append([])
     if not images:
         raise MalformedBodyError(f"expected the field {FIELD!r} at least once, received a form without fields; {_HINT}")
-    return images
+    return [b"".join(parts) for parts in images]
+
+
+def _check_field(name: str, before: int, max_images: int) -> None:
+    if name != FIELD:
+        raise MalformedBodyError(f"expected only the field {FIELD!r}, received the field {str(name)[:50]!r}")
+    if before == max_images:
+        raise MalformedBodyError(
+            f"expected at most {max_images} images in a request, received more; send them in parts"
+        )
 
 
 def _next_event(decoder: MultipartDecoder) -> Event:
@@ -100,6 +113,7 @@ def _next_event(decoder: MultipartDecoder) -> Event:
     Clients send a hundred bytes there. Ten million would take seconds, in which no other thread gets anything done.
     """
     ends = {State.PREAMBLE: decoder.preamble_re, State.PART: BLANK_LINE_RE}
-    if (end := ends.get(decoder.state)) and not end.search(decoder.buffer, 0, _HEAD_BYTES):
+    end = ends.get(decoder.state)
+    if end and len(decoder.buffer) > _HEAD_BYTES and not end.search(decoder.buffer, 0, _HEAD_BYTES):
         raise ValueError(f"expected at most {_HEAD_BYTES} bytes in front of the data of a part, received more")
     return decoder.next_event()

@@ -26,6 +26,8 @@ _MAX_SEGMENTS = 2048
 _MAX_TABLES = 64
 """Most segments that are kept in front of the first scan; four tables of each of three kinds are all there can be."""
 
+_SEARCHED_BYTES = 64 * 1024
+
 # Not those that stand alone, without a length: 0x01 (TEM), and 0xd0 to 0xd7, which are within a scan.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
@@ -91,7 +93,7 @@ def inspect(data: bytes) -> Header:
 def _segments(data: bytes) -> Iterator[_Segment]:
     """Yields the segments up to the end of the image; the last may reach beyond the data."""
     position = parts = 0
-    while marker := _MARKER.search(data, position):
+    while marker := _next_marker(data, position):
         (code,) = marker[1]
         position = marker.end()
         if code not in (_START_OF_IMAGE, _END_OF_IMAGE):
@@ -101,6 +103,15 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         yield _Segment(code, marker.end() - 2, position)
         if code == _END_OF_IMAGE:
             return
+
+
+def _next_marker(data: bytes, position: int) -> "re.Match[bytes] | None":
+    """Finds a marker piece by piece: no other thread runs while one of them is searched."""
+    while position < len(data):
+        if marker := _MARKER.search(data, position, position + _SEARCHED_BYTES):
+            return marker
+        position += _SEARCHED_BYTES - 1  # a marker is two bytes long
+    return None
 
 
 def _read_head(data: bytes, segments: Iterator[_Segment]) -> _Head:
