@@ -48,6 +48,11 @@ def comment_flood(segments: int = EXIF_SEGMENTS) -> bytes:
     return data[:2] + b"\xff\xfe\0\x02" * segments + data[2:]
 
 
+def fill_flood(size: int = 10_000_000) -> bytes:
+    """Returns a JPEG of the byte that may fill up the room in front of a marker, and nothing else."""
+    return b"\xff\xd8".ljust(size, b"\xff")
+
+
 def scan_flood(scans: int = SCANS) -> bytes:
     """Returns a progressive JPEG that goes over its pixels again and again."""
     data = encoded(Image.new("RGB", (2000, 1500)), "JPEG", progressive=True)
@@ -175,7 +180,7 @@ REFUSED: Mapping[str, Callable[[], bytes]] = MappingProxyType(
     {
         "comment flood": comment_flood, "scan flood": scan_flood, "chunk flood": chunk_flood, "tall PNG": tall_png,
         "tall TIFF": tall_tiff, "strip flood": strip_flood, "animated WebP": animated_webp, "comment GIF": comment_gif,
-        "exif flood": exif_flood,
+        "exif flood": exif_flood, "fill flood": fill_flood,
     }
 )  # fmt: skip
 """Files that are refused from their headers."""
