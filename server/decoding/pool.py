@@ -30,11 +30,12 @@ LARGE_BYTES = 64 * 1024**2
 QUICK_SECONDS = 0.02
 """A photo that takes no more than that is always taken, as long as there is a thread to wait for it."""
 
-BACKLOG_SECONDS = 4.0
+BACKLOG_SECONDS = 2.5
 """Most time that photos may wait for, for each place; what goes beyond is refused at once."""
 
 _AGING = 10.0
-"""Seconds that a photo stands behind others for each second that it takes."""
+_MOST_AGING_SECONDS = 5.0
+"""How much later a photo counts as having come, for each second that it takes, and at most."""
 
 _WARNINGS = frozenset({"UserWarning", "RuntimeWarning", "DeprecationWarning", "DecompressionBombWarning"})
 
@@ -51,7 +52,7 @@ class _Turn:
     def __init__(self, header: Header) -> None:
         self.begun = time.monotonic()
         self.seconds = header.decode_seconds
-        self.rank = self.begun + _AGING * self.seconds
+        self.rank = self.begun + min(_AGING * self.seconds, _MOST_AGING_SECONDS)
         self.is_large = header.decode_seconds > LARGE_SECONDS or header.decoded_bytes > LARGE_BYTES
         self.granted = threading.Event()
 
@@ -152,15 +153,8 @@ class DecodingPool:
 
     def _wait(self, turn: _Turn, deadline: float) -> None:
         with self._lock:
-            backlog = sum(other.seconds for other in self._waiting)
-            if (
-                turn.seconds > QUICK_SECONDS
-                and self._waiting
-                and backlog + turn.seconds > self._places * BACKLOG_SECONDS
-            ):
-                raise QueueFullError(
-                    "expected few large images to wait, there are enough already; try again in a second"
-                )
+            if self._would_wait_in_vain(turn):
+                raise QueueFullError("expected few large images to wait, there are enough already; try again later")
             self._waiting.append(turn)
             self._grant()
         if turn.granted.wait(max(0.0, deadline - time.monotonic())):
@@ -170,6 +164,11 @@ class DecodingPool:
                 return
             self._waiting.remove(turn)
         raise DeadlineExceededError("expected all images read before the deadline; try again later")
+
+    def _would_wait_in_vain(self, turn: _Turn) -> bool:
+        if turn.seconds <= QUICK_SECONDS or not self._waiting:
+            return False
+        return sum(other.seconds for other in self._waiting) + turn.seconds > self._places * BACKLOG_SECONDS
 
     def _grant(self) -> None:
         """Gives free places to those that are next; called with the lock held."""
