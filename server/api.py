@@ -19,14 +19,14 @@ from server.batching import InferenceQueue, PredictOptions
 from server.errors import DeadlineExceededError, NotReadyError, ParameterError, QueueFullError
 from server.problems import describe
 from server.settings import ServerSettings
-from server.sockets import begin_arrival, wait_outside
+from server.sockets import begin_arrival, has_arrived, wait_outside
 from server.uploads import read_uploads
 
 PARAMETERS = ("beam_size", "captions", "classes")
 DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
 RECEIVING_AT_ONCE = 24
-"""Requests whose bodies are in memory at once; others wait with what the system's buffers hold of theirs."""
+"""Requests whose bodies arrive at once, small ones apart; others wait with what the system's buffers hold of theirs."""
 DECODING_AT_ONCE = 2
 
 Json = dict[str, Any]
@@ -54,6 +54,7 @@ class Api:
         self._draining = draining
         self._inference = inference
         self._receiving = threading.BoundedSemaphore(RECEIVING_AT_ONCE)
+        self._waiting = threading.BoundedSemaphore(max(1, (settings.threads - RECEIVING_AT_ONCE) * 2 // 3))
         self._decoding = threading.BoundedSemaphore(DECODING_AT_ONCE)
 
     def register(self, app: Flask) -> None:
@@ -130,10 +131,11 @@ class Api:
 
     def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
         """Reads and decodes the images of the request; returns when it must be answered, and them."""
-        seconds, begun = self._settings.deadline_seconds, time.monotonic()
         wait_outside(request.environ)
-        if not self._receiving.acquire(timeout=seconds):
-            raise QueueFullError(f"expected one of {RECEIVING_AT_ONCE} uploads to end within {seconds} s; try again")
+        seconds, begun = self._settings.deadline_seconds, time.monotonic()
+        is_here = has_arrived(request.environ)
+        if not is_here:
+            self._take_place(seconds)
         try:
             waited = time.monotonic() - begun
             begin_arrival(request.environ, self._settings.request_seconds)
@@ -141,7 +143,21 @@ class Api:
             deadline = time.monotonic() + seconds - waited
             return deadline, [self._read(data, deadline) for data in uploads]
         finally:
-            self._receiving.release()
+            if not is_here:
+                self._receiving.release()
+
+    def _take_place(self, seconds: float) -> None:
+        """Waits for a place to receive a body that has not arrived, which holds the thread up."""
+        # Some threads are kept for those whose bodies have arrived.
+        if not self._waiting.acquire(blocking=False):
+            raise QueueFullError("expected fewer uploads that wait for others to end; try again")
+        try:
+            if not self._receiving.acquire(timeout=seconds):
+                raise QueueFullError(
+                    f"expected one of {RECEIVING_AT_ONCE} uploads to end within {seconds} s; try again"
+                )
+        finally:
+            self._waiting.release()
 
     def _read(self, data: bytes, deadline: float) -> _Reading | ImageError:
         started = time.monotonic()

@@ -1,5 +1,6 @@
 """HTTP requests as gunicorn reads them, and stricter where RFC 9112 is."""
 
+import os
 import re
 from typing import Any
 
@@ -19,6 +20,9 @@ HEAD_BYTES = 32 * 1024
 
 SKIPPED_BYTES = 64 * 1024
 """Longest body that a request which nobody reads may have, if another one is to follow on the connection."""
+
+SMALL_BODY_BYTES = 256 * 1024
+"""Longest body that is waited for without a thread."""
 
 _LINE_BYTES = 8190
 _END = b"\r\n\r\n"
@@ -81,6 +85,25 @@ class StrictRequest(Request):  # type: ignore[misc]
             return int(reader.length)
         return 0 if reader.parser is None else None
 
+    @property
+    def missing_bytes(self) -> int:
+        """How many bytes of a small body of known length have not arrived; 0 for bodies of other kinds."""
+        unread = self.unread_bytes or 0
+        if unread > SMALL_BODY_BYTES or self._expected_100_continue:
+            return 0
+        return max(0, unread - self.arrived_bytes)
+
+    @property
+    def has_small_body(self) -> bool:
+        """Whether the body has arrived without a thread."""
+        unread = self.unread_bytes
+        return unread is not None and unread <= min(SMALL_BODY_BYTES, self.arrived_bytes)
+
+    @property
+    def arrived_bytes(self) -> int:
+        """How much has arrived behind the head."""
+        return int(self.unreader.buf.getbuffer().nbytes)
+
     def should_close(self) -> bool:
         """Returns whether no other request may follow on the connection."""
         unread = self.unread_bytes
@@ -123,6 +146,11 @@ class StrictParser(RequestParser):  # type: ignore[misc]
         self.mesg = None  # what was left of the one before has been taken away
         request: StrictRequest = next(self)
         return request
+
+    def add(self, data: bytes) -> None:
+        """Adds to what was received behind the head of the last request."""
+        self.unreader.buf.seek(0, os.SEEK_END)
+        self.unreader.buf.write(data)
 
     def take_rest(self) -> bytearray:
         """Returns what was received behind the last request, and forgets it."""

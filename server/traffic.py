@@ -119,7 +119,7 @@ class Traffic:
         self._paused_until = None
         end = soon(STOP_SECONDS)
         for connection in self._connections.waiting:
-            if connection.phase is not Phase.READING or not connection.received:
+            if connection.phase is not Phase.READING or connection.is_idle:
                 connection.timeout = min(connection.timeout, end)
 
     def look(self) -> None:
@@ -131,10 +131,8 @@ class Traffic:
         for connection in self._connections.waiting:
             if connection.timeout > now:
                 continue
-            if connection.phase is Phase.READING and connection.received:
-                error = SlowClientError(
-                    "expected the head of a request before the time for it was over, received a part"
-                )
+            if connection.phase is Phase.READING and not connection.is_idle:
+                error = SlowClientError("expected the whole request before the time for it was over, received a part")
                 self._serve(connection, partial(self._refuse, connection, error))
             else:
                 self._close(connection, "unread" if connection.phase is Phase.WRITING else None)
@@ -218,6 +216,9 @@ class Traffic:
 
     def _read(self, connection: Connection) -> None:
         data = connection.sock.recv_now(_BLOCK_BYTES)
+        if connection.request is not None:
+            self._read_body(connection, connection.request, data)
+            return
         if not data:
             self._close(connection)
             return
@@ -225,6 +226,13 @@ class Traffic:
             connection.timeout = soon(self._request_seconds)
         connection.take(data)
         self._begins(connection)
+
+    def _read_body(self, connection: Connection, request: StrictRequest, data: bytes) -> None:
+        connection.parser.add(data)
+        if not data or not request.missing_bytes:
+            self._stop_waiting(connection)
+            connection.request = None
+            self._owner.begin(self, connection, request)
 
     def _begins(self, connection: Connection) -> bool:
         """Gives a request whose head is there to a thread; returns whether there was one, or never will be."""
@@ -239,7 +247,12 @@ class Traffic:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this client's alone
             self._refuse(connection, error)
             return True
-        self._owner.begin(self, connection, request)
+        if request.missing_bytes:
+            connection.request = request
+            connection.timeout = soon(self._request_seconds)
+            self._wait(connection, Phase.READING, self._on_readable)
+        else:
+            self._owner.begin(self, connection, request)
         return True
 
     def _served(self, request: StrictRequest) -> StrictRequest:
@@ -249,6 +262,7 @@ class Traffic:
 
     def _refuse(self, connection: Connection, error: Exception) -> None:
         self._stop_waiting(connection)
+        connection.request = None
         self._owner.refuse(connection, error)
         connection.stays = False
         self._write(connection)

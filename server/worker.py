@@ -211,6 +211,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Makes and begins to send an answer, in a thread; returns whether another request may follow."""
         sock, settings = connection.sock, self.app.settings
         sock.allow(settings.request_seconds, settings.max_body_bytes)
+        sock.has_whole_request = request.has_small_body
         try:
             stays = self.handle_request(request, connection) and not sock.has_expired
             sock.flush()

@@ -112,19 +112,23 @@ def test_clients_with_a_byte_now_and_then_delay_neither_probes_nor_photos(fortre
     "body",
     [
         b"Content-Length: 5000\r\n\r\nhello",
+        b"Content-Length: 5000000\r\n\r\nhello",
         b"Expect: 100-continue\r\nContent-Length: 5000\r\n\r\nhello",
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n0\r\nSome: trailer\r\n",
     ],
 )
-def test_slow_bodies_and_those_who_wait_for_them_do_not_delay_probes(fortress: Fortress, body: bytes) -> None:
+def test_slow_bodies_and_those_who_wait_for_them_delay_neither_probes_nor_photos(
+    fortress: Fortress, body: bytes
+) -> None:
     with (
         crowd(fortress, RECEIVING_AT_ONCE, PREDICT + body),
         crowd(fortress, 80, PREDICT + body),
-        watching(fortress, 2.5, photos_a_second=0) as watch,
+        watching(fortress, 2.5) as watch,
     ):
         pass
     watch.assert_probes_in_time()
+    watch.assert_photos_in_time()
 
 
 def test_bodies_in_very_small_chunks_are_refused_before_they_cost_much(fortress: Fortress) -> None:
@@ -206,8 +210,8 @@ def test_too_few_descriptors_are_one_clear_line(toy_bundle: Path, tmp_path: Path
 
 def test_who_had_to_wait_for_a_place_has_all_the_time_for_its_body(start: Start) -> None:
     server = start("--request-seconds", "2")
-    picture = photo()
-    with crowd(server, RECEIVING_AT_ONCE, PREDICT + b"Content-Length: 5000\r\n\r\nhello"):
+    picture = photo() + bytes(500_000)
+    with crowd(server, RECEIVING_AT_ONCE, PREDICT + b"Content-Length: 5000000\r\n\r\nhello"):
         wait_until(lambda: server.ask("GET", "/livez")[0] == 200)
         status, body, seconds = server.ask("POST", "/v1/predict", picture)
     assert (status, seconds > 1) == (200, True), body
