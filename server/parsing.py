@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.http.body import Body, ChunkedReader, LengthReader
@@ -55,7 +56,7 @@ def has_whole_head(received: bytearray, searched: int) -> bool:
 class StrictRequest(Request):  # type: ignore[misc]
     """A request that names its host, and whose body is framed in a way that cannot be read differently elsewhere."""
 
-    body: Body
+    body: "AnnouncedBody"
 
     def set_body_reader(self) -> None:
         """Chooses how the body is read; called by gunicorn once the head is read.
@@ -67,8 +68,8 @@ class StrictRequest(Request):  # type: ignore[misc]
         self._check_host()
         self._check_codings()
         super().set_body_reader()
-        if isinstance(self.body.reader, ChunkedReader):
-            self.body = Body(_FewChunks(self, self.unreader))
+        reader = self.body.reader
+        self.body = AnnouncedBody(_FewChunks(self, self.unreader) if isinstance(reader, ChunkedReader) else reader)
 
     @property
     def has_body(self) -> bool:
@@ -129,6 +130,21 @@ class StrictRequest(Request):  # type: ignore[misc]
         # Passed on as they are, gzip's bytes would be taken for the body.
         if any(coding != "chunked" for coding in codings):
             raise UnsupportedTransferCoding(", ".join(codings))
+
+
+class AnnouncedBody(Body):  # type: ignore[misc]
+    """A body that says when it is read.
+
+    Attributes:
+        on_read: Called before each read.
+    """
+
+    on_read: Callable[[], None] | None = None
+
+    def _read_reader(self, size: int) -> Any:
+        if self.on_read is not None:
+            self.on_read()
+        return super()._read_reader(size)
 
 
 class StrictParser(RequestParser):  # type: ignore[misc]
