@@ -212,16 +212,17 @@ def test_too_few_descriptors_are_one_clear_line(toy_bundle: Path, tmp_path: Path
 
 
 def test_who_had_to_wait_for_a_place_has_all_the_time_for_its_body(start: Start) -> None:
-    server = start("--request-seconds", "2")
+    server = start("--request-seconds", "4")
     picture = photo() + bytes(500_000)
     head = PREDICT + b"Content-Length: %d\r\n\r\n" % len(picture)
     with (
         crowd(server, RECEIVING_AT_ONCE, PREDICT + b"Content-Length: 5000000\r\n\r\nhello"),
         server.connect() as client,
     ):
+        wait_until(lambda: not server.is_busy())
         client.sendall(head + picture[:1000])
         # Longer than a request may take to arrive, but not longer than it may take once there is a place.
-        threading.Event().wait(3)
+        threading.Event().wait(5)
         client.sendall(picture[1000:])
         answer = client.recv(65536)
     assert answer.startswith(b"HTTP/1.1 200 "), answer
