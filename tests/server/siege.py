@@ -104,6 +104,13 @@ class Fortress:
             content = answer.read()
         return answer.status, content, time.monotonic() - begun
 
+    def say(self, text: bytes) -> bytes:
+        """Returns all that is answered to bytes after which the client says no more."""
+        with self.connect() as client:
+            client.sendall(text)
+            client.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: client.recv(65536), b""))
+
     def close(self) -> None:
         """Ends it at once."""
         with self.process as process:

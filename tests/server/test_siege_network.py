@@ -1,6 +1,7 @@
 """Clients that mean no good, against a real server: nobody else may notice."""
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -255,6 +256,17 @@ def test_what_cannot_be_logged_is_counted_and_fails_nothing(toy_bundle: Path, fu
         assert float(line.split()[1]) >= 3
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
+
+
+def test_nobody_need_read_the_log(toy_bundle: Path) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "w") as errors:  # noqa: PTH123 - descriptors
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        with contextlib.closing(Fortress(toy_bundle, errors)) as server:
+            for _ in range(30):
+                assert server.ask("GET", "/livez")[0] == 200
+                assert server.say(b"this is no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+            assert server.ask("POST", "/v1/predict", photo())[0] == 200
 
 
 def test_nobody_need_read_that_it_is_ready(toy_bundle: Path, tmp_path: Path) -> None:
