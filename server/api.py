@@ -1,5 +1,6 @@
 """The endpoints under /v1 and the health checks."""
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -21,7 +22,7 @@ from server.errors import DeadlineExceededError, NotReadyError, ParameterError, 
 from server.problems import describe
 from server.receiving import BodyMemory
 from server.settings import ServerSettings
-from server.sockets import begin_arrival, wait_outside
+from server.sockets import begin_arrival, has_arrived, wait_outside
 from server.uploads import read_uploads
 
 PARAMETERS = ("beam_size", "captions", "classes")
@@ -55,7 +56,8 @@ class Api:
         self._settings = settings
         self._draining = draining
         self._inference, self._decoding = inference, decoding
-        self._bodies = BodyMemory(settings.max_body_bytes)
+        # Some threads are kept for those whose bodies have arrived.
+        self._bodies = BodyMemory(settings.max_body_bytes, max(1, settings.threads * 2 // 3))
 
     def register(self, app: Flask) -> None:
         """Adds the endpoints to `app`."""
@@ -139,9 +141,10 @@ class Api:
 
     def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
         """Reads and decodes the images of the request; returns when it must be answered, and them."""
-        seconds, begun = self._settings.deadline_seconds, time.monotonic()
         wait_outside(request.environ)
-        with self._bodies.room(request.content_length, seconds):
+        seconds, begun = self._settings.deadline_seconds, time.monotonic()
+        has_room = has_arrived(request.environ)
+        with contextlib.nullcontext() if has_room else self._bodies.room(request.content_length, seconds):
             waited = time.monotonic() - begun
             begin_arrival(request.environ, self._settings.request_seconds)
             uploads = read_uploads(request, self._settings)

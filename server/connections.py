@@ -46,6 +46,7 @@ class Connection:
     Attributes:
         received: What has arrived of requests that no thread works on yet.
         searched: How much of that is known not to end a request's head.
+        request: What it waits for the rest of, without a thread.
         skipped_bytes: How much of what comes next belongs to a body that nobody wants.
         is_new: Whether no request has been answered on it.
         stays: Whether another request may follow once the answer is sent.
@@ -59,9 +60,15 @@ class Connection:
         self.parser = StrictParser(cfg, sock, client)
         self.received = bytearray()
         self.searched = self.skipped_bytes = 0
+        self.request: StrictRequest | None = None
         self.is_new = self.stays = True
         self.timeout = self.write_end = 0.0
         self.phase: Phase | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has arrived that it would have to answer."""
+        return not self.received and self.request is None
 
     def take(self, data: bytes) -> None:
         """Adds bytes that arrived."""

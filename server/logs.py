@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import select
 import sys
 import time
 import uuid
@@ -34,6 +35,7 @@ REQUEST_ID_PATTERN = "[A-Za-z0-9._-]{1,64}"
 """What an id from outside must look like to be taken over."""
 
 _STANDARD_ERROR = 2
+_PATIENCE_MILLISECONDS = 50
 
 _access_logger = logging.getLogger("server.access")
 
@@ -67,7 +69,7 @@ class TextFormatter(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Writes each record to a file with one call of the system, and drops what cannot be written.
+    """Writes each record to a file with one call of the system, and drops what cannot be written soon.
 
     A buffer would keep what a full disk or a closed pipe did not take, and fail for it later, in the middle of a
     request or at the end of the process.
@@ -82,13 +84,19 @@ class LineHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._poller = select.poll()
+        self._poller.register(descriptor, select.POLLOUT)
+        self._patience_milliseconds = _PATIENCE_MILLISECONDS
         self.dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record."""
         try:
             line = (self.format(record) + "\n").encode(errors="backslashreplace")
-            is_whole = os.write(self._descriptor, line) == len(line)
+            # Who reads the log may have stopped, and is then not waited for again with every line.
+            is_ready = bool(self._poller.poll(self._patience_milliseconds))
+            self._patience_milliseconds = _PATIENCE_MILLISECONDS if is_ready else 0
+            is_whole = is_ready and os.write(self._descriptor, line) == len(line)
         except OSError:
             is_whole = False
         except Exception:  # noqa: BLE001 - a record that cannot be formatted must not fail who logs it

@@ -1,6 +1,8 @@
 """HTTP requests as gunicorn reads them, and stricter where RFC 9112 is."""
 
+import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.http.body import Body, ChunkedReader, LengthReader
@@ -19,6 +21,9 @@ HEAD_BYTES = 32 * 1024
 
 SKIPPED_BYTES = 64 * 1024
 """Longest body that a request which nobody reads may have, if another one is to follow on the connection."""
+
+SMALL_BODY_BYTES = 256 * 1024
+"""Longest body that is waited for without a thread."""
 
 _LINE_BYTES = 8190
 _END = b"\r\n\r\n"
@@ -51,7 +56,7 @@ def has_whole_head(received: bytearray, searched: int) -> bool:
 class StrictRequest(Request):  # type: ignore[misc]
     """A request that names its host, and whose body is framed in a way that cannot be read differently elsewhere."""
 
-    body: Body
+    body: "AnnouncedBody"
 
     def set_body_reader(self) -> None:
         """Chooses how the body is read; called by gunicorn once the head is read.
@@ -63,8 +68,8 @@ class StrictRequest(Request):  # type: ignore[misc]
         self._check_host()
         self._check_codings()
         super().set_body_reader()
-        if isinstance(self.body.reader, ChunkedReader):
-            self.body = Body(_FewChunks(self, self.unreader))
+        reader = self.body.reader
+        self.body = AnnouncedBody(_FewChunks(self, self.unreader) if isinstance(reader, ChunkedReader) else reader)
 
     @property
     def has_body(self) -> bool:
@@ -80,6 +85,25 @@ class StrictRequest(Request):  # type: ignore[misc]
         if isinstance(reader, LengthReader):
             return int(reader.length)
         return 0 if reader.parser is None else None
+
+    @property
+    def missing_bytes(self) -> int:
+        """How many bytes of a small body of known length have not arrived; 0 for bodies of other kinds."""
+        unread = self.unread_bytes or 0
+        if unread > SMALL_BODY_BYTES or self._expected_100_continue:
+            return 0
+        return max(0, unread - self.arrived_bytes)
+
+    @property
+    def has_small_body(self) -> bool:
+        """Whether the body has arrived without a thread."""
+        unread = self.unread_bytes
+        return unread is not None and unread <= min(SMALL_BODY_BYTES, self.arrived_bytes)
+
+    @property
+    def arrived_bytes(self) -> int:
+        """How much has arrived behind the head."""
+        return int(self.unreader.buf.getbuffer().nbytes)
 
     def should_close(self) -> bool:
         """Returns whether no other request may follow on the connection."""
@@ -108,6 +132,21 @@ class StrictRequest(Request):  # type: ignore[misc]
             raise UnsupportedTransferCoding(", ".join(codings))
 
 
+class AnnouncedBody(Body):  # type: ignore[misc]
+    """A body that says when it is read.
+
+    Attributes:
+        on_read: Called before each read.
+    """
+
+    on_read: Callable[[], None] | None = None
+
+    def _read_reader(self, size: int) -> Any:
+        if self.on_read is not None:
+            self.on_read()
+        return super()._read_reader(size)
+
+
 class StrictParser(RequestParser):  # type: ignore[misc]
     """Reads the requests of a connection."""
 
@@ -123,6 +162,11 @@ class StrictParser(RequestParser):  # type: ignore[misc]
         self.mesg = None  # what was left of the one before has been taken away
         request: StrictRequest = next(self)
         return request
+
+    def add(self, data: bytes) -> None:
+        """Adds to what was received behind the head of the last request."""
+        self.unreader.buf.seek(0, os.SEEK_END)
+        self.unreader.buf.write(data)
 
     def take_rest(self) -> bytearray:
         """Returns what was received behind the last request, and forgets it."""

@@ -22,13 +22,15 @@ class BodyMemory:
 
     Args:
         max_body_bytes: Size of the largest body, in bytes.
+        most: How many may have room or wait for it; each holds a thread.
     """
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, most: int) -> None:
         self._max_body_bytes = max_body_bytes
         self._free = LARGE_BODIES_AT_ONCE * max_body_bytes
         self._reserve = min(SMALL_BYTES * LARGE_BODIES_AT_ONCE, int(_SMALL_SHARE * self._free))
         self._changed = threading.Condition()
+        self._places = threading.BoundedSemaphore(most)
 
     @contextlib.contextmanager
     def room(self, length: int | None, seconds: float) -> Iterator[None]:
@@ -39,8 +41,18 @@ class BodyMemory:
             seconds: Most time to wait.
 
         Raises:
-            QueueFullError: There was no room in time.
+            QueueFullError: There was no room in time, or too many wait for it.
         """
+        if not self._places.acquire(blocking=False):
+            raise QueueFullError("expected fewer uploads at once; try again in a second")
+        try:
+            with self._memory(length, seconds):
+                yield
+        finally:
+            self._places.release()
+
+    @contextlib.contextmanager
+    def _memory(self, length: int | None, seconds: float) -> Iterator[None]:
         # One that is longer than the largest is refused without being read.
         size = self._max_body_bytes if length is None else length if length <= self._max_body_bytes else 0
         kept = 0 if size <= SMALL_BYTES else self._reserve

@@ -42,6 +42,7 @@ class PatientSocket(socket.socket):
 
     Attributes:
         unsent: What is still to be sent.
+        has_whole_request: Whether a small request has arrived as a whole, so that it will not be waited for.
         turn: What the request holds until its body is wanted.
         has_expired: Whether the deadline passed before the request was whole.
     """
@@ -51,6 +52,7 @@ class PatientSocket(socket.socket):
         self.setblocking(False)
         self.unsent = bytearray()
         self.turn: Turn | None = None
+        self.has_whole_request = False
         self.has_expired = False
         self._deadline, self._allowed_bytes = 0.0, 0
 
@@ -136,6 +138,16 @@ def wait_outside(environ: Mapping[str, Any]) -> None:
     connection = environ.get("gunicorn.socket")
     if isinstance(connection, PatientSocket) and connection.turn is not None:
         connection.turn.end()
+
+
+def has_arrived(environ: Mapping[str, Any]) -> bool:
+    """Returns whether the body of a request is in memory already, and small.
+
+    Args:
+        environ: The request's, as gunicorn made it; where another server did, nobody knows.
+    """
+    connection = environ.get("gunicorn.socket")
+    return isinstance(connection, PatientSocket) and connection.has_whole_request
 
 
 def begin_arrival(environ: Mapping[str, Any], seconds: float) -> None:

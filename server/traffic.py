@@ -5,9 +5,6 @@ answer is made: whoever sends slowly, says nothing or does not read costs memory
 """
 
 import contextlib
-import errno
-import logging
-import os
 import selectors
 import socket
 import time
@@ -15,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from server.accepting import Door
 from server.connections import Connection, Connections, Phase, reset, soon
 from server.errors import SlowClientError
 from server.metrics import Metrics
@@ -30,18 +28,7 @@ LINGER_SECONDS = 2.0
 STOP_SECONDS = 2.0
 """Time for what waits when the server stops, unless a request has begun to arrive."""
 
-UNSENT_BYTES = 128 * 1024
-"""How much of its answers the system keeps for a client, beside what is on its way."""
-
-SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What a system says that lacks something which it may have again soon."""
-
 _BLOCK_BYTES = 32 * 1024
-_ACCEPTED_AT_ONCE = 32
-_PAUSE_SECONDS = 0.1
-_SAY_SECONDS = 10.0
-
-_logger = logging.getLogger("server")
 
 
 class NotServedError(Exception):
@@ -73,68 +60,69 @@ class Traffic:
 
     Args:
         owner: Where requests go.
-        connections: Holds the connections.
+        listener: What they come to.
+        connections: Holds them.
         request_seconds: Time for the head of a request to arrive.
         paths: All that is served here; None for everything.
     """
 
     def __init__(
-        self, owner: Owner, connections: Connections, request_seconds: float, paths: frozenset[str] | None
+        self,
+        owner: Owner,
+        listener: socket.socket,
+        connections: Connections,
+        request_seconds: float,
+        paths: frozenset[str] | None,
     ) -> None:
         self.paths = paths
         self._owner, self._poller, self._keepalive_seconds = owner, owner.poller, owner.cfg.keepalive
         self._metrics: Metrics = owner.app.metrics
         self._connections, self._request_seconds = connections, request_seconds
         self._is_stopping = False
-        self._listener: socket.socket | None = None
-        self._paused_until: float | None = None
-        self._said_at = -_SAY_SECONDS
-        self._reserve = _spare()
+        self._door = Door(self, listener, owner.poller)
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def listen(self, listener: socket.socket) -> None:
-        """Begins to accept."""
-        self._listener = listener
-        listener.setblocking(False)
-        # Inherited by connections. Without it, megabytes of answers are made for a client that reads none of them.
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        self._poller.register(listener, selectors.EVENT_READ, self._accept)
+    @property
+    def is_full(self) -> bool:
+        """Whether there is room for no other connection."""
+        return self._connections.is_full
+
+    def make_room(self, group: Any = None) -> bool:
+        """Closes the connection that has waited longest, of all or of an address; returns whether there was one."""
+        oldest = self._connections.oldest(group)
+        if oldest is not None:
+            self._close(oldest, "evicted")
+        return oldest is not None
+
+    def admit(self, client: socket.socket, address: Any, server: Any) -> None:
+        """Waits for what a new client sends, unless too many come from where it is."""
+        connection = Connection(self._owner.cfg, PatientSocket.taking_over(client), address, server)
+        self._connections.add(connection)
+        if self._connections.has_too_many_of(connection) and not self.make_room(connection.group):
+            self._close(connection, "refused")
+        else:
+            self._serve(connection, lambda: self._read_on(connection))
 
     def stop(self) -> None:
         """Takes what waits to be accepted, refuses what comes later, and lets no client hold the rest up."""
         self._is_stopping = True
-        if self._listener is None:
-            return
-        if self._paused_until is None:
-            self._poller.unregister(self._listener)
-        before = -1
-        while before < len(self) and not self._connections.is_full:
-            before = len(self)
-            self._accept(self._listener)
-        # The master has closed its copy by now, so this is the end of the address.
-        self._listener.close()
-        self._paused_until = None
+        self._door.close()
         end = soon(STOP_SECONDS)
         for connection in self._connections.waiting:
-            if connection.phase is not Phase.READING or not connection.received:
+            if connection.phase is not Phase.READING or connection.is_idle:
                 connection.timeout = min(connection.timeout, end)
 
     def look(self) -> None:
         """Ends what has waited too long."""
         now = time.monotonic()
-        if self._paused_until is not None and now >= self._paused_until and self._listener is not None:
-            self._paused_until = None
-            self._poller.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._door.look()
         for connection in self._connections.waiting:
             if connection.timeout > now:
                 continue
-            if connection.phase is Phase.READING and connection.received:
-                error = SlowClientError(
-                    "expected the head of a request before the time for it was over, received a part"
-                )
+            if connection.phase is Phase.READING and not connection.is_idle:
+                error = SlowClientError("expected the whole request before the time for it was over, received a part")
                 self._serve(connection, partial(self._refuse, connection, error))
             else:
                 self._close(connection, "unread" if connection.phase is Phase.WRITING else None)
@@ -151,55 +139,6 @@ class Traffic:
             self._close(connection)
         else:
             self._serve(connection, lambda: self._end(connection, request))
-
-    # Accepting
-
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
-            if self._connections.is_full and not self._make_room():
-                self._pause()
-                return
-            try:
-                client, address = listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                self._shed(listener, error)
-                return
-            self._admit(client, address, listener.getsockname())
-
-    def _admit(self, client: socket.socket, address: Any, server: Any) -> None:
-        connection = Connection(self._owner.cfg, PatientSocket.taking_over(client), address, server)
-        self._connections.add(connection)
-        if self._connections.has_too_many_of(connection) and not self._make_room(connection.group):
-            self._close(connection, "refused")
-            return
-        self._read_on(connection)
-
-    def _make_room(self, group: Any = None) -> bool:
-        oldest = self._connections.oldest(group)
-        if oldest is not None:
-            self._close(oldest, "evicted")
-        return oldest is not None
-
-    def _shed(self, listener: socket.socket, error: OSError) -> None:
-        """Survives a system that has no descriptor left: tells one client by hanging up, and takes a rest."""
-        if time.monotonic() - self._said_at > _SAY_SECONDS:
-            self._said_at = time.monotonic()
-            _logger.warning(
-                "cannot accept a connection: %s; trying again, raise the limit of open files", error.strerror
-            )
-        if error.errno in SHORTAGES and not self._make_room() and self._reserve is not None:
-            os.close(self._reserve)
-            with contextlib.suppress(OSError):
-                listener.accept()[0].close()
-            self._reserve = _spare()
-        self._pause()
-
-    def _pause(self) -> None:
-        if self._listener is not None and self._paused_until is None and not self._is_stopping:
-            self._poller.unregister(self._listener)
-            self._paused_until = soon(_PAUSE_SECONDS)
 
     # Reading
 
@@ -218,6 +157,9 @@ class Traffic:
 
     def _read(self, connection: Connection) -> None:
         data = connection.sock.recv_now(_BLOCK_BYTES)
+        if connection.request is not None:
+            self._read_body(connection, connection.request, data)
+            return
         if not data:
             self._close(connection)
             return
@@ -225,6 +167,13 @@ class Traffic:
             connection.timeout = soon(self._request_seconds)
         connection.take(data)
         self._begins(connection)
+
+    def _read_body(self, connection: Connection, request: StrictRequest, data: bytes) -> None:
+        connection.parser.add(data)
+        if not data or not request.missing_bytes:
+            self._stop_waiting(connection)
+            connection.request = None
+            self._owner.begin(self, connection, request)
 
     def _begins(self, connection: Connection) -> bool:
         """Gives a request whose head is there to a thread; returns whether there was one, or never will be."""
@@ -239,7 +188,12 @@ class Traffic:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this client's alone
             self._refuse(connection, error)
             return True
-        self._owner.begin(self, connection, request)
+        if request.missing_bytes:
+            connection.request = request
+            connection.timeout = soon(self._request_seconds)
+            self._wait(connection, Phase.READING, self._on_readable)
+        else:
+            self._owner.begin(self, connection, request)
         return True
 
     def _served(self, request: StrictRequest) -> StrictRequest:
@@ -249,6 +203,7 @@ class Traffic:
 
     def _refuse(self, connection: Connection, error: Exception) -> None:
         self._stop_waiting(connection)
+        connection.request = None
         self._owner.refuse(connection, error)
         connection.stays = False
         self._write(connection)
@@ -324,10 +279,3 @@ class Traffic:
             pass  # woken for nothing
         except OSError:
             self._close(connection)
-
-
-def _spare() -> int | None:
-    """Opens a file that is there to be closed when there are no more to be had."""
-    with contextlib.suppress(OSError):
-        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    return None

@@ -142,7 +142,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
         def end(answered: Future[bool]) -> None:
             self._probing[path] -= 1
-            traffic.answered(connection, request, answered.result())
+            traffic.answered(connection, request, answered.exception() is None and answered.result())
 
         answer = self._answer_in_turn if pool is self.tpool else self._answer
         future = pool.submit(answer, request, connection)
@@ -174,9 +174,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         settings = self.app.settings
         limits = (settings.max_connections, settings.max_connections_per_address)
         connections = Connections(*(_ADMIN_CONNECTIONS,) * 2 if is_admin else limits)
-        traffic = Traffic(self, connections, settings.request_seconds, PROBES if is_admin else None)
-        traffic.listen(listener)
-        return traffic
+        return Traffic(self, listener, connections, settings.request_seconds, PROBES if is_admin else None)
 
     def _turn(self) -> None:
         """Does what there is to do, and now and then what is late."""
@@ -202,6 +200,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Makes an answer once few others are before their bodies."""
         turn = Turn(self._front)
         connection.sock.turn = turn
+        request.body.on_read = turn.end
         try:
             return self._answer(request, connection)
         finally:
@@ -211,6 +210,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Makes and begins to send an answer, in a thread; returns whether another request may follow."""
         sock, settings = connection.sock, self.app.settings
         sock.allow(settings.request_seconds, settings.max_body_bytes)
+        sock.has_whole_request = request.has_small_body
         try:
             stays = self.handle_request(request, connection) and not sock.has_expired
             sock.flush()

@@ -16,6 +16,7 @@ from gunicorn.arbiter import Arbiter
 
 from model.captioner import Captioner
 from model.errors import BundleError
+from server.accepting import SHORTAGES
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue
 from server.decoding.pool import DecodingPool
@@ -24,7 +25,6 @@ from server.memory import give_back_large_blocks
 from server.metrics import Metrics
 from server.reloading import self_tested, watch
 from server.settings import ServerSettings
-from server.traffic import SHORTAGES
 from server.worker import PatientWorker
 
 _RETRY_SECONDS = 1.0

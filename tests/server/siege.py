@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,8 +68,24 @@ class Fortress:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(children[0])
 
-    def connect(self, port: int = 0) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", port or self.port), timeout=30)
+    def connect(self, window_bytes: int | None = None) -> socket.socket:
+        """Returns a connection whose client takes in so many bytes at once; None for what the system chooses."""
+        client = socket.socket()
+        if window_bytes is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window_bytes)
+        client.settimeout(30)
+        client.connect(("127.0.0.1", self.port))
+        return client
+
+    def is_busy(self) -> bool:
+        """Returns whether the worker computes something in the next half second."""
+        before = self._ticks()
+        threading.Event().wait(0.5)
+        return self._ticks() > before + 2
+
+    def _ticks(self) -> int:
+        fields = Path(f"/proc/{self.worker()}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
 
     def ask(self, method: str, path: str, body: bytes | None = None, **others: Any) -> tuple[int, bytes, float]:
         """Returns status, body and seconds.
@@ -88,14 +104,12 @@ class Fortress:
             content = answer.read()
         return answer.status, content, time.monotonic() - begun
 
-    def say(self, text: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        """Returns status, headers and body of the answer to bytes after which the client says no more."""
+    def say(self, text: bytes) -> bytes:
+        """Returns all that is answered to bytes after which the client says no more."""
         with self.connect() as client:
             client.sendall(text)
             client.shutdown(socket.SHUT_WR)
-            response = http.client.HTTPResponse(client)
-            response.begin()
-            return response.status, response.headers, response.read()
+            return b"".join(iter(lambda: client.recv(65536), b""))
 
     def close(self) -> None:
         """Ends it at once."""

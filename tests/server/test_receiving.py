@@ -68,7 +68,7 @@ def test_a_body_waits_for_those_that_arrive_but_not_for_ever(app: Flask, photo: 
 
 
 def test_room_is_given_back_whatever_happens_and_unknown_lengths_count_as_the_largest() -> None:
-    memory = BodyMemory(10 * SMALL_BYTES)
+    memory = BodyMemory(10 * SMALL_BYTES, 100)
     for _ in range(100):
         with contextlib.suppress(ZeroDivisionError), memory.room(None, 0):
             raise ZeroDivisionError
@@ -80,3 +80,12 @@ def test_room_is_given_back_whatever_happens_and_unknown_lengths_count_as_the_la
         for _ in range(20):
             held.enter_context(memory.room(SMALL_BYTES, 0))
         held.enter_context(memory.room(10**12, 0))
+
+
+def test_no_more_than_so_many_uploads_hold_a_thread() -> None:
+    memory = BodyMemory(10 * SMALL_BYTES, 2)
+    with memory.room(10, 0), memory.room(10, 0):
+        with pytest.raises(QueueFullError), memory.room(10, 10):
+            pass
+    with memory.room(10, 0):
+        pass
