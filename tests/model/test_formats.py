@@ -2,8 +2,7 @@
 
 import io
 import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,101 +10,14 @@ import pytest
 from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
-from bench import hostile
 from model.formats.header import Header
 from model.image import inspect_image
+from tests.fuzz.corpus import SIZE, encoded, files, picture, png_chunk
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 MARK = b"secret-mark"
-SIZE = (61, 43)
 ORIENTATION = 0x0112
-
-
-def picture(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
-    return hostile.photo(*size).convert(mode)
-
-
-def encoded(image: Image.Image, name: str, **options: Any) -> bytes:
-    return hostile.encoded(image, name, **options)
-
-
-def png_chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def interlaced_png(bits: int = 8) -> bytes:
-    """Returns a colour PNG of 8x8 pixels in the seven passes of Adam7; Pillow writes none."""
-    passes = ((1, 1), (1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4))
-    lines = [b"\0" + bytes(range(3 * width * bits // 8)) for width, height in passes for _ in range(height)]
-    header = struct.pack(">IIBBBBB", 8, 8, bits, 2, 0, 0, 1)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
-
-
-def core_bmp() -> bytes:
-    """Returns a BMP with the oldest header, of 12 bytes."""
-    lines = bytes(range(8 * 3 * 4))
-    return b"BM" + struct.pack("<IHHIIHHHH", 26 + len(lines), 0, 0, 26, 12, 8, 4, 1, 24) + lines
-
-
-def upside_down_bmp() -> bytes:
-    """Returns a BMP whose first line is the topmost."""
-    data = bytearray(encoded(picture(), "BMP"))
-    data[22:26] = struct.pack("<i", -SIZE[1])
-    return bytes(data)
-
-
-def tiffs() -> Iterator[tuple[str, bytes]]:
-    schemes = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma", "zstd", "jpeg")
-    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I", "F"):
-        for scheme in schemes:
-            if scheme != "jpeg" or mode in ("L", "RGB", "CMYK"):
-                yield f"TIFF {mode} {scheme}", encoded(picture(mode), "TIFF", compression=scheme)
-    for scheme in ("group3", "group4"):
-        yield f"TIFF {scheme}", encoded(picture("1"), "TIFF", compression=scheme)
-    yield "TIFF YCbCr jpeg", encoded(picture("YCbCr"), "TIFF", compression="jpeg")
-    yield "TIFF big-endian", encoded(picture("I;16").convert("I;16B"), "TIFF")
-    for mode in ("L", "RGB", "I;16"):
-        yield f"BigTIFF {mode}", encoded(picture(mode), "TIFF", big_tiff=True, compression="tiff_lzw")
-    rows = {"tiffinfo": {278: 5}, "compression": "tiff_lzw"}
-    yield "TIFF of strips", encoded(picture(), "TIFF", **rows)
-    yield "TIFF of one pixel", encoded(picture(size=(1, 1)), "TIFF")
-
-
-def files() -> dict[str, bytes]:
-    """Returns a small file of every format in all the ways of storing pixels that can be made here."""
-    others = [picture().rotate(30 * turn) for turn in (1, 2)]
-    animation = {"save_all": True, "append_images": others}
-    made = {f"JPEG {mode}": encoded(picture(mode), "JPEG") for mode in ("L", "RGB", "CMYK")}
-    made |= {f"JPEG {sampling}": encoded(picture(), "JPEG", subsampling=sampling) for sampling in ("4:4:4", "4:2:2")}
-    made |= {
-        "JPEG progressive": encoded(picture(), "JPEG", progressive=True),
-        "JPEG CMYK progressive": encoded(picture("CMYK"), "JPEG", progressive=True),
-        "JPEG with restarts": encoded(picture(), "JPEG", restart_marker_rows=1),
-        "MPO": encoded(picture(), "MPO", **animation),
-    }
-    made |= {f"PNG {mode}": encoded(picture(mode), "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")}
-    made |= {f"PNG P of {bits} bits": encoded(picture("P"), "PNG", bits=bits) for bits in (1, 2, 4)}
-    made |= {
-        "PNG transparent palette": encoded(picture("P"), "PNG", transparency=3),
-        "PNG transparent colour": encoded(picture(), "PNG", transparency=(46, 139, 87)),
-        "PNG interlaced": interlaced_png(),
-        "PNG interlaced of 16 bits": interlaced_png(16),
-        "PNG animated": encoded(picture(), "PNG", **animation),
-    }
-    made |= {f"WebP {mode}": encoded(picture(mode), "WEBP") for mode in ("L", "RGB", "RGBA")}
-    made |= {f"WebP lossless {mode}": encoded(picture(mode), "WEBP", lossless=True) for mode in ("RGB", "RGBA")}
-    made |= {"WebP animated": encoded(picture(), "WEBP", **animation)}
-    made |= {f"GIF {mode}": encoded(picture(mode), "GIF") for mode in ("1", "L", "P", "RGB")}
-    made |= {
-        "GIF animated": encoded(picture("P"), "GIF", **animation),
-        "GIF transparent": encoded(picture("P"), "GIF", transparency=2),
-        "GIF interlaced": encoded(picture("P"), "GIF", interlace=1),
-    }
-    made |= {f"BMP {mode}": encoded(picture(mode), "BMP") for mode in ("1", "L", "P", "RGB", "RGBA")}
-    made |= {"BMP core": core_bmp(), "BMP upside down": upside_down_bmp()}
-    return made | dict(tiffs())
 
 
 FILES = files()
