@@ -55,7 +55,7 @@ def tiffs() -> Iterator[tuple[str, bytes]]:
     for scheme in ("group3", "group4"):
         yield f"TIFF {scheme}", encoded(picture("1"), "TIFF", compression=scheme)
     yield "TIFF YCbCr jpeg", encoded(picture("YCbCr"), "TIFF", compression="jpeg")
-    yield "TIFF big-endian", encoded(picture("I;16").convert("I;16B"), "TIFF")
+    yield "TIFF big-endian", encoded(Image.frombytes("I;16B", (8, 4), bytes(range(64))), "TIFF")
     for mode in ("L", "RGB", "I;16"):
         yield f"BigTIFF {mode}", encoded(picture(mode), "TIFF", big_tiff=True, compression="tiff_lzw")
     rows = {"tiffinfo": {278: 5}, "compression": "tiff_lzw"}
@@ -68,6 +68,12 @@ def run_length_bmp() -> bytes:
     data = b"\x05\x01\x03\x02\0\0" + b"\0\x04\x01\x02\x03\x04\x04\x05\0\0" + b"\0\x02\x03\x01\x05\x07\0\x01"
     header = struct.pack("<IiiHHIIiiII", 40, 8, 4, 1, 8, 1, len(data), 0, 0, 256, 0)
     return b"BM" + struct.pack("<IHHI", 1078 + len(data), 0, 0, 1078) + header + bytes(range(256)) * 4 + data
+
+
+def tiff_of_jpeg(scheme: int, is_progressive: bool) -> bytes:
+    """Returns a TIFF of one JPEG, as libtiff does it (7) or as TIFF 6.0 meant it (6), which libtiff reads seldom."""
+    jpeg = encoded(picture("L", (16, 16)), "JPEG", progressive=is_progressive)
+    return hostile.tiff(16, 16, jpeg, compression=scheme)
 
 
 def handmade_tiffs() -> Iterator[tuple[str, bytes]]:
@@ -92,10 +98,8 @@ def handmade_tiffs() -> Iterator[tuple[str, bytes]]:
         "TIFF in planes",
         hostile.tiff(16, 16, data, *planes, short(262, 2), short(277, 3), short(284, 2), compression=8),
     )
-    for scheme in (6, 7):
-        for options in ({}, {"progressive": True}):
-            jpeg = encoded(picture("L", (16, 16)), "JPEG", **options)
-            yield f"TIFF of JPEG {scheme} {options}", hostile.tiff(16, 16, jpeg, compression=scheme)
+    for is_progressive in (False, True):
+        yield f"TIFF of a JPEG, progressive: {is_progressive}", tiff_of_jpeg(7, is_progressive)
 
 
 def files() -> dict[str, bytes]:
@@ -139,6 +143,7 @@ def bombs() -> list[bytes]:
         hostile.exif_flood(20), hostile.comment_flood(20), hostile.scan_flood(20), hostile.chunk_flood(20),
         hostile.tag_flood(20), hostile.animated_webp(), hostile.empty_gif(500), hostile.comment_gif(20),
         hostile.strip_flood(50), hostile.png(1, 500, bytes(1000)),
+        tiff_of_jpeg(6, False), tiff_of_jpeg(6, True),
     ]  # fmt: skip
 
 

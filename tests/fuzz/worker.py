@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import importlib
 import itertools
+import logging
 import os
 import random
 import struct
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _silence_libraries() -> None:
-    """Lets native libraries, which say much of damaged files, write to nobody; Python still writes there."""
+    """Lets native libraries and Pillow, which say much of damaged files, write to nobody; Python still writes there."""
+    logging.disable()
     sys.stderr = os.fdopen(os.dup(2), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
