@@ -285,3 +285,25 @@ def test_a_gif_is_read_from_where_its_image_was_found(length: bytes) -> None:
     header = inspect_image(data)
     assert (header.width, header.height) == (61, 43)
     assert Image.open(io.BytesIO(header.data)).size == (61, 43)
+
+
+def test_a_tiff_counts_what_libjpeg_holds_of_a_jpeg_in_scans_whatever_size_that_claims() -> None:
+    plain, scans = (
+        hostile.tiff(2000, 10, encoded(picture("L", (2000, 800)), "JPEG", progressive=is_progressive), compression=7)
+        for is_progressive in (False, True)
+    )
+    assert inspect_image(plain).decoded_bytes == 2 * 2000 * 10
+    assert inspect_image(scans).decoded_bytes == 2 * 2000 * 10 + 100 * 1024**2
+
+
+def test_a_tiff_in_ycbcr_counts_its_buffer_of_rgb() -> None:
+    colours = FILES["TIFF YCbCr deflated"]
+    assert inspect_image(colours).decoded_bytes == (4 + 4) * 16 * 16
+
+
+def test_a_small_bmp_of_lines_that_end_at_once_is_known_to_take_long() -> None:
+    # Six kilobytes of which Pillow makes fifty megapixels, one by one.
+    header = struct.pack("<IiiHHIIiiII", 40, 32_000, 1500, 1, 8, 1, 0, 0, 0, 256, 0)
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 1078) + header + bytes(1024) + b"\x01\x05\0\0" * 1500
+    assert inspect_image(data).decode_seconds > 1
+    assert inspect_image(data).decoded_bytes == 3 * 32_000 * 1500
