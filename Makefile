@@ -1,15 +1,17 @@
 # One way to do each thing; every target makes the virtual environment if it is missing or stale.
 PORT ?= 8000
+SECONDS ?= 60
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help serve test check bench format clean
+.PHONY: help serve test check fuzz bench format clean
 
 help:
 	@echo "make serve [PORT=8000]  serve captions and the demo page on 127.0.0.1"
 	@echo "make test               run every test"
 	@echo "make check              format, lint, types, import contracts, then every test"
+	@echo "make fuzz [SECONDS=60]  feed damaged photos and forms to what reads them"
 	@echo "make bench              measure this machine; minutes, with nothing else running"
 	@echo "make format             reformat the code"
 	@echo "make clean              remove the virtual environment and caches"
@@ -34,6 +36,11 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(MAKE) test
 
+# Atheris has no wheel for every machine; without it the same targets get inputs that are damaged at random.
+fuzz: $(STAMP)
+	-$(BIN)/python -m pip install --quiet --only-binary :all: --constraint constraints.txt --group fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 bench: $(STAMP)
 	$(BIN)/python -m bench
 
@@ -42,4 +49,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis findings build *.egg-info

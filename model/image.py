@@ -200,8 +200,9 @@ def _to_square(image: Image.Image) -> Image.Image:
 def _resized(image: Image.Image, mode: str) -> Image.Image:
     """Converts an image to a mode and resizes it, in bands of lines where it is large, so that no whole copy is made.
 
-    The result is that of converting and resizing at once, to the bit: Pillow makes an image narrower first, each line
-    by itself, and then shorter. One that becomes wider is made shorter first, so that it is not cut into bands.
+    The result is that of converting and resizing at once, to the bit, where Pillow makes an image narrower first, each
+    line by itself, and then shorter. It makes much taller ones shorter first, and since it rounds in between, those
+    differ by a level, or a few with transparency. One that becomes wider is not cut into bands.
     """
     width, height = image.size
     size, bilinear = (IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.BILINEAR
@@ -226,9 +227,10 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 
 def _wide_to_rgb(image: Image.Image) -> Image.Image:
     """Scales 16-bit, 32-bit and float samples to 8 bits; Pillow's own conversion would clip them to white."""
-    top = float(np.nan_to_num(image.getextrema()[1], posinf=1.0))
-    full_scale = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
     if image.mode.startswith("I;16"):
         full_scale = 65535.0
+    else:
+        top = float(np.nan_to_num(image.getextrema()[1], posinf=1.0))
+        full_scale = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
     samples = np.nan_to_num(np.asarray(_resized(image, "F"), np.float32)) * (255.0 / full_scale)  # (H, W)
     return Image.fromarray(samples.clip(0, 255).astype(np.uint8), "L").convert("RGB")

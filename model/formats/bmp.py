@@ -10,6 +10,7 @@ from model.formats.header import DamagedFileError, Header
 
 _CORE_HEADER_BYTES = 12
 _RUN_LENGTHS = (1, 2)
+_END_OF_LINE = b"\0\0"
 
 
 def inspect(data: bytes) -> Header:
@@ -36,10 +37,12 @@ def inspect(data: bytes) -> Header:
         raise DamagedFileError("expected lines and columns in a BMP, received none")
     pixels = width * height
     is_packed = compression in _RUN_LENGTHS
+    # Pixels behind the end of a line: Pillow fills them up one by one, as many as a few bytes ask for.
+    filled = min(pixels, width * data.count(_END_OF_LINE)) if is_packed else 0
     return Header(
         format="BMP", width=width, height=height, largest_pixels=pixels,
-        # Run lengths are undone into a buffer first, and in Python.
-        decoded_bytes=pixels * (4 if bits > 8 else 1 + is_packed),
-        decode_seconds=pixels * 4e-9 + (len(data) * 4e-7 if is_packed else 0),
+        # Run lengths are undone in Python, into a buffer that is copied.
+        decoded_bytes=pixels * (4 if bits > 8 else 1 + 2 * is_packed),
+        decode_seconds=pixels * 4e-9 + (len(data) * 4e-7 + filled * 1e-7 if is_packed else 0),
         data=data,
     )  # fmt: skip

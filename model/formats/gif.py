@@ -9,7 +9,7 @@ import struct
 from model.formats.header import DamagedFileError, Header, count_parts
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
-_GRAPHIC_CONTROL = 0xF9
+_GRAPHIC_CONTROL, _CONTROL_BYTES = 0xF9, 4
 _SCREEN_BYTES = 13
 
 
@@ -61,6 +61,7 @@ def _find_image(data: bytes, position: int) -> tuple[bytes, int]:
                 parts += 1
                 count_parts(parts, "GIF blocks")
             position += 1
-            if data[begin + 1 : begin + 2] == bytes([_GRAPHIC_CONTROL]):
-                control = data[begin:position]
+            if data[begin + 1] == _GRAPHIC_CONTROL and data[begin + 2] >= _CONTROL_BYTES:
+                # Written anew, since decoders differ over extensions of another length, and so over where the image is.
+                control = bytes([_EXTENSION, _GRAPHIC_CONTROL, _CONTROL_BYTES]) + data[begin + 3 : begin + 7] + b"\0"
     raise DamagedFileError("expected an image in a GIF, received none")

@@ -78,7 +78,9 @@ def inspect(data: bytes) -> Header:
     head = _read_head(data, segments)
     height, width = struct.unpack_from(">HH", head.frame, 5)
     scans, end = _scans(data, segments, head.scan, width * height)
-    is_buffered = scans > 1 or head.frame[1] not in _ONE_SCAN_FRAMES
+    # The first scan decides: libjpeg waits for others where it has not all components, though there may be none.
+    is_whole = data[head.scan.begin + 4 : head.scan.begin + 5] == head.frame[9:10]
+    is_buffered = scans > 1 or not is_whole or head.frame[1] not in _ONE_SCAN_FRAMES
     scale = _draft_scale(width, height)
     output = 4 * -(-width // scale) * -(-height // scale)
     return Header(

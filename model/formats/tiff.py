@@ -4,6 +4,7 @@ Source:
     Adobe TIFF 6.0, section 2 (directories), 8 (baseline fields), 15 (tiles); BigTIFF as libtiff reads it.
 """
 
+import re
 import struct
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -25,7 +26,16 @@ _NEEDED: frozenset[int] = _PIECES | {
 _MAX_TAGS = 4096
 _MAX_VALUE_BYTES = 1024**2
 _MAX_SAMPLES = 8
-_RAW = 1
+_RAW, _JPEG = 1, (6, 7)
+_PHOTOMETRY, _YCBCR = 262, 6
+
+_MAX_COEFFICIENT_BYTES = 100 * 1024**2
+"""Most that libtiff lets libjpeg hold of a JPEG in several scans, whatever size that claims for itself."""
+
+# Number of components of frames in one scan, and of scans: where they differ, there are or may be more scans.
+_JPEG_FRAME = re.compile(rb"\xff[\xc0\xc1].{7}(.)", re.DOTALL)
+_JPEG_SCAN = re.compile(rb"\xff\xda..(.)", re.DOTALL)
+_JPEG_OTHER_FRAME = re.compile(rb"\xff[\xc2\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
 
 _KINDS: Mapping[int, str] = MappingProxyType({1: "B", 2: "s", 3: "H", 4: "I", 5: "Q", 7: "s", 11: "f", 16: "Q"})
 """Formats, and so sizes, of the types that the needed tags have."""
@@ -76,7 +86,7 @@ def inspect(data: bytes) -> Header:
     if not 1 <= samples <= _MAX_SAMPLES or bits > 64:
         raise DamagedFileError(f"expected at most {_MAX_SAMPLES} samples of 64 bits in a TIFF, received more")
     pixels, piece = width * height, _piece_pixels(numbers, width, height)
-    piece_bytes = piece * -(-samples * bits // 8) if numbers.get(_COMPRESSION, _RAW) != _RAW else 0
+    piece_bytes = _piece_bytes(data, numbers, piece * -(-samples * bits // 8), piece)
     orientation = numbers.pop(_ORIENTATION, 1)
     return Header(
         format="TIFF", width=width, height=height, largest_pixels=max(pixels, piece),
@@ -137,6 +147,19 @@ def _piece_pixels(numbers: Mapping[int, int], width: int, height: int) -> int:
     if _TILE_WIDTH in numbers and _TILE_LENGTH in numbers:
         return numbers[_TILE_WIDTH] * numbers[_TILE_LENGTH]
     return width * min(height, numbers.get(_ROWS_PER_STRIP, height) or height)
+
+
+def _piece_bytes(data: bytes, numbers: Mapping[int, int], stored_bytes: int, pixels: int) -> int:
+    """Returns what it takes to decode a strip or tile, apart from the image."""
+    compression = numbers.get(_COMPRESSION, _RAW)
+    if compression == _RAW:
+        return 0
+    if compression in _JPEG:
+        frames, scans = set(_JPEG_FRAME.findall(data)), set(_JPEG_SCAN.findall(data))
+        is_buffered = frames != scans or len(scans) != 1 or _JPEG_OTHER_FRAME.search(data) is not None
+        stored_bytes += _MAX_COEFFICIENT_BYTES if is_buffered else 0
+    # Colours of this kind become RGB in a buffer of their own.
+    return max(stored_bytes, 4 * pixels) if numbers.get(_PHOTOMETRY) == _YCBCR else stored_bytes
 
 
 def _with_directory(data: bytes, layout: _Layout, entries: list[bytes]) -> bytes:

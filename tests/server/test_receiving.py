@@ -84,8 +84,7 @@ def test_room_is_given_back_whatever_happens_and_unknown_lengths_count_as_the_la
 
 def test_no_more_than_so_many_uploads_hold_a_thread() -> None:
     memory = BodyMemory(10 * SMALL_BYTES, 2)
-    with memory.room(10, 0), memory.room(10, 0):
-        with pytest.raises(QueueFullError), memory.room(10, 10):
-            pass
+    with memory.room(10, 0), memory.room(10, 0), pytest.raises(QueueFullError), memory.room(10, 10):
+        pass
     with memory.room(10, 0):
         pass
