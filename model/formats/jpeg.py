@@ -20,7 +20,7 @@ MAX_SCANS = 100
 _MAX_SCANNED_PIXELS = 1_000_000_000
 _ALWAYS_SCANS = 12
 
-_MAX_SEGMENTS = 2048
+MAX_SEGMENTS = 2048
 """Most segments in all: a few for tables and each scan, and some hundred for a large colour profile or XMP."""
 
 _MAX_TABLES = 64
@@ -101,7 +101,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         if code not in (_START_OF_IMAGE, _END_OF_IMAGE):
             position += int.from_bytes(data[position : position + 2], "big")
         parts += 1
-        count_parts(parts, "JPEG segments", most=_MAX_SEGMENTS)
+        count_parts(parts, "JPEG segments", most=MAX_SEGMENTS)
         yield _Segment(code, marker.end() - 2, position)
         if code == _END_OF_IMAGE:
             return

@@ -16,6 +16,7 @@ from bench import hostile
 from model import image as images
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError
 from model.formats.header import MAX_PARTS, Header
+from model.formats.jpeg import MAX_SEGMENTS
 from model.image import MAX_ASPECT_RATIO, MAX_SIDE_PIXELS, inspect_image, max_decoded_bytes, read_image
 from tests.fuzz.corpus import encoded, files, picture, png_chunk
 
@@ -72,7 +73,7 @@ def tiff_of_tags(tags: int) -> bytes:
         (png_of_chunks, MAX_PARTS, "PNG chunks"),
         (webp_of_chunks, MAX_PARTS, "WebP chunks"),
         (gif_of_blocks, MAX_PARTS, "GIF blocks"),
-        (jpeg_of_comments, MAX_PARTS, "JPEG segments"),
+        (jpeg_of_comments, MAX_SEGMENTS, "JPEG segments"),
         (jpeg_of_tables, 64, "tables of a JPEG"),
         (tiff_of_tags, 4096, "tags of a TIFF"),
     ],
@@ -113,6 +114,7 @@ REFUSALS: dict[str, tuple[type[ImageError], str]] = {
     "strip flood": (CorruptImageError, "strips or tiles of a TIFF"),
     "animated WebP": (ImageTooLargeError, "bytes to decode"),
     "comment GIF": (CorruptImageError, "GIF blocks"),
+    "fill flood": (CorruptImageError, "a frame and then a scan"),
 }
 
 
