@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 from model.captioner import MAX_CLASSES, Caption, Prediction
 from model.config import CaptionerConfig
 from model.errors import ImageError
-from model.image import FORMATS, DecodedImage
+from model.image import FORMATS, MAX_SIDE_PIXELS, DecodedImage
 from model.runtime.protocol import MAX_BEAM_SIZE
 from server.batching import InferenceQueue, PredictOptions
 from server.decoding.pool import DecodingPool
@@ -105,6 +105,7 @@ class Api:
             "limits": {
                 "body_bytes": settings.max_body_bytes,
                 "image_pixels": settings.max_pixels,
+                "image_side_pixels": MAX_SIDE_PIXELS,
                 "image_formats": FORMATS,
                 "images": settings.max_images,
                 "beam_size": MAX_BEAM_SIZE,

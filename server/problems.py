@@ -66,7 +66,7 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
         errors.DeadlineExceededError: Problem(503, "/problems/deadline-exceeded", "The time ran out", 1),
         model_errors.SearchOptionError: _PARAMETER,
         model_errors.ImageError: _UNDECODABLE,
-        model_errors.ImageTooLargeError: Problem(413, "/problems/image-too-large", "The image has too many pixels"),
+        model_errors.ImageTooLargeError: Problem(413, "/problems/image-too-large", "The image is too large"),
         model_errors.UnsupportedImageError: Problem(
             415, "/problems/unsupported-image", "The image is in no accepted format"
         ),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from model.captioner import MAX_CLASSES
 from model.config import DecoderConfig, EncoderConfig, SearchConfig
 from model.errors import UnsupportedImageError
-from model.image import FORMATS
+from model.image import FORMATS, MAX_SIDE_PIXELS
 from model.runtime.choice import ENGINES
 from model.runtime.protocol import MAX_BEAM_SIZE
 from server.problems import describe
@@ -225,6 +225,7 @@ def _limits(settings: ServerSettings) -> Json:
         "The limits of this server.",
         body_bytes=limit("Largest request body.", settings.max_body_bytes),
         image_pixels=limit("Largest width times height of an image.", settings.max_pixels),
+        image_side_pixels=limit("Longest side of an image.", MAX_SIDE_PIXELS),
         image_formats={"const": list(FORMATS), "description": "What is accepted, decided by the bytes."},
         images=limit("Most images in one request.", settings.max_images),
         beam_size=limit("Largest `beam_size`.", MAX_BEAM_SIZE),

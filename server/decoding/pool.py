@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from typing import NoReturn
+from typing import Literal, NoReturn, get_args
 
 from model.errors import ImageError
 from model.formats.header import Header
@@ -36,6 +36,9 @@ BACKLOG_SECONDS = 2.5
 _AGING = 10.0
 _MOST_AGING_SECONDS = 5.0
 """How much later a photo counts as having come, for each second that it takes, and at most."""
+
+Reason = Literal["memory", "processor-time", "deadline", "crash"]
+"""Why a decoder was ended."""
 
 _WARNINGS = frozenset({"UserWarning", "RuntimeWarning", "DeprecationWarning", "DecompressionBombWarning"})
 
@@ -76,6 +79,8 @@ class DecodingPool:
         self._waiting: list[_Turn] = []
         self._working: set[_Turn] = set()
         self._idle: list[Decoder] = []
+        for reason in get_args(Reason):
+            metrics.decoders_replaced.labels(reason)  # shown from the beginning
         metrics.decoding_depth.set_function(lambda: self.waiting)
         metrics.decoding_oldest_seconds.set_function(lambda: self.oldest_seconds)
 
@@ -218,13 +223,13 @@ class DecodingPool:
         """Ends a decoder that has failed; another is started in its place when one is needed."""
         is_late = isinstance(error, TimeoutError)
         status = decoder.end()
-        reason = (
+        reason: Reason = (
             "memory" if isinstance(error, MemoryError)
-            else "processor time" if status == -signal.SIGXCPU
+            else "processor-time" if status == -signal.SIGXCPU
             else "deadline" if is_late
             else "crash"
         )  # fmt: skip
-        self._metrics.decoders_replaced.labels(reason.replace(" ", "_")).inc()
+        self._metrics.decoders_replaced.labels(reason).inc()
         with contextlib.suppress(OSError):  # then the next photo tries again
             self._idle.append(self._new_decoder())
         _logger.error("a decoder was replaced: %s (exit status %d)", reason, status)

@@ -101,7 +101,7 @@ def test_a_decoder_that_crashes_costs_its_photo_alone(pool: DecodingPool, metric
 def test_a_photo_that_takes_too_much_processor_time_is_at_fault(pool: DecodingPool, metrics: Metrics) -> None:
     with pytest.raises(CostlyImageError, match="processor time"):
         pool.decode(hostile.run_length_bmp(30), soon())
-    assert replaced(metrics, "processor_time") == 1
+    assert replaced(metrics, "processor-time") == 1
 
 
 def test_a_photo_that_is_not_decoded_in_time_is_not_at_fault(pool: DecodingPool, metrics: Metrics) -> None:
@@ -129,7 +129,7 @@ def test_an_idle_decoder_that_dies_costs_nothing(pool: DecodingPool, metrics: Me
     for process in killed:
         os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
     assert pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon()).width == 500
-    assert not any(replaced(metrics, reason) for reason in ("crash", "memory", "deadline", "processor_time"))
+    assert not any(replaced(metrics, reason) for reason in ("crash", "memory", "deadline", "processor-time"))
 
 
 def test_large_photos_leave_a_place_for_ordinary_ones(pool: DecodingPool) -> None:
