@@ -85,12 +85,12 @@ class DecodingPool:
         metrics.decoding_oldest_seconds.set_function(lambda: self.oldest_seconds)
 
     def start(self) -> None:
-        """Starts every decoder, and returns before they are ready.
-
-        Raises:
-            OSError: The system has no process, descriptor or memory left.
-        """
-        self._idle += [self._new_decoder() for _ in range(self._places)]
+        """Starts every decoder, and returns before they are ready; one that cannot be started now is when it is needed."""
+        try:
+            for _ in range(self._places):
+                self._idle.append(self._new_decoder())
+        except OSError as error:
+            _logger.error("cannot start a decoder yet: %s", error)  # noqa: TRY400 - the system's reason is all there is
 
     def stop(self) -> None:
         """Ends every decoder that is not at work."""

@@ -20,6 +20,9 @@ from server.settings import ENVIRONMENT_PREFIX
 
 _ANSWER_BYTES = 64 * 1024
 
+# The very program that runs here: by now another may lie at its path, or the path may be closed to this user.
+_INTERPRETER = "/proc/self/exe" if sys.platform == "linux" else None
+
 _REFUSALS = {error.__name__: error for error in (CorruptImageError, ImageTooLargeError, UnsupportedImageError)}
 
 
@@ -48,6 +51,7 @@ class Decoder:
                 self._memory = mmap.mmap(file.fileno(), 0)
                 self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - our own program
                     [sys.executable, "-m", "server.decoding.program", str(file.fileno()), str(max_pixels)],
+                    executable=_INTERPRETER,
                     stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     pass_fds=[file.fileno()], env=_environment(), start_new_session=True,
                 )  # fmt: skip

@@ -177,6 +177,7 @@ def test_where_no_decoder_can_be_started_the_server_is_not_ready_until_one_can(m
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
     try:
+        pool.start()
         with pytest.raises(NotReadyError):
             pool.check()
         with pytest.raises(OutOfResourcesError):
