@@ -85,7 +85,7 @@ class DecodingPool:
         metrics.decoding_oldest_seconds.set_function(lambda: self.oldest_seconds)
 
     def start(self) -> None:
-        """Starts every decoder, and returns before they are ready; one that cannot be started now is when it is needed."""
+        """Starts every decoder, and returns before they are ready; where one cannot be started, it is when needed."""
         try:
             for _ in range(self._places):
                 self._idle.append(self._new_decoder())
