@@ -242,7 +242,18 @@ def small() -> CaptionerConfig:
     )
 
 
-PRESETS = types.MappingProxyType({"paper": paper, "small": small})
+def grown() -> CaptionerConfig:
+    """Returns the size of the default bundle's next version: VGG-19 of full width, average pooling, one GRU of 512."""
+    return CaptionerConfig(
+        name="show-and-tell-vgg19",
+        version="1",
+        encoder=EncoderConfig(fc_units=1280, pooling="average", dropout=0.0),
+        decoder=DecoderConfig(vocabulary_size=10_000, embedding_units=256, units=512, dropout=0.4),
+        search=SearchConfig(),
+    )
+
+
+PRESETS = types.MappingProxyType({"grown": grown, "paper": paper, "small": small})
 """Preset configurations by the name that the command line takes."""
 
 

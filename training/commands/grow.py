@@ -1,0 +1,67 @@
+"""`showtell-train grow` and `maps`: VGG-19 from VGG-16's convolutions, and what its frozen part sees."""
+
+from pathlib import Path
+
+import click
+
+from model.config import grown
+from training.commands.options import ANY, EXISTING, command_line, option, reported
+from training.datasets import find_photos, read_lines
+from training.provenance import recorded
+
+
+@click.command()
+@option("--vgg16", required=True, help="Keras's file of ImageNet VGG-16, with or without the top, or `download`.")
+@option("--out", type=ANY, required=True, help="Run directory.")
+@option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="Seed of the fully connected layers.")
+@reported
+def grow(vgg16: str, out: Path, seed: int) -> None:
+    """Makes a VGG-19 that sees what ImageNet's VGG-16 sees: three convolutions more, which start as identities.
+
+    Its fully connected layers know nothing yet; `distill-top` trains them. VGG-19's own file needs no growing:
+    `captioner --imagenet` takes it.
+
+    \b
+    Example:
+      showtell-train grow --vgg16 download --out runs/encoder
+    """  # noqa: D301 - \b tells click not to wrap
+    from model.pretrained import IMAGENET_VGG16
+    from training.download import download
+    from training.growing import grow as run
+
+    path = Path(vgg16)
+    if vgg16 == "download":
+        path = Path("runs") / IMAGENET_VGG16.url.rpartition("/")[2]
+        download(IMAGENET_VGG16.url, path, checksum=IMAGENET_VGG16.checksum)
+    with recorded(out, command_line()):
+        run(out, path, grown().encoder, seed)
+
+
+@click.command()
+@option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of what goes on from it.")
+@option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; in the order given.")
+@option("--only", type=EXISTING, multiple=True, help="Text file of photo names, a name a line: these alone.")
+@option(
+    "--view",
+    "views",
+    type=click.Choice(["whole", "mirrored"]),
+    multiple=True,
+    default=("whole", "mirrored"),
+    help="Views of each photo.",
+)
+@option("--out", type=ANY, required=True, help="Directory for the maps; 200 kB a view.")
+@reported
+def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views: tuple[str, ...], out: Path) -> None:
+    """Computes once what the first four blocks see in each photo, which later stages start from.
+
+    \b
+    Example:
+      showtell-train maps --encoder runs/encoder --photos data/flickr8k/images --out runs/maps
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.encoders import load_encoder
+    from training.maps import cache_maps
+
+    names = {name for file in only for name in read_lines(file)}
+    paths = [path for path in find_photos(photos) if not only or path.name in names]
+    with recorded(out, command_line()):
+        cache_maps(out, load_encoder(encoder).network, paths, views)  # type: ignore[arg-type]
