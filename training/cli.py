@@ -6,7 +6,7 @@ from model.runtime.quiet import quiet_tensorflow
 from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
-from training.commands.grow import grow, maps
+from training.commands.grow import answers, grow, maps
 from training.commands.prepare import prepare
 from training.commands.score import convert, evaluate, export, recognize
 
@@ -37,6 +37,7 @@ for command in (
     distill,
     grow,
     maps,
+    answers,
     captioner,
     self_critical,
     finetune,

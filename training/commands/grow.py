@@ -65,3 +65,21 @@ def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views:
     paths = [path for path in find_photos(photos) if not only or path.name in names]
     with recorded(out, command_line()):
         cache_maps(out, load_encoder(encoder).network, paths, views)  # type: ignore[arg-type]
+
+
+@click.command()
+@option("--teacher", type=EXISTING, required=True, help="Safetensors file of EfficientNet-Lite2, PyTorch names.")
+@option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; in the order given.")
+@option("--out", type=ANY, required=True, help="Directory for the answers; 5 kB a photo.")
+@reported
+def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
+    """Asks a teacher once about each photo: its features and classes, which `distill-top` learns.
+
+    \b
+    Example:
+      showtell-train answers --teacher efficientnet_lite2.safetensors --photos data/flickr8k/images --out runs/answers
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.lite2 import cache_answers
+
+    with recorded(out, command_line()):
+        cache_answers(out, teacher, find_photos(photos))
