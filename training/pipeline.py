@@ -1,7 +1,7 @@
 """Input pipelines (`tf.data`): records to images, and features with captions to padded batches."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from model.config import IMAGE_PIXELS
 from model.errors import DataError
 from model.image import read_image
 from training.config import PipelineConfig
-from training.records import shard_paths
+from training.records import damaged_records, shard_paths
 
 CLASS_SPEC = {"image": tf.io.FixedLenFeature((), tf.string), "label": tf.io.FixedLenFeature((), tf.int64)}
 """What is read of a class record."""
@@ -81,6 +81,37 @@ def image_batches(directory: Path, split: str, batch_size: int) -> tf.data.Datas
     return parsed.ragged_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
+class RawRecord(NamedTuple):
+    """Holds one caption record as it is stored.
+
+    Attributes:
+        image: The file's bytes. Scalar, string.
+        name: File name. Scalar, string.
+        captions: Sentences. Shape (captions,), string.
+        tokens: Ids of all captions, end ids included. Ragged shape (captions, None), int64.
+    """
+
+    image: Any
+    name: Any
+    captions: Any
+    tokens: Any
+
+
+def raw_records(directory: Path, split: str) -> Iterator[RawRecord]:
+    """Yields a split's records in their order, their photos not decoded.
+
+    Raises:
+        DataError: The directory is incomplete, or a record is damaged.
+    """
+    try:
+        for record in tf.data.TFRecordDataset(shard_paths(directory, split)):
+            values = tf.io.parse_single_example(record, CAPTION_SPEC)
+            tokens = tf.RaggedTensor.from_row_lengths(values["tokens"], values["lengths"])
+            yield RawRecord(values["image"], values["name"], values["captions"], tokens)
+    except tf.errors.DataLossError as error:
+        raise damaged_records(directory, split, error) from error
+
+
 def _parse(record: tf.Tensor) -> ImageRecord:
     values = tf.io.parse_single_example(record, CAPTION_SPEC)
     # Pillow decodes, not tf.image: training and serving must see the same pixels.
@@ -96,7 +127,7 @@ def _decode(data: bytes) -> npt.NDArray[np.uint8]:
 
 def caption_batches(
     features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], captions: Sequence[Sequence[int]], *,
-    batch_size: int, seed: int | None = None, first_batch: int = 0,
+    batch_size: int, seed: int | None = None, first_batch: int = 0, weights: npt.NDArray[np.float32] | None = None,
 ) -> tf.data.Dataset:  # fmt: skip
     """Pairs features with captions in batches of similar length, so that little padding is computed.
 
@@ -107,9 +138,11 @@ def caption_batches(
         batch_size: Captions a batch.
         seed: Seed of the order and of the view drawn for each caption; None keeps the order and takes view 0.
         first_batch: Batches that were taken before.
+        weights: How much each caption counts. Shape (S,), float32; None for 1 each.
 
     Returns:
-        A dataset of (features (B, D) float32, tokens (B, T) int32 padded with 0), one pass long, the same every time.
+        A dataset of (features (B, D) float32, tokens (B, T) int32 padded with 0, weights (B,) float32), one pass long,
+        the same every time.
 
     Raises:
         DataError: There is no caption.
@@ -125,14 +158,15 @@ def caption_batches(
         random = np.random.default_rng(seed)
         order, views = random.permutation(order), random.integers(features.shape[1], size=len(captions))
     bounds = _bucket_bounds(lengths)
-    dataset = tf.data.Dataset.from_tensor_slices((rows[order], views, padded[order], lengths[order]))
+    counts = np.ones(len(captions), np.float32) if weights is None else weights
+    dataset = tf.data.Dataset.from_tensor_slices((rows[order], views, padded[order], counts[order], lengths[order]))
     dataset = dataset.bucket_by_sequence_length(
-        lambda _row, _view, _tokens, length: length, bounds, [batch_size] * (len(bounds) + 1), no_padding=True
+        lambda _row, _view, _tokens, _weight, length: length, bounds, [batch_size] * (len(bounds) + 1), no_padding=True
     )
     table = tf.constant(features)
 
-    def gather(row: tf.Tensor, view: tf.Tensor, tokens: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.gather_nd(table, tf.stack([row, view], axis=1)), tokens[:, : tf.reduce_max(length)]
+    def gather(row: tf.Tensor, view: tf.Tensor, tokens: tf.Tensor, weight: tf.Tensor, length: tf.Tensor) -> Any:
+        return tf.gather_nd(table, tf.stack([row, view], axis=1)), tokens[:, : tf.reduce_max(length)], weight
 
     return dataset.skip(first_batch).map(gather, num_parallel_calls=1, deterministic=True).prefetch(2)
 

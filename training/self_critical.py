@@ -86,6 +86,7 @@ class SelfCriticalTask(CaptionTask):
         records: The records that the decoder was trained on.
         config: Options of the training.
         replicas: Who computes.
+        maps: What the encoder's frozen part sees of all photos, so that the whole encoder need not run.
 
     Raises:
         ConfigError: XLA is on.
@@ -98,14 +99,15 @@ class SelfCriticalTask(CaptionTask):
     """
 
     def __init__(
-        self, encoder_run: Path, captioner_run: Path, records: Path, config: SelfCriticalConfig, replicas: Replicas
-    ) -> None:
+        self, encoder_run: Path, captioner_run: Path, records: Path, config: SelfCriticalConfig, replicas: Replicas,
+        *, maps: Path | None = None,
+    ) -> None:  # fmt: skip
         check_belongs(captioner_run, encoder_run, records)
         if replicas.config.xla:
             raise ConfigError("xla: expected to be off, since XLA cannot compile the reward, which Python computes")
         self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
         with replicas.chief_first(), full_precision():
-            self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
+            self.train, self.dev = (load_features(encoder_run, records, split, maps) for split in ("train", "dev"))
             encoder = load_encoder(encoder_run).network
         with replicas.strategy.scope():
             decoder = load_decoder(captioner_run, self.captioner_config)
@@ -136,8 +138,9 @@ class SelfCriticalTask(CaptionTask):
         by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
         others = tf.reduce_sum(by_image, axis=1, keepdims=True) - by_image
         advantages = tf.reshape(by_image - others / (self.options.samples - 1), (-1, 1))  # (B * S, 1)
-        layer = self.decoder.output_layer
-        losses = full_softmax_losses(self.decoder.hidden(features, tokens), tokens, layer.kernel, layer.bias)
+        losses = full_softmax_losses(
+            self.decoder.hidden(features, tokens), tokens, self.decoder.output_kernel, self.decoder.output_bias
+        )
         words = tf.reduce_sum(word_mask(tokens))
         # The sum over the words, so that the mean over them is what is reported.
         reward = tf.math.divide_no_nan(tf.reduce_sum(rewards), tf.cast(tf.size(rewards), tf.float32)) * words

@@ -35,7 +35,7 @@ def tolerance(engine: Engine) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def decoder(toy: Bundle) -> Decoder:
     """Returns the decoder that the engine should be running."""
-    decoder = Decoder(toy.config.decoder, toy.config.encoder.fc_units)
+    decoder = Decoder(toy.config.decoder, toy.config.encoder.feature_units)
     assign_weights(decoder, toy.weights, "decoder")
     return decoder
 
