@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -174,7 +175,7 @@ def _chunks(missing: Mapping[View, Sequence[str]]) -> Iterator[tuple[View, Seque
 
 def _write(directory: Path, view: View, photos: Sequence[str], arrays: Mapping[str, Halves]) -> None:
     """Writes files of arrays, then the note that says what is in them: without one they count for nothing."""
-    number = len(list(directory.glob("shard-*.json")))
+    number = next(number for number in count() if not (directory / f"shard-{number:05d}.json").exists())
     for name, values in arrays.items():
         with atomic_file(directory / f"{name}-{number:05d}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, values)
