@@ -292,6 +292,8 @@ class SelfCriticalConfig:
         epochs: Passes over all photos.
         batch_size: Photos a step, over all replicas together.
         samples: Captions drawn for each photo, at least 2: each is compared with the others.
+        cross_entropy: Weight of the cross-entropy of one of the photo's own captions, dropout on, beside the reward; at
+            least 0.
         optimizer: How gradients become updates.
         seed: Seed of order and drawn captions.
 
@@ -302,6 +304,7 @@ class SelfCriticalConfig:
     epochs: int = 15
     batch_size: int = 64
     samples: int = 5
+    cross_entropy: float = 0.0
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=2e-4, weight_decay=0.0, clip_norm=1.0)
     )
@@ -311,6 +314,8 @@ class SelfCriticalConfig:
         _check_positive(self, ("epochs", "batch_size"))
         if self.samples < 2:
             raise ConfigError(f"samples: expected at least 2, received {self.samples}")
+        if not self.cross_entropy >= 0:
+            raise ConfigError(f"cross_entropy: expected at least 0, received {self.cross_entropy}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

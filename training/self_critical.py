@@ -126,8 +126,12 @@ class SelfCriticalTask(CaptionTask):
         }
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones."""
-        features, rows = batch
+        """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones.
+
+        The part holds a caption of each photo too, (B, T), whose cross-entropy is mixed in.
+        """
+        features, rows, true = batch
+        own = self._own_losses(features, true)
         features, rows = (
             tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
         )  # (B * S, ...)
@@ -144,14 +148,27 @@ class SelfCriticalTask(CaptionTask):
         words = tf.reduce_sum(word_mask(tokens))
         # The sum over the words, so that the mean over them is what is reported.
         reward = tf.math.divide_no_nan(tf.reduce_sum(rewards), tf.cast(tf.size(rewards), tf.float32)) * words
-        return Sums(tf.reduce_sum(advantages * losses), words, {"reward": reward})
+        return Sums(tf.reduce_sum(advantages * losses) + own, words, {"reward": reward})
+
+    def _own_losses(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns the sum of the cross-entropy of true captions, weighed as if there were as many as are drawn."""
+        if self.options.cross_entropy == 0:
+            return tf.zeros(())
+        hidden = self.decoder.hidden(features, tokens, training=True)
+        losses = full_softmax_losses(hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias)
+        return self.options.cross_entropy * self.options.samples * tf.reduce_sum(losses)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Deals out the features of every photo once, of the photo or of its mirror image, with the photo's row."""
+        """Deals out every photo once: the features of it or its mirror image, its row, and one of its captions."""
         random = np.random.default_rng((self.options.seed, epoch))
         rows = random.permutation(len(self.train.names))
         views = random.integers(self.train.features.shape[1], size=len(rows))
-        batches = tf.data.Dataset.from_tensor_slices((self.train.features[rows, views], rows))
+        first = np.searchsorted(self.train.rows, rows)
+        chosen = first + random.integers(np.searchsorted(self.train.rows, rows, side="right") - first)
+        tokens = np.zeros((len(rows), max(map(len, self.train.captions))), np.int32)  # (P, T)
+        for place, index in enumerate(chosen):
+            tokens[place, : len(self.train.captions[index])] = self.train.captions[index]
+        batches = tf.data.Dataset.from_tensor_slices((self.train.features[rows, views], rows, tokens))
         return share(batches.batch(self.options.batch_size).skip(first_step).prefetch(2))
 
     def evaluate(self) -> dict[str, float]:

@@ -12,27 +12,12 @@ from safetensors.numpy import save_file
 
 from model.errors import DataError
 from model.image import read_image
+from tests.training.stages import random_lite2
 from training.lite2 import PIXELS, cache_answers, load_lite2, resized, tensor_shapes
 from training.photo_cache import PhotoCache, photo_key
 
 WEIGHTS, SAMPLES, CLASSES = "SHOWTELL_LITE2_WEIGHTS", "SHOWTELL_IMAGENET_SAMPLES", "SHOWTELL_IMAGENET_CLASSES"
 """Environment variables with the real file, a folder of photos called ID_label.JPEG, and Keras's index of classes."""
-
-
-def random_weights() -> dict[str, npt.NDArray[np.float32]]:
-    random, weights = np.random.default_rng(5), {}
-    for name, shape in tensor_shapes().items():
-        fan = int(np.prod(shape[1:])) if len(shape) > 1 else 1
-        values = random.normal(0, fan**-0.5, shape) if len(shape) > 1 else random.uniform(0.5, 1.5, shape)
-        weights[name] = values.astype(np.float32)
-    return weights
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lite2") / "lite2.safetensors"
-    save_file(random_weights(), path)
-    return path
 
 
 def test_the_table_has_the_parameters_and_layers_of_the_network() -> None:
@@ -58,8 +43,8 @@ def direct(
     return np.asarray(np.einsum("chwij,cij->chw", windows, kernel[:, 0]))
 
 
-def test_it_computes_what_the_names_of_the_file_say(weights: Path) -> None:
-    tensors, network = random_weights(), load_lite2(weights)
+def test_it_computes_what_the_names_of_the_file_say(lite2: Path) -> None:
+    tensors, network = random_lite2(), load_lite2(lite2)
     image = np.random.default_rng(2).integers(0, 256, (PIXELS, PIXELS, 3), np.uint8)
 
     def unit(values: Any, convolution: str, norm: str, stride: int = 1, *, linear: bool = False) -> Any:
@@ -89,17 +74,17 @@ def test_it_computes_what_the_names_of_the_file_say(weights: Path) -> None:
 
 
 def without(name: str) -> dict[str, npt.NDArray[np.float32]]:
-    return {key: value for key, value in random_weights().items() if key != name}
+    return {key: value for key, value in random_lite2().items() if key != name}
 
 
 @pytest.mark.parametrize(
     ("tensors", "told"),
     [
         (without("_fc.bias"), r"_fc\.bias: expected the shape \(1000,\), found None"),
-        (random_weights() | {"extra": np.zeros(2, np.float32)}, r"extra: expected the shape None, found \(2,\)"),
-        (random_weights() | {"_bn0.bias": np.zeros(7, np.float32)}, r"_bn0\.bias: expected the shape \(32,\)"),
-        (random_weights() | {"_bn0.bias": np.zeros(32, np.float64)}, r"_bn0\.bias: expected finite float32"),
-        (random_weights() | {"_bn0.bias": np.full(32, np.nan, np.float32)}, r"_bn0\.bias: expected finite float32"),
+        (random_lite2() | {"extra": np.zeros(2, np.float32)}, r"extra: expected the shape None, found \(2,\)"),
+        (random_lite2() | {"_bn0.bias": np.zeros(7, np.float32)}, r"_bn0\.bias: expected the shape \(32,\)"),
+        (random_lite2() | {"_bn0.bias": np.zeros(32, np.float64)}, r"_bn0\.bias: expected finite float32"),
+        (random_lite2() | {"_bn0.bias": np.full(32, np.nan, np.float32)}, r"_bn0\.bias: expected finite float32"),
     ],
     ids=["missing", "extra", "shape", "type", "nan"],
 )
@@ -116,10 +101,10 @@ def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
             load_lite2(tmp_path / name)
 
 
-def test_answers_are_kept_by_the_photos_bytes(weights: Path, drawn: Path, tmp_path: Path) -> None:
+def test_answers_are_kept_by_the_photos_bytes(lite2: Path, drawn: Path, tmp_path: Path) -> None:
     photos = sorted(drawn.glob("*.jpg"))[:2]
-    assert cache_answers(tmp_path / "answers", weights, photos)
-    cache, network = PhotoCache(tmp_path / "answers"), load_lite2(weights)
+    assert cache_answers(tmp_path / "answers", lite2, photos)
+    cache, network = PhotoCache(tmp_path / "answers"), load_lite2(lite2)
     data = photos[1].read_bytes()
     expected = network(resized(read_image(data).pixels)[None], training=False)
     for name in ("features", "logits"):

@@ -107,6 +107,9 @@ def captioner(
 @option("--epochs", type=click.IntRange(1), default=SelfCriticalConfig().epochs, help="Passes over all photos.")
 @option("--batch-size", type=click.IntRange(1), default=SelfCriticalConfig().batch_size, help="Photos a step.")
 @option("--samples", type=click.IntRange(2), default=SelfCriticalConfig().samples, help="Captions drawn for each.")
+@option(
+    "--cross-entropy", type=click.FloatRange(0), default=0.0, help="Weight of true captions' loss beside the reward."
+)
 @option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
 @option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order and drawn captions.")
 @optimizer_options

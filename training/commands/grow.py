@@ -1,6 +1,7 @@
 """`showtell-train grow` and `maps`: VGG-19 from VGG-16's convolutions, and what its frozen part sees."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -83,3 +84,43 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
 
     with recorded(out, command_line()):
         cache_answers(out, teacher, find_photos(photos))
+
+
+@click.command("distill-top")
+@option("--encoder", type=EXISTING, required=True, help="Run of `grow`.")
+@option("--maps", type=EXISTING, required=True, help="Directory of `maps`.")
+@option("--answers", "answers_directory", type=EXISTING, required=True, help="Directory of `answers`.")
+@option("--teacher", type=EXISTING, required=True, help="The teacher's file, for its class layer.")
+@option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos that have maps and answers.")
+@option(
+    "--exclude",
+    type=EXISTING,
+    multiple=True,
+    help="Text file of photo names to leave out, a name a line; the encoder is compared with its teacher on the first.",
+)
+@option("--train-from", default="block5_conv4", help="First layer that learns.")
+@option("--epochs", type=click.IntRange(1), default=20, help="Passes over all views.")
+@option("--batch-size", type=click.IntRange(1), default=64, help="Views a step.")
+@option("--learning-rate", type=float, default=1e-3, help="Peak learning rate.")
+@option("--weight-decay", type=click.FloatRange(0), default=0.02, help="Of all kernels.")
+@option("--class-weight", type=click.FloatRange(0), default=0.5, help="Weight of the classes beside the features.")
+@option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="Seed of the order.")
+@option("--out", type=ANY, required=True, help="Run directory.")
+@reported
+def distill_top(
+    encoder: Path, maps: Path, answers_directory: Path, teacher: Path, photos: tuple[Path, ...],
+    exclude: tuple[Path, ...], out: Path, **options: Any,
+) -> None:  # fmt: skip
+    """Teaches a grown encoder's top what a teacher says of photos.
+
+    \b
+    Example:
+      showtell-train distill-top --encoder runs/encoder --maps runs/maps --answers runs/answers \\
+          --teacher efficientnet_lite2.safetensors --photos data/photos --exclude runs/records/dev.txt --out runs/top
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.distill_top import TopConfig
+    from training.teach import teach_top
+
+    names = [name for file in exclude for name in read_lines(file)]
+    with recorded(out, command_line(), after=encoder):
+        teach_top(out, encoder, maps, answers_directory, teacher, find_photos(photos), names, TopConfig(**options))
