@@ -302,18 +302,23 @@ def small() -> CaptionerConfig:
     )
 
 
-def grown() -> CaptionerConfig:
-    """Returns the size of the default bundle's next version: VGG-19 of full width, average pooling, one GRU of 512."""
+def vgg19() -> CaptionerConfig:
+    """Returns VGG-19 of full width with average pooling, as `showtell-train grow` makes it, and one wide GRU.
+
+    The GRU sees the last map's mean beside every word.
+    """
     return CaptionerConfig(
         name="show-and-tell-vgg19",
         version="1",
-        encoder=EncoderConfig(fc_units=1280, pooling="average", dropout=0.0),
-        decoder=DecoderConfig(vocabulary_size=10_000, embedding_units=256, units=512, dropout=0.4),
+        encoder=EncoderConfig(fc_units=1280, pooling="average", dropout=0.0, features="average"),
+        decoder=DecoderConfig(
+            vocabulary_size=10_000, embedding_units=384, units=768, dropout=0.5, image_every_step=True
+        ),
         search=SearchConfig(),
     )
 
 
-PRESETS = types.MappingProxyType({"grown": grown, "paper": paper, "small": small})
+PRESETS = types.MappingProxyType({"paper": paper, "small": small, "vgg19": vgg19})
 """Preset configurations by the name that the command line takes."""
 
 

@@ -77,7 +77,7 @@ def captioner(
       showtell-train captioner --records runs/records --encoder model/bundles/default --out runs/captioner
       showtell-train captioner --records runs/records --encoder runs/encoder --out runs/captioner
       showtell-train captioner --records runs/records --imagenet download --preset paper --out runs/paper
-      showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset grown \\
+      showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset vgg19 \\
           --average 0.999 --label-smoothing 0.1 --out runs/captioner
     """  # noqa: D301 - \b tells click not to wrap
     from training.captioner import DecoderTask, train_captioner

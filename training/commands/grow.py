@@ -1,11 +1,12 @@
 """`showtell-train grow` and `maps`: VGG-19 from VGG-16's convolutions, and what its frozen part sees."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from model.config import grown
+from model.config import FEATURES, vgg19
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.datasets import find_photos, read_lines
 from training.provenance import recorded
@@ -14,9 +15,10 @@ from training.provenance import recorded
 @click.command()
 @option("--vgg16", required=True, help="Keras's file of ImageNet VGG-16, with or without the top, or `download`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
+@option("--features", type=click.Choice(list(FEATURES)), default="average", help="What a decoder will read.")
 @option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="Seed of the fully connected layers.")
 @reported
-def grow(vgg16: str, out: Path, seed: int) -> None:
+def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
     """Makes a VGG-19 that sees what ImageNet's VGG-16 sees: three convolutions more, which start as identities.
 
     Its fully connected layers know nothing yet; `distill-top` trains them. VGG-19's own file needs no growing:
@@ -35,7 +37,7 @@ def grow(vgg16: str, out: Path, seed: int) -> None:
         path = Path("runs") / IMAGENET_VGG16.url.rpartition("/")[2]
         download(IMAGENET_VGG16.url, path, checksum=IMAGENET_VGG16.checksum)
     with recorded(out, command_line()):
-        run(out, path, grown().encoder, seed)
+        run(out, path, replace(vgg19().encoder, features=features), seed)
 
 
 @click.command()
