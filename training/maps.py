@@ -92,8 +92,12 @@ def frozen_part(encoder: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.N
 
 
 def top_part(encoder: keras.Model) -> keras.Model:
-    """Returns the layers behind `FROZEN`: from maps (B, H, W, C) to the encoder's outputs, with its own weights."""
-    return keras.Model(encoder.get_layer(FROZEN).output, encoder.output, name="top")
+    """Returns the layers behind `FROZEN`: from maps (B, H, W, C) to the encoder's outputs, with its own weights.
+
+    A third output, `taught` (B, F), is the second FC layer's, whatever the decoder reads.
+    """
+    outputs = dict(encoder.output) | {"taught": encoder.get_layer("fc2_relu").output}
+    return keras.Model(encoder.get_layer(FROZEN).output, outputs, name="top")
 
 
 def is_identity(layer: keras.layers.Conv2D) -> bool:

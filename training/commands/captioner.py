@@ -151,12 +151,20 @@ def self_critical(
 @option("--encoder-learning-rate", type=float, help="Highest learning rate of the encoder.")
 @option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words.")
 @option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order, augmentation and dropout.")
+@option(
+    "--maps", type=EXISTING, help="Maps of all photos from `maps`: only what is behind them is trained, far faster."
+)
+@option("--answers", type=EXISTING, help="With --maps: a teacher's `answers`, so that classes are learned along.")
+@option("--class-weight", type=click.FloatRange(0), default=0.1, help="Weight of --answers beside the captions.")
 @pipeline_options
 @optimizer_options
 @device_options
 @run_options
 @reported
-def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **options: Any) -> None:
+def finetune(
+    records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, answers: Path | None,
+    class_weight: float, **options: Any,
+) -> None:  # fmt: skip
     """Trains a decoder and its encoder together, from photos; keeps the best on dev.
 
     \b
@@ -165,8 +173,12 @@ def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **opt
           --out runs/finetuned
       showtell-train export --records runs/records --encoder runs/finetuned --captioner runs/finetuned --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import FinetuneTask, train_captioner
+    from training.captioner import CaptionTask, FinetuneTask, train_captioner
+    from training.finetune_maps import MapsFinetuneTask
     from training.replicas import Replicas
+
+    if answers is not None and maps is None:
+        raise click.UsageError("expected --maps with --answers; give both")
 
     config = chosen(FinetuneConfig(), options)
     captions = chosen(config.captions, {name: value for name, value in options.items() if name != "batch_size"})
@@ -177,6 +189,11 @@ def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **opt
     )
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
-    train(
-        out, options, replicas, lambda: FinetuneTask(encoder, captioner_run, records, config, replicas), train_captioner
-    )
+
+    def task() -> CaptionTask:
+        if maps is None:
+            return FinetuneTask(encoder, captioner_run, records, config, replicas)
+        given = (encoder, captioner_run, records, maps, config, replicas)
+        return MapsFinetuneTask(*given, answers=answers, class_weight=class_weight)
+
+    train(out, options, replicas, task, train_captioner)
