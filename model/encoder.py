@@ -22,6 +22,10 @@ class InputNormalization(layers.Layer):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.normalization = normalization
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns what a copy is made from; see `keras.layers.Layer.get_config`."""
+        return {**super().get_config(), "normalization": self.normalization}
+
     def call(self, images: Any) -> Any:
         """Normalises images.
 

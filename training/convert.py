@@ -34,6 +34,7 @@ from model.encoder import build_encoder
 from model.runtime.protocol import MAX_BEAM_SIZE
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
+from training.growing import without_identities
 from training.pipeline import ImageRecord, image_batches
 from training.rounding import round_weights
 
@@ -86,6 +87,7 @@ def _convert_encoder(bundle: Bundle, photos: npt.NDArray[np.uint8] | None) -> by
     residual = _rounding_error(apart) < _rounding_error(weights)
     encoder = build_encoder(replace(bundle.config.encoder, residual=residual))
     assign_weights(encoder, apart if residual else weights, "encoder")
+    encoder = encoder if residual else without_identities(encoder)
     kept = [layer for layer in encoder.layers if layer.weights and _keeps_float(layer)]
     if photos is not None:
         round_weights(encoder, photos, kept)

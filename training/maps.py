@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from model.pretrained import identity_kernel
+from training.growing import is_identity
 from training.photo_cache import VIEWS, PhotoCache, View, fill
 from training.winograd import TILE, winograd_convolution
 
@@ -98,12 +98,6 @@ def top_part(encoder: keras.Model) -> keras.Model:
     """
     outputs = dict(encoder.output) | {"taught": encoder.get_layer("fc2_relu").output}
     return keras.Model(encoder.get_layer(FROZEN).output, outputs, name="top")
-
-
-def is_identity(layer: keras.layers.Conv2D) -> bool:
-    """Returns whether a 3x3 convolution gives its input."""
-    kernel, bias = (keras.ops.convert_to_numpy(value) for value in layer.weights)
-    return kernel.shape[2] == kernel.shape[3] and not bias.any() and np.array_equal(kernel, identity_kernel(len(bias)))
 
 
 def _frozen_layers(encoder: keras.Model) -> Iterator[keras.layers.Layer]:

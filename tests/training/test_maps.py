@@ -6,16 +6,23 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
+from model.bundle import LITE_ENCODER, Bundle, save_bundle
 from model.config import EncoderConfig
+from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.errors import DataError
 from model.pretrained import identity_kernel
+from model.runtime.lite import LiteEngine
 from model.vocabulary import Vocabulary
+from model.weights import bundle_weights
 from training.checkpoint import BEST, named_variables, save_checkpoint
+from training.convert import convert
 from training.datasets import read_folder
 from training.features import encode_maps, encode_split, known_views, load_features
-from training.maps import cache_maps, frozen_part, is_identity, open_maps, top_part
+from training.growing import is_identity, without_identities
+from training.maps import cache_maps, frozen_part, open_maps, top_part
 from training.mixing import Source, mix
 from training.photo_cache import PhotoCache
 from training.records import write_records
@@ -57,6 +64,28 @@ def test_the_frozen_part_and_the_top_are_the_whole_encoder_and_identities_are_kn
     whole, top = encoder(images, training=False), top_part(encoder)(maps, training=False)
     for name in ("features", "logits"):
         np.testing.assert_allclose(top[name], whole[name], rtol=1e-3, atol=1e-3 * float(np.abs(whole[name]).max()))
+
+
+def test_identities_are_not_computed_by_the_cpu_engine_and_nothing_changes(toy: Bundle, tmp_path: Path) -> None:
+    encoder, random = some_encoder(), np.random.default_rng(1)
+    images = random.integers(0, 256, (3, 224, 224, 3), np.uint8)
+    without = without_identities(encoder)
+    for name, value in encoder(images, training=False).items():
+        np.testing.assert_array_equal(without(images, training=False)[name], value)
+    assert [layer.name for layer in without.layers] == [layer.name for layer in encoder.layers]
+    left = {layer.name for layer in encoder.layers if layer.weights} - {
+        layer.name for layer in without.layers if layer.weights
+    }
+    assert left == {"block3_conv4"}
+    config = replace(toy.config, encoder=CONFIG)
+    decoder = Decoder(config.decoder, CONFIG.feature_units)
+    bundle = replace(toy, config=config, classes=toy.classes[:4], weights=bundle_weights(encoder, decoder, np.float32))
+    save_bundle(tmp_path / "bundle", bundle, convert(bundle, images))
+    engine = LiteEngine.of(tmp_path / "bundle", config)
+    scale = float(np.abs(encoder(images)["features"]).max())
+    np.testing.assert_allclose(engine.encode(images).features, encoder(images)["features"], atol=0.02 * scale)
+    computed = Interpreter(str(tmp_path / "bundle" / LITE_ENCODER))._get_ops_details()
+    assert sum(operation["op_name"] == "CONV_2D" for operation in computed) == 15
 
 
 def test_features_from_maps_are_those_of_the_photos(records: Path, drawn: Path, tmp_path: Path) -> None:
