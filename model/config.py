@@ -5,12 +5,12 @@ Standard library only, so that a tool can read a bundle's `config.json` without 
 
 import json
 import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Self
 
 from model.errors import ConfigError
+from model.strict_json import parse
 
 IMAGE_PIXELS = 224
 """Height and width of every image that enters the encoder, in pixels."""
@@ -263,7 +263,7 @@ class CaptionerConfig:
             raise ConfigError(f"expected a JSON object, received text that is not JSON: {error}") from error
         if isinstance(value, dict) and type(value.get("format_version")) is int:
             value = _upgraded(value)
-        return _parse(cls, value, "")
+        return parse(cls, value, "")
 
 
 def paper() -> CaptionerConfig:
@@ -353,46 +353,4 @@ def parse_encoder(value: object) -> EncoderConfig:
     Raises:
         ConfigError: A field is unknown, missing, mistyped or out of its range.
     """
-    return _parse(EncoderConfig, {**ADDED["encoder"], **value} if isinstance(value, dict) else value, "encoder")
-
-
-T = TypeVar("T")
-
-
-def _parse(cls: type[T], value: object, where: str) -> T:
-    """Builds a dataclass from parsed JSON, checking every field's name and type."""
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where or 'config'}: expected a JSON object, received {type(value).__name__}")
-    hints = typing.get_type_hints(cls)
-    known = set(hints)
-    prefix = f"{where}." if where else ""
-    for name in sorted(value.keys() ^ known):
-        problem = "is not a known field; remove it" if name in value else "is missing"
-        raise ConfigError(f"{prefix}{name} {problem}; expected exactly the fields {', '.join(sorted(known))}")
-    return cls(**{name: _parse_field(hints[name], value[name], prefix + name) for name in known})
-
-
-def _parse_field(hint: Any, value: object, where: str) -> object:
-    if is_dataclass(hint):
-        return _parse(typing.cast(type, hint), value, where)
-    if typing.get_origin(hint) is tuple:
-        return _parse_tuple(typing.get_args(hint), value, where)
-    if typing.get_origin(hint) is Literal:
-        expected: tuple[type, ...] = (str,)
-    elif hint is float:
-        expected = (float, int)
-    else:
-        expected = (dict,) if typing.get_origin(hint) is not None else (hint,)
-    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
-        names = " or ".join(kind.__name__ for kind in expected)
-        raise ConfigError(f"{where}: expected {names}, received {value!r}")
-    try:
-        return float(value) if hint is float else value  # type: ignore[arg-type]
-    except OverflowError as error:
-        raise ConfigError(f"{where}: expected a number that fits a float, received one that does not") from error
-
-
-def _parse_tuple(hints: tuple[Any, ...], value: object, where: str) -> tuple[object, ...]:
-    if not isinstance(value, list) or len(value) != len(hints):
-        raise ConfigError(f"{where}: expected a list of {len(hints)}, received {value!r}")
-    return tuple(_parse_field(hint, item, where) for hint, item in zip(hints, value, strict=True))
+    return parse(EncoderConfig, {**ADDED["encoder"], **value} if isinstance(value, dict) else value, "encoder")

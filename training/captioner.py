@@ -17,15 +17,15 @@ from model.runtime.tensorflow import TensorFlowEngine
 from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress
-from training.config import CaptionerTrainingConfig, FinetuneConfig, RunConfig
+from training.config import CaptionerTrainingConfig, RunConfig
 from training.encoders import full_precision, load_encoder
 from training.evaluate import split_batches
-from training.features import FeatureSet, encode_split, input_key, load_features, weighted
+from training.features import FeatureSet, input_key, load_features, weighted
 from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
 from training.metrics import source_scores
-from training.pipeline import Share, caption_batches, captioned_batches, count_batches
+from training.pipeline import Share, caption_batches, count_batches
 from training.provenance import key_of
-from training.records import INDEX, VOCABULARY, check_kind, read_index, read_weights, shard_paths
+from training.records import VOCABULARY, check_kind, read_weights
 from training.replicas import Replicas, Sums
 from training.run import Run, Task
 from training.summaries import captioned_picture
@@ -164,67 +164,6 @@ class DecoderTask(CaptionTask):
     def evaluate(self) -> dict[str, float]:
         """Scores greedy captions of dev."""
         return self.scores(self.dev)
-
-
-class FinetuneTask(CaptionTask):
-    """Trains a decoder and its encoder together, from photos.
-
-    The encoder's batch norms keep their statistics, and its dropout is off.
-
-    Args:
-        encoder_run: Where the encoder comes from.
-        captioner_run: Run directory of the decoder that was trained on its features.
-        records: The records that the decoder was trained on.
-        config: Options of the training; the encoder learns at its own rate.
-        replicas: Who computes.
-
-    Raises:
-        DataError: The three do not belong together.
-    """
-
-    def __init__(
-        self, encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
-    ) -> None:
-        check_belongs(captioner_run, encoder_run, records)
-        self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
-        keras.utils.set_random_seed(config.captions.seed)
-        with replicas.strategy.scope():
-            encoder = load_encoder(encoder_run).network
-            decoder = load_decoder(captioner_run, self.captioner_config)
-        super().__init__(records, (encoder, decoder), self.captioner_config.search, replicas)
-        self.config = config.captions
-        self.networks = {"encoder": encoder, "decoder": decoder}
-        ratio = config.encoder_learning_rate / config.captions.optimizer.learning_rate
-        self.multipliers = {variable.path: ratio for variable in encoder.trainable_variables}
-        self.pipeline = config.pipeline
-        self.optimizer, self.epochs = config.captions.optimizer, config.captions.epochs
-        images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
-        replicas.check_pipeline(config.pipeline, images)
-        shard_paths(records, "dev")  # missing ones are told now, not after an epoch
-        self.steps_per_epoch = images // config.pipeline.batch_size
-        self.settings = {
-            "encoder": asdict(self.captioner_config.encoder),
-            "decoder": asdict(self.captioner_config.decoder),
-            "finetuning": asdict(config),
-            "inputs": key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY),
-        }
-
-    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        """Sums the loss of a part: images (B, 224, 224, 3) and the tokens of all their captions (B, captions, T)."""
-        images, tokens = batch
-        features = self.encoder(images, training=False)["features"]  # (B, D)
-        captions, length = tf.shape(tokens)[1], tf.shape(tokens)[2]
-        repeated = tf.repeat(features, captions, axis=0)  # (B * captions, D)
-        flat = tf.reshape(tokens, (-1, length))
-        return self.caption_sums((repeated, flat, tf.ones_like(flat[:, 0], tf.float32)), step, self.config)
-
-    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Reads an epoch's shuffled, augmented records."""
-        return captioned_batches(shard_paths(self.records, "train"), self.pipeline, epoch, first_step, share=share)
-
-    def evaluate(self) -> dict[str, float]:
-        """Encodes dev with the encoder as it is, and scores greedy captions."""
-        return self.scores(encode_split(self.encoder, self.records, "dev"))
 
 
 def check_start(captioner_run: Path, records: Path, config: CaptionerConfig) -> None:

@@ -1,9 +1,10 @@
 """The frozen encoder's features of every photo, computed once and kept beside the records."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,10 +17,10 @@ from training.evaluate import split_batches
 from training.maps import MAPS, open_maps, top_part
 from training.mixing import check_weights, source_of
 from training.photo_cache import VIEWS, PhotoCache, View, photo_key
-from training.pipeline import raw_records
+from training.pipeline import CAPTION_SPEC
 from training.progress import note, progress
 from training.provenance import key_of
-from training.records import INDEX, VOCABULARY, check_kind
+from training.records import INDEX, VOCABULARY, check_kind, damaged_records, shard_paths
 
 ENCODE_BATCH = 32
 
@@ -41,6 +42,37 @@ class FeatureSet:
     references: list[list[str]]
     rows: npt.NDArray[np.int64]
     captions: list[list[int]]
+
+
+class RawRecord(NamedTuple):
+    """Holds one caption record as it is stored.
+
+    Attributes:
+        image: The file's bytes. Scalar, string.
+        name: File name. Scalar, string.
+        captions: Sentences. Shape (captions,), string.
+        tokens: Ids of all captions, end ids included. Ragged shape (captions, None), int64.
+    """
+
+    image: Any
+    name: Any
+    captions: Any
+    tokens: Any
+
+
+def raw_records(directory: Path, split: str) -> Iterator[RawRecord]:
+    """Yields a split's records in their order, their photos not decoded.
+
+    Raises:
+        DataError: The directory is incomplete, or a record is damaged.
+    """
+    try:
+        for record in tf.data.TFRecordDataset(shard_paths(directory, split)):
+            values = tf.io.parse_single_example(record, CAPTION_SPEC)
+            tokens = tf.RaggedTensor.from_row_lengths(values["tokens"], values["lengths"])
+            yield RawRecord(values["image"], values["name"], values["captions"], tokens)
+    except tf.errors.DataLossError as error:
+        raise damaged_records(directory, split, error) from error
 
 
 def load_features(encoder_run: Path, records: Path, split: str, maps: Path | None = None) -> FeatureSet:

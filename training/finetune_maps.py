@@ -17,11 +17,11 @@ from training.checkpoint import BEST
 from training.config import FinetuneConfig
 from training.distill import FeatureLoss, SoftClassLoss
 from training.encoders import load_encoder
-from training.features import FeatureSet, encode_maps, known_views
+from training.features import FeatureSet, encode_maps, known_views, raw_records
 from training.maps import FROZEN, MAPS, open_maps, top_part
 from training.mixing import source_of
 from training.photo_cache import PhotoCache, photo_key
-from training.pipeline import Share, raw_records
+from training.pipeline import Share
 from training.provenance import key_of
 from training.records import INDEX, VOCABULARY, read_weights
 from training.replicas import Replicas, Sums

@@ -1,7 +1,7 @@
 """Input pipelines (`tf.data`): records to images, and features with captions to padded batches."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from model.config import IMAGE_PIXELS
 from model.errors import DataError
 from model.image import read_image
 from training.config import PipelineConfig
-from training.records import damaged_records, shard_paths
+from training.records import shard_paths
 
 CLASS_SPEC = {"image": tf.io.FixedLenFeature((), tf.string), "label": tf.io.FixedLenFeature((), tf.int64)}
 """What is read of a class record."""
@@ -79,37 +79,6 @@ def image_batches(directory: Path, split: str, batch_size: int) -> tf.data.Datas
     parsed = records.map(_parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     # Tensors of known shape, the images, stay dense.
     return parsed.ragged_batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-
-class RawRecord(NamedTuple):
-    """Holds one caption record as it is stored.
-
-    Attributes:
-        image: The file's bytes. Scalar, string.
-        name: File name. Scalar, string.
-        captions: Sentences. Shape (captions,), string.
-        tokens: Ids of all captions, end ids included. Ragged shape (captions, None), int64.
-    """
-
-    image: Any
-    name: Any
-    captions: Any
-    tokens: Any
-
-
-def raw_records(directory: Path, split: str) -> Iterator[RawRecord]:
-    """Yields a split's records in their order, their photos not decoded.
-
-    Raises:
-        DataError: The directory is incomplete, or a record is damaged.
-    """
-    try:
-        for record in tf.data.TFRecordDataset(shard_paths(directory, split)):
-            values = tf.io.parse_single_example(record, CAPTION_SPEC)
-            tokens = tf.RaggedTensor.from_row_lengths(values["tokens"], values["lengths"])
-            yield RawRecord(values["image"], values["name"], values["captions"], tokens)
-    except tf.errors.DataLossError as error:
-        raise damaged_records(directory, split, error) from error
 
 
 def _parse(record: tf.Tensor) -> ImageRecord:

@@ -11,10 +11,11 @@ import tensorflow as tf
 from model.config import EncoderConfig
 from model.errors import DataError
 from tests.training.stages import CLASSES, RUN, Stages, one_device, train_stages
-from training.captioner import FinetuneTask, train_captioner
+from training.captioner import train_captioner
 from training.config import CaptionerTrainingConfig, FinetuneConfig, OptimizerConfig, PipelineConfig
 from training.encoders import load_encoder
 from training.export import assemble
+from training.finetune import FinetuneTask
 from training.finetune_maps import MapsFinetuneTask
 from training.maps import MAPS, cache_maps, open_maps
 from training.photo_cache import PhotoCache, fill

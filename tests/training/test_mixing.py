@@ -10,10 +10,9 @@ from click.testing import CliRunner
 from model.errors import DataError
 from training.commands.prepare import prepare
 from training.datasets import CaptionedImage, read_folder, read_tsv
-from training.features import FeatureSet, weighted
+from training.features import FeatureSet, raw_records, weighted
 from training.metrics import caption_scores, source_scores
 from training.mixing import Source, mix, source_of
-from training.pipeline import raw_records
 from training.records import read_index, read_weights
 
 

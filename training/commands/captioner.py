@@ -173,7 +173,8 @@ def finetune(
           --out runs/finetuned
       showtell-train export --records runs/records --encoder runs/finetuned --captioner runs/finetuned --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import CaptionTask, FinetuneTask, train_captioner
+    from training.captioner import CaptionTask, train_captioner
+    from training.finetune import FinetuneTask
     from training.finetune_maps import MapsFinetuneTask
     from training.replicas import Replicas
 
