@@ -1,5 +1,6 @@
 """`showtell-train grow` and `maps`: VGG-19 from VGG-16's convolutions, and what its frozen part sees."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from model.config import FEATURES, vgg19
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.datasets import find_photos, read_lines
 from training.provenance import recorded
+
+STOPPED = 130
+"""Exit status after a requested stop, so that no later command of a script goes on without the rest."""
 
 
 @click.command()
@@ -67,7 +71,8 @@ def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views:
     names = {name for file in only for name in read_lines(file)}
     paths = [path for path in find_photos(photos) if not only or path.name in names]
     with recorded(out, command_line()):
-        cache_maps(out, load_encoder(encoder).network, paths, views)  # type: ignore[arg-type]
+        complete = cache_maps(out, load_encoder(encoder).network, paths, views)  # type: ignore[arg-type]
+    sys.exit(0 if complete else STOPPED)
 
 
 @click.command()
@@ -85,7 +90,8 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     from training.lite2 import cache_answers
 
     with recorded(out, command_line()):
-        cache_answers(out, teacher, find_photos(photos))
+        complete = cache_answers(out, teacher, find_photos(photos))
+    sys.exit(0 if complete else STOPPED)
 
 
 @click.command("distill-top")
@@ -125,4 +131,7 @@ def distill_top(
 
     names = [name for file in exclude for name in read_lines(file)]
     with recorded(out, command_line(), after=encoder):
-        teach_top(out, encoder, maps, answers_directory, teacher, find_photos(photos), names, TopConfig(**options))
+        complete = teach_top(
+            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, TopConfig(**options)
+        )
+    sys.exit(0 if complete else STOPPED)
