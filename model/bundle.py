@@ -145,7 +145,9 @@ def load_bundle(path: Path) -> Bundle:
 def weight_shapes(config: CaptionerConfig) -> dict[str, tuple[int, ...]]:
     """Returns the name and shape of every tensor that a bundle of this configuration holds."""
     encoder = {f"encoder/{name}": shape for name, shape in _encoder_shapes(config.encoder)}
-    decoder = {f"decoder/{name}": shape for name, shape in _decoder_shapes(config.decoder, config.encoder.fc_units)}
+    decoder = {
+        f"decoder/{name}": shape for name, shape in _decoder_shapes(config.decoder, config.encoder.feature_units)
+    }
     return encoder | decoder
 
 
@@ -166,17 +168,21 @@ def _encoder_shapes(config: EncoderConfig) -> Iterable[tuple[str, tuple[int, ...
 
 
 def _decoder_shapes(config: DecoderConfig, feature_units: int) -> Iterable[tuple[str, tuple[int, ...]]]:
-    inputs, units = config.embedding_units, config.units
-    yield "embedding/embeddings", (config.vocabulary_size, inputs)
+    inputs, units, embedding = config.input_units, config.units, config.embedding_units
+    yield "embedding/embeddings", (config.vocabulary_size, embedding)
     if config.project_features:
-        yield "projection/kernel", (feature_units, inputs)
-        yield "projection/bias", (inputs,)
+        yield "projection/kernel", (feature_units, embedding)
+        yield "projection/bias", (embedding,)
     for index in range(1, config.layers + 1):
         yield f"gru_{index}/kernel", (inputs, 3 * units)
         yield f"gru_{index}/recurrent_kernel", (units, 3 * units)
         yield f"gru_{index}/bias", (2, 3 * units)
         inputs = units
-    yield "output/kernel", (units, config.vocabulary_size)
+    if config.tied_embeddings:
+        yield "bottleneck/kernel", (units, embedding)
+        yield "bottleneck/bias", (embedding,)
+    else:
+        yield "output/kernel", (units, config.vocabulary_size)
     yield "output/bias", (config.vocabulary_size,)
 
 

@@ -5,18 +5,28 @@ Standard library only, so that a tool can read a bundle's `config.json` without 
 
 import json
 import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Self
 
 from model.errors import ConfigError
+from model.strict_json import parse
 
 IMAGE_PIXELS = 224
 """Height and width of every image that enters the encoder, in pixels."""
 
-FORMAT_VERSION = 1
-"""Version of the bundle format that this code writes and the only one that it reads."""
+FORMAT_VERSION = 2
+"""Version of the bundle format that this code writes. Version 1, which lacks a few fields, is read too."""
+
+READABLE_VERSIONS = (1, FORMAT_VERSION)
+
+ADDED: Mapping[str, Mapping[str, object]] = types.MappingProxyType(
+    {
+        "encoder": {"features": "fc2"},
+        "decoder": {"image_every_step": False, "residual": False, "tied_embeddings": False, "word_dropout": 0.0},
+    }
+)
+"""Fields that version 1 lacks, by the part they are in, with what they mean there."""
 
 
 class Block(NamedTuple):
@@ -41,6 +51,12 @@ BLOCKS = (
 """Configuration E of the VGG paper: 16 convolutions 3x3, a 2x2 max pool after each block."""
 
 
+FEATURES: Mapping[str, tuple[int, int]] = types.MappingProxyType(
+    {"fc2": (0, 1), "average": (1, 0), "average_max": (2, 0), "grid": (4, 0), "average_fc2": (1, 1)}
+)
+"""What the decoder can read: how often the last map's channels are in it, and how often the FC layers' units."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
     """Describes a VGG-19 encoder; the defaults are the network of the paper.
@@ -58,14 +74,17 @@ class EncoderConfig:
             the ReLU (training only; a bundle has it folded into the kernel).
         pooling: `flatten` feeds the FC layers the whole last feature map, `average` its mean over positions.
         dropout: Fraction of FC units dropped while training, in [0, 1).
+        features: What the decoder reads: `fc2`, the second FC layer; `average`, the mean of the last feature map over
+            positions; `average_max`, that and the largest values; `grid`, the means of its four quarters, which
+            overlap; `average_fc2`, the mean and the second FC layer.
 
     Raises:
         ConfigError: A value is outside its range.
 
     Source:
         Simonyan & Zisserman 2014, configuration E (arXiv:1409.1556). Deviations, all off by default: `widths`,
-        `unit`, `input_pooling`, `batch_norm`, `average`, and `residual`, which is the identity branch of RepVGG
-        (Ding et al. 2021, arXiv:2101.03697).
+        `unit`, `input_pooling`, `batch_norm`, `average`, `features`, and `residual`, which is the identity branch of
+        RepVGG (Ding et al. 2021, arXiv:2101.03697).
     """
 
     widths: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
@@ -77,6 +96,7 @@ class EncoderConfig:
     residual: bool = False
     pooling: Literal["flatten", "average"] = "flatten"
     dropout: float = 0.5
+    features: Literal["fc2", "average", "average_max", "grid", "average_fc2"] = "fc2"
 
     def __post_init__(self) -> None:
         fit = len(self.widths) == len(BLOCKS) and all(0 < width <= 1 for width in self.widths)
@@ -87,6 +107,15 @@ class EncoderConfig:
         _check("encoder.input_pooling", self.input_pooling, self.input_pooling in (1, 2, 4, 7), "1, 2, 4 or 7")
         _check("encoder.pooling", self.pooling, self.pooling in ("flatten", "average"), "flatten or average")
         _check("encoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
+        _check("encoder.features", self.features, self.features in FEATURES, " or ".join(FEATURES))
+        quartered = self.features != "grid" or self.input_pooling <= 2
+        _check("encoder.input_pooling", self.input_pooling, quartered, "1 or 2 with the feature grid")
+
+    @property
+    def feature_units(self) -> int:
+        """Returns the length D of what the decoder reads."""
+        maps, fc = FEATURES[self.features]
+        return maps * BLOCKS[-1].scaled(self.widths[-1]) + fc * self.fc_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +129,20 @@ class DecoderConfig:
         units: Units U of each cell.
         project_features: Whether a dense layer maps the feature (D,) to (E,); without it D must equal E.
         dropout: Fraction dropped of inputs and outputs while training, in [0, 1).
+        image_every_step: Whether the (projected) feature stands beside every input of the first cell, not only at the
+            beginning.
+        residual: Whether every cell but the first adds its input to its output.
+        tied_embeddings: Whether a word is scored by its embedding: a dense layer maps the last cell's output to (E,).
+        word_dropout: Fraction of words whose embedding is dropped while training, in [0, 1).
 
     Raises:
         ConfigError: A value is outside its range.
 
     Source:
         Vinyals et al. 2015 (arXiv:1411.4555), with GRU cells (Cho et al. 2014, arXiv:1406.1078) in place of LSTM.
+        Deviations, all off by default: the image at every step (Mao et al. 2014, arXiv:1412.6632), residual cells (Wu
+        et al. 2016, arXiv:1609.08144), tied embeddings (Press & Wolf 2016, arXiv:1608.05859) and dropped words (Bowman
+        et al. 2015, arXiv:1511.06349).
     """
 
     vocabulary_size: int
@@ -114,6 +151,10 @@ class DecoderConfig:
     units: int = 512
     project_features: bool = True
     dropout: float = 0.0
+    image_every_step: bool = False
+    residual: bool = False
+    tied_embeddings: bool = False
+    word_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check("decoder.vocabulary_size", self.vocabulary_size, self.vocabulary_size >= 4, "at least 4")
@@ -121,6 +162,22 @@ class DecoderConfig:
         _check("decoder.layers", self.layers, 1 <= self.layers <= 16, "1 to 16")
         _check("decoder.units", self.units, self.units >= 1, "at least 1")
         _check("decoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
+        _check("decoder.word_dropout", self.word_dropout, 0 <= self.word_dropout < 1, "a number in [0, 1)")
+
+    @property
+    def input_units(self) -> int:
+        """Returns the length of what the first cell reads: a word or the image, and the image again where it stays."""
+        return self.embedding_units * (2 if self.image_every_step else 1)
+
+    @property
+    def state_units(self) -> int:
+        """Returns the length of the decoder's state: its cells, and the image where it stays."""
+        return self.layers * self.units + (self.embedding_units if self.image_every_step else 0)
+
+    @property
+    def scored_units(self) -> int:
+        """Returns the length of what words are scored by."""
+        return self.embedding_units if self.tied_embeddings else self.units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +214,7 @@ class CaptionerConfig:
         encoder: Architecture of the encoder.
         decoder: Architecture of the decoder.
         search: Defaults of the search.
-        format_version: Version of the bundle format; must be `FORMAT_VERSION`.
+        format_version: Version of the bundle format; must be `FORMAT_VERSION`, to which older ones are raised.
         provenance: How it was made: data, commands, hours. Free form.
         scores: Measured scores by split and metric, for example `{"flickr8k dev": {"BLEU-4": 11.2}}`.
 
@@ -178,8 +235,9 @@ class CaptionerConfig:
         _check("name", self.name, bool(self.name), "a non-empty string")
         _check("version", self.version, bool(self.version), "a non-empty string")
         _check("format_version", self.format_version, self.format_version == FORMAT_VERSION, str(FORMAT_VERSION))
-        fits = self.decoder.project_features or self.decoder.embedding_units == self.encoder.fc_units
-        expected = f"equal to encoder.fc_units ({self.encoder.fc_units}) when features are not projected"
+        units = self.encoder.feature_units
+        fits = self.decoder.project_features or self.decoder.embedding_units == units
+        expected = f"equal to the encoder's feature ({units}) when features are not projected"
         _check("decoder.embedding_units", self.decoder.embedding_units, fits, expected)
 
     def to_json(self) -> str:
@@ -191,7 +249,7 @@ class CaptionerConfig:
         """Parses JSON strictly: an unknown, missing or mistyped field is an error that names it.
 
         Args:
-            text: A JSON object as `to_json` writes it.
+            text: A JSON object as `to_json` writes it, now or in version 1 of the format.
 
         Returns:
             The configuration.
@@ -203,7 +261,9 @@ class CaptionerConfig:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"expected a JSON object, received text that is not JSON: {error}") from error
-        return _parse(cls, value, "")
+        if isinstance(value, dict) and type(value.get("format_version")) is int:
+            value = _upgraded(value)
+        return parse(cls, value, "")
 
 
 def paper() -> CaptionerConfig:
@@ -242,7 +302,23 @@ def small() -> CaptionerConfig:
     )
 
 
-PRESETS = types.MappingProxyType({"paper": paper, "small": small})
+def vgg19() -> CaptionerConfig:
+    """Returns VGG-19 of full width with average pooling, as `showtell-train grow` makes it, and one wide GRU.
+
+    The GRU sees the last map's mean beside every word.
+    """
+    return CaptionerConfig(
+        name="show-and-tell-vgg19",
+        version="1",
+        encoder=EncoderConfig(fc_units=1280, pooling="average", dropout=0.0, features="average"),
+        decoder=DecoderConfig(
+            vocabulary_size=10_000, embedding_units=384, units=768, dropout=0.5, image_every_step=True
+        ),
+        search=SearchConfig(),
+    )
+
+
+PRESETS = types.MappingProxyType({"paper": paper, "small": small, "vgg19": vgg19})
 """Preset configurations by the name that the command line takes."""
 
 
@@ -256,52 +332,25 @@ def _check(name: str, value: object, holds: bool, expected: str) -> None:
         raise ConfigError(f"{name}: expected {expected}, received {value!r}")
 
 
+def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
+    """Returns version 1 of a configuration as this version writes it; that of another version is an error."""
+    version = value["format_version"]
+    _check("format_version", version, version in READABLE_VERSIONS, " or ".join(map(str, READABLE_VERSIONS)))
+    if version == FORMAT_VERSION:
+        return value
+    parts = {name: value[name] for name in ADDED if isinstance(value.get(name), dict)}
+    for name, part in parts.items():
+        for field_name in ADDED[name].keys() & part.keys():
+            raise ConfigError(f"{name}.{field_name} is not a field of format_version {version}; remove it")
+    return value | {name: {**ADDED[name], **part} for name, part in parts.items()} | {"format_version": FORMAT_VERSION}
+
+
 def parse_encoder(value: object) -> EncoderConfig:
     """Builds an encoder's configuration from parsed JSON, as strictly as `CaptionerConfig.from_json`.
+
+    Run directories do not say of which version they are: fields that version 1 lacks may be missing.
 
     Raises:
         ConfigError: A field is unknown, missing, mistyped or out of its range.
     """
-    return _parse(EncoderConfig, value, "encoder")
-
-
-T = TypeVar("T")
-
-
-def _parse(cls: type[T], value: object, where: str) -> T:
-    """Builds a dataclass from parsed JSON, checking every field's name and type."""
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where or 'config'}: expected a JSON object, received {type(value).__name__}")
-    hints = typing.get_type_hints(cls)
-    known = set(hints)
-    prefix = f"{where}." if where else ""
-    for name in sorted(value.keys() ^ known):
-        problem = "is not a known field; remove it" if name in value else "is missing"
-        raise ConfigError(f"{prefix}{name} {problem}; expected exactly the fields {', '.join(sorted(known))}")
-    return cls(**{name: _parse_field(hints[name], value[name], prefix + name) for name in known})
-
-
-def _parse_field(hint: Any, value: object, where: str) -> object:
-    if is_dataclass(hint):
-        return _parse(typing.cast(type, hint), value, where)
-    if typing.get_origin(hint) is tuple:
-        return _parse_tuple(typing.get_args(hint), value, where)
-    if typing.get_origin(hint) is Literal:
-        expected: tuple[type, ...] = (str,)
-    elif hint is float:
-        expected = (float, int)
-    else:
-        expected = (dict,) if typing.get_origin(hint) is not None else (hint,)
-    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
-        names = " or ".join(kind.__name__ for kind in expected)
-        raise ConfigError(f"{where}: expected {names}, received {value!r}")
-    try:
-        return float(value) if hint is float else value  # type: ignore[arg-type]
-    except OverflowError as error:
-        raise ConfigError(f"{where}: expected a number that fits a float, received one that does not") from error
-
-
-def _parse_tuple(hints: tuple[Any, ...], value: object, where: str) -> tuple[object, ...]:
-    if not isinstance(value, list) or len(value) != len(hints):
-        raise ConfigError(f"{where}: expected a list of {len(hints)}, received {value!r}")
-    return tuple(_parse_field(hint, item, where) for hint, item in zip(hints, value, strict=True))
+    return parse(EncoderConfig, {**ADDED["encoder"], **value} if isinstance(value, dict) else value, "encoder")

@@ -31,11 +31,14 @@ class Decoder(keras.Model):  # type: ignore[misc]
         self.projection = layers.Dense(units, name="projection") if config.project_features else None
         self.embedding = layers.Embedding(size, units, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
+        # A word is dropped as a whole.
+        self.word_dropout = layers.Dropout(config.word_dropout, noise_shape=(None, None, 1), name="word_dropout")
         self.stack = [
             layers.GRU(config.units, return_sequences=True, reset_after=True, name=f"gru_{index + 1}")
             for index in range(config.layers)
         ]
-        self.output_layer = layers.Dense(size, name="output", dtype="float32")
+        self.bottleneck = layers.Dense(units, name="bottleneck") if config.tied_embeddings else None
+        self.output_layer = WordScores(size, tied=config.tied_embeddings, name="output", dtype="float32")
         self._build(feature_units)
 
     def _build(self, feature_units: int) -> None:
@@ -43,9 +46,23 @@ class Decoder(keras.Model):  # type: ignore[misc]
             self.projection.build((None, feature_units))
         self.embedding.build((None, None))
         for index, layer in enumerate(self.stack):
-            layer.build((None, None, self.config.units if index else self.config.embedding_units))
-        self.output_layer.build((None, None, self.config.units))
+            layer.build((None, None, self.config.units if index else self.config.input_units))
+        if self.bottleneck is not None:
+            self.bottleneck.build((None, None, self.config.units))
+        self.output_layer.build((None, None, self.config.scored_units))
         self.built = True
+
+    @property
+    def output_kernel(self) -> Any:
+        """Returns what `hidden` is multiplied with to score words, shape (U, V) or, tied, (E, V), float32."""
+        if self.output_layer.kernel is not None:
+            return self.output_layer.kernel
+        return keras.ops.cast(keras.ops.transpose(self.embedding.embeddings), "float32")
+
+    @property
+    def output_bias(self) -> Any:
+        """Returns what is added to the scores of words, shape (V,)."""
+        return self.output_layer.bias
 
     def hidden(self, features: Any, tokens: Any, *, training: bool = False) -> Any:
         """Runs the GRUs over whole captions with the true words as input (teacher forcing).
@@ -56,18 +73,23 @@ class Decoder(keras.Model):  # type: ignore[misc]
             training: Whether dropout is on.
 
         Returns:
-            Output of the last GRU; position t predicts `tokens[:, t]`. Shape (B, T, U).
+            What words are scored by; position t predicts `tokens[:, t]`. Shape (B, T, U), or (B, T, E) where tied.
         """
-        first = self._first_input(features)[:, None]  # (B, 1, E)
-        values = keras.ops.concatenate([first, self.embedding(tokens[:, :-1])], axis=1)  # (B, T, E)
+        image = self._image(features)[:, None]  # (B, 1, E)
+        words = self.word_dropout(self.embedding(tokens[:, :-1]), training=training)
+        values = keras.ops.concatenate([image, words], axis=1)  # (B, T, E)
+        if self.config.image_every_step:
+            beside = keras.ops.repeat(image, keras.ops.shape(values)[1], axis=1)
+            values = keras.ops.concatenate([values, beside], axis=2)  # (B, T, 2E)
         values = self.dropout(values, training=training)
-        for layer in self.stack:
-            values = self.dropout(layer(values, training=training), training=training)  # (B, T, U)
-        return values
+        for index, layer in enumerate(self.stack):
+            outputs = self.dropout(layer(values, training=training), training=training)
+            values = outputs + values if index and self.config.residual else outputs  # (B, T, U)
+        return values if self.bottleneck is None else self.bottleneck(values)
 
     def call(self, features: Any, tokens: Any, training: bool = False) -> Any:
         """Returns logits of every word of teacher-forced captions, shape (B, T, V), float32; arguments as `hidden`."""
-        return self.output_layer(self.hidden(features, tokens, training=training))
+        return self._score(self.hidden(features, tokens, training=training))
 
     def start(self, features: Any) -> tuple[Any, Any]:
         """Reads the image.
@@ -77,30 +99,65 @@ class Decoder(keras.Model):  # type: ignore[misc]
 
         Returns:
             logits: Unnormalised scores of the first word. Shape (B, V), float32.
-            state: GRU state after the image. Shape (B, L, U), float32.
+            state: GRU states after the image, one after the other, and the (projected) feature where it stands beside
+                every input. Shape (B, S), float32; S is `config.state_units`.
         """
-        zeros = keras.ops.zeros((keras.ops.shape(features)[0], self.config.layers, self.config.units))
-        return self._advance(self._first_input(features), zeros)
+        image = self._image(features)
+        zeros = keras.ops.zeros((keras.ops.shape(image)[0], self.config.units))
+        return self._advance(image, [zeros] * self.config.layers, image)
 
     def step(self, tokens: Any, state: Any) -> tuple[Any, Any]:
         """Advances every hypothesis by one word.
 
         Args:
             tokens: Last word of each hypothesis. Shape (N,), int32, in [0, V).
-            state: GRU state after the words before it. Shape (N, L, U), float32.
+            state: State after the words before it. Shape (N, S), float32.
 
         Returns:
             logits: Unnormalised scores of the next word. Shape (N, V), float32.
-            state: GRU state after `tokens`. Shape (N, L, U), float32.
+            state: State after `tokens`. Shape (N, S), float32.
         """
-        return self._advance(self.embedding(tokens), state)
+        units = self.config.units
+        before = [state[:, index * units : (index + 1) * units] for index in range(self.config.layers)]
+        return self._advance(self.embedding(tokens), before, state[:, self.config.layers * units :])
 
-    def _first_input(self, features: Any) -> Any:
+    def _image(self, features: Any) -> Any:
         return features if self.projection is None else self.projection(features)
 
-    def _advance(self, values: Any, state: Any) -> tuple[Any, Any]:
+    def _advance(self, values: Any, before: list[Any], image: Any) -> tuple[Any, Any]:
+        kept = [image] if self.config.image_every_step else []
+        values = keras.ops.concatenate([values, *kept], axis=1) if kept else values
         states = []
-        for index, layer in enumerate(self.stack):
-            values, _ = layer.cell(values, [state[:, index]])  # (N, U)
-            states.append(values)
-        return self.output_layer(values), keras.ops.stack(states, axis=1)
+        for index, (layer, state) in enumerate(zip(self.stack, before, strict=True)):
+            outputs, _ = layer.cell(values, [state])  # (N, U)
+            states.append(outputs)
+            values = outputs + values if index and self.config.residual else outputs
+        values = values if self.bottleneck is None else self.bottleneck(values)
+        return self._score(values), keras.ops.concatenate([*states, *kept], axis=1)
+
+    def _score(self, values: Any) -> Any:
+        return self.output_layer(values, self.output_kernel)
+
+
+class WordScores(layers.Layer):  # type: ignore[misc]
+    """Scores of all words: a dense layer, or its bias alone where the embeddings are the kernel.
+
+    Args:
+        size: Number of words V.
+        tied: Whether it has no kernel of its own.
+    """
+
+    def __init__(self, size: int, *, tied: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._size, self._tied = size, tied
+        self.kernel: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the variables; see `keras.layers.Layer.build`."""
+        if not self._tied:
+            self.kernel = self.add_weight(shape=(input_shape[-1], self._size), name="kernel")
+        self.bias = self.add_weight(shape=(self._size,), initializer="zeros", name="bias")
+
+    def call(self, values: Any, kernel: Any) -> Any:
+        """Returns logits (…, V), float32, of values (…, U) by a kernel (U, V)."""
+        return keras.ops.matmul(keras.ops.cast(values, "float32"), kernel) + self.bias

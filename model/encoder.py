@@ -22,6 +22,10 @@ class InputNormalization(layers.Layer):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.normalization = normalization
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns what a copy is made from; see `keras.layers.Layer.get_config`."""
+        return {**super().get_config(), "normalization": self.normalization}
+
     def call(self, images: Any) -> Any:
         """Normalises images.
 
@@ -48,7 +52,7 @@ def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras
 
     Returns:
         A functional Keras model. Input: images, shape (B, 224, 224, 3), uint8 RGB. Output, a dict:
-        `features`, shape (B, D), float32, at least 0: the second FC layer after its ReLU;
+        `features`, shape (B, D), float32, at least 0: what `config.features` names;
         `logits`, shape (B, C), float32: unnormalised class scores.
         Layers have the names of `keras.applications.VGG19`.
 
@@ -67,20 +71,36 @@ def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras
             layer = layers.Conv2D(channels, 3, padding="same", kernel_initializer=_initializer(config), name=name)
             values = _with_relu(config, layer, values, synchronized)
         values = layers.MaxPooling2D(2, name=f"{block.name}_pool")(values)
+    maps = values
     pool = layers.GlobalAveragePooling2D(name="average_pool") if config.pooling == "average" else layers.Flatten()
     values = pool(values)
     for name in ("fc1", "fc2"):
         layer = layers.Dense(config.fc_units, kernel_initializer=_initializer(config), name=name)
-        values = _with_relu(config, layer, values, synchronized)
-        features = values
+        values = fc = _with_relu(config, layer, values, synchronized)
         if config.dropout > 0:
             values = layers.Dropout(config.dropout, name=f"{name}_dropout")(values)
     logits = layers.Dense(config.classes, name="predictions")(values)
     outputs = {
-        "features": layers.Activation("linear", dtype="float32", name="features")(features),
+        "features": layers.Activation("linear", dtype="float32", name="features")(_features(config, maps, fc)),
         "logits": layers.Activation("linear", dtype="float32", name="logits")(logits),
     }
     return keras.Model(images, outputs, name="vgg19")
+
+
+def _features(config: EncoderConfig, maps: Any, fc: Any) -> Any:
+    """Returns what the decoder reads of the last map (B, H, W, C) and the second FC layer (B, F)."""
+    parts = []
+    if config.features in ("average", "average_max", "average_fc2"):
+        parts.append(layers.GlobalAveragePooling2D(name="feature_average")(maps))
+    if config.features == "average_max":
+        parts.append(layers.GlobalMaxPooling2D(name="feature_max")(maps))
+    if config.features == "grid":
+        side = maps.shape[1]
+        quarters = layers.AveragePooling2D(-(-side // 2), strides=max(1, side // 2), name="feature_grid")(maps)
+        parts.append(layers.Flatten(name="feature_quarters")(quarters))
+    if config.features in ("fc2", "average_fc2"):
+        parts.append(fc)
+    return parts[0] if len(parts) == 1 else layers.Concatenate(name="feature_parts")(parts)
 
 
 def _initializer(config: EncoderConfig) -> str:

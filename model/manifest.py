@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from model.config import FORMAT_VERSION
+from model.config import FORMAT_VERSION, READABLE_VERSIONS
 from model.errors import BundleError
 
 MANIFEST = "manifest.json"
@@ -40,9 +40,10 @@ def verify_manifest(path: Path, required: frozenset[str]) -> frozenset[str]:
         raise BundleError(
             f"{path / MANIFEST}: expected a bundle's manifest, received something else; export it again"
         ) from error
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        known = " or ".join(map(str, READABLE_VERSIONS))
         raise BundleError(
-            f"{path}: expected bundle format {FORMAT_VERSION}, received {version!r}; export it again with this version"
+            f"{path}: expected bundle format {known}, received {version!r}; export it again with this version"
         )
     for name in sorted(required - entries.keys()):
         raise BundleError(f"{path / MANIFEST}: expected an entry for {name}, found none; export the bundle again")

@@ -1,4 +1,4 @@
-"""ImageNet weights of VGG-19: the official Keras Applications file, read as plain tensors, into our encoder."""
+"""ImageNet weights of VGG-19 and VGG-16: Keras's official files, read as plain tensors, into our encoder."""
 
 import re
 from pathlib import Path
@@ -21,19 +21,33 @@ class PretrainedFile(NamedTuple):
     """Names a public weights file.
 
     Attributes:
+        network: What the weights are of.
         url: Where it is.
         checksum: `md5:` and 32 hexadecimal digits.
     """
 
+    network: str
     url: str
     checksum: str
 
 
 IMAGENET_VGG19 = PretrainedFile(
+    "VGG-19",
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/vgg19_weights_tf_dim_ordering_tf_kernels.h5",
     "md5:cbe5617147190e668d6c5d5026f83318",
 )
 """VGG-19 with its fully connected layers, 575 MB; address and checksum are those of `keras.applications.vgg19`."""
+
+IMAGENET_VGG16 = PretrainedFile(
+    "VGG-16",
+    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+    "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "md5:6d6bbae143d832006294945121d1f1fc",
+)
+"""VGG-16's convolutions, 59 MB; address and checksum are those of `keras.applications.vgg16`."""
+
+GROWN = ("block3_conv4", "block4_conv4", "block5_conv4")
+"""Convolutions that VGG-19 has and VGG-16 lacks."""
 
 TOP_LAYER = "predictions"
 _NAMES = {"kernel": re.compile(r"(?:W|kernel)(?:_\d+)?(?::\d+)?"), "bias": re.compile(r"(?:b|bias)(?:_\d+)?(?::\d+)?")}
@@ -57,10 +71,48 @@ def load_imagenet(path: Path, encoder: keras.Model) -> None:
     """
     shapes = _official_shapes()
     skipped = _skipped_layers(encoder, shapes)
-    weights = _read(path, shapes, skipped)
+    _assign(encoder, _read(path, IMAGENET_VGG19, shapes, skipped))
+
+
+def grow_imagenet(path: Path, encoder: keras.Model) -> None:
+    """Copies ImageNet VGG-16's convolutions into a VGG-19, all or none; those that VGG-16 lacks become identities.
+
+    Args:
+        path: The file that `IMAGENET_VGG16` names, or the one with the fully connected layers, which are not read.
+        encoder: From `build_encoder`, with convolutions of full width, no batch norm and `caffe` normalisation. Its
+            fully connected layers keep their weights.
+
+    Raises:
+        ConfigError: The encoder has another architecture or normalisation than these weights were trained with.
+        DataError: The file is missing, damaged, or holds other tensors.
+
+    Source:
+        Net2DeeperNet (Chen et al. 2015, arXiv:1511.05641): behind a ReLU a 3x3 kernel with ones in its centre changes
+        nothing, so that the maps are those of VGG-16 until training moves it.
+    """
+    shapes = {name: shape for name, shape in _official_shapes().items() if "_conv" in name}
+    what = "the weights of VGG-16 fit convolutions of full width without batch norm"
+    _check_plain(encoder, shapes, what, prefix="block")
+    known = {name: shape for name, shape in shapes.items() if name.partition("/")[0] not in GROWN}
+    weights = _read(path, IMAGENET_VGG16, known, frozenset(), foreign=GROWN)
+    for layer in GROWN:
+        channels = shapes[f"{layer}/bias"][0]
+        weights[f"{layer}/kernel"] = identity_kernel(channels)
+        weights[f"{layer}/bias"] = np.zeros(channels, np.float32)
+    _assign(encoder, weights)
+
+
+def identity_kernel(channels: int) -> Tensor:
+    """Returns the kernel of a convolution that gives its input, shape (3, 3, channels, channels)."""
+    kernel = np.zeros((3, 3, channels, channels), np.float32)
+    kernel[1, 1] = np.eye(channels, dtype=np.float32)
+    return kernel
+
+
+def _assign(encoder: keras.Model, weights: dict[str, Tensor]) -> None:
     for layer in encoder.layers:
-        if layer.weights and layer.name not in skipped:
-            for part, variable in zip(("kernel", "bias"), layer.weights, strict=True):
+        for part, variable in zip(("kernel", "bias"), layer.weights, strict=False):
+            if f"{layer.name}/{part}" in weights:
                 variable.assign(weights[f"{layer.name}/{part}"])
 
 
@@ -72,7 +124,20 @@ def _official_shapes() -> dict[str, Shape]:
 
 def _skipped_layers(encoder: keras.Model, shapes: dict[str, Shape]) -> frozenset[str]:
     """Checks that the encoder is the official network; returns the layers that the file has no use for in it."""
-    what = "ImageNet weights fit EncoderConfig() with any number of classes"
+    what = "ImageNet weights fit EncoderConfig() with any number of classes: full width, fc_units 4096, flatten"
+    top = {name for name in shapes if name.partition("/")[0] == TOP_LAYER}
+    found = _check_plain(encoder, shapes, what, free=frozenset(top))
+    classes = found[f"{TOP_LAYER}/kernel"][-1]
+    return frozenset() if classes == shapes[f"{TOP_LAYER}/kernel"][-1] else frozenset({TOP_LAYER})
+
+
+def _check_plain(
+    encoder: keras.Model, shapes: dict[str, Shape], what: str, *, prefix: str = "", free: frozenset[str] = frozenset()
+) -> dict[str, Shape]:
+    """Checks that an encoder is a plain VGG-19 whose layers called `prefix`… have these tensors; returns their shapes.
+
+    Those named in `free` may have any shape.
+    """
     layers = {layer.name: layer for layer in encoder.layers}
     normalization = getattr(layers.get("normalization"), "normalization", None)
     if normalization != "caffe":
@@ -81,28 +146,39 @@ def _skipped_layers(encoder: keras.Model, shapes: dict[str, Shape]) -> frozenset
     if extra:
         raise ConfigError(f"encoder: expected a plain VGG-19, received the layer {extra[0]} in it; {what}")
     found = {
-        f"{layer.name}/{variable.name}": tuple(variable.shape) for layer in encoder.layers for variable in layer.weights
+        f"{layer.name}/{variable.name}": tuple(variable.shape)
+        for layer in encoder.layers
+        for variable in layer.weights
+        if layer.name.startswith(prefix)
     }
     for name in sorted(shapes.keys() | found.keys()):
         expected, received = shapes.get(name), found.get(name)
-        if expected != received and (name.partition("/")[0] != TOP_LAYER or received is None):
-            raise ConfigError(
-                f"encoder, {name}: expected {_told(expected)}, received {_told(received)}; {what}: widths 1, "
-                "fc_units 4096, flatten, no batch norm"
-            )
-    classes = found[f"{TOP_LAYER}/kernel"][-1]
-    return frozenset() if classes == shapes[f"{TOP_LAYER}/kernel"][-1] else frozenset({TOP_LAYER})
+        if expected != received and (name not in free or received is None):
+            raise ConfigError(f"encoder, {name}: expected {_told(expected)}, received {_told(received)}; {what}")
+    return found
 
 
 def _told(shape: Shape | None) -> str:
     return "no such tensor" if shape is None else f"the shape {shape}"
 
 
-def _read(path: Path, shapes: dict[str, Shape], skipped: frozenset[str]) -> dict[str, Tensor]:
+def _read(
+    path: Path,
+    source: PretrainedFile,
+    shapes: dict[str, Shape],
+    skipped: frozenset[str],
+    foreign: tuple[str, ...] = (),
+) -> dict[str, Tensor]:
     """Reads the tensors of every layer but the skipped ones, after checking the names and shapes of all."""
     try:
         with h5py.File(path, "r") as file:
-            datasets = {name: _dataset(path, file, name, shape) for name, shape in shapes.items()}
+            strange = [layer for layer in foreign if layer in file]
+            if strange:
+                raise DataError(
+                    f"{path}: expected weights of {source.network}, found the layer {strange[0]} of another network; "
+                    f"use {source.url}, or start from VGG-19's own file without this step (`--imagenet`)"
+                )
+            datasets = {name: _dataset(path, file, source, name, shape) for name, shape in shapes.items()}
             return {
                 name: _values(path, name, dataset)
                 for name, dataset in datasets.items()
@@ -110,17 +186,17 @@ def _read(path: Path, shapes: dict[str, Shape], skipped: frozenset[str]) -> dict
             }
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise DataError(
-            f"{path}: expected the HDF5 file of VGG-19 weights from {IMAGENET_VGG19.url}, received: {error}; "
+            f"{path}: expected the HDF5 file of {source.network} weights from {source.url}, received: {error}; "
             "download it again"
         ) from error
 
 
-def _dataset(path: Path, file: h5py.File, name: str, shape: Shape) -> h5py.Dataset:
+def _dataset(path: Path, file: h5py.File, source: PretrainedFile, name: str, shape: Shape) -> h5py.Dataset:
     """Finds one tensor by its layer's list of names, and checks all that can be checked without reading it."""
     layer, _, part = name.partition("/")
     if not isinstance(_member(file, layer), h5py.Group):
         reason = "this is the file without the fully connected layers (notop); " if layer == "fc1" else ""
-        raise DataError(f"{path}: expected weights of the layer {layer}, found none; {reason}use {IMAGENET_VGG19.url}")
+        raise DataError(f"{path}: expected weights of the layer {layer}, found none; {reason}use {source.url}")
     stored = _stored_names(path, file[layer], layer)[("kernel", "bias").index(part)]
     if not _NAMES[part].fullmatch(stored.rpartition("/")[2].removeprefix(f"{layer}_")):
         raise DataError(f"{path}, {layer}: expected the name of a {part}, received {stored!r}; download it again")
@@ -130,7 +206,7 @@ def _dataset(path: Path, file: h5py.File, name: str, shape: Shape) -> h5py.Datas
     if dataset.shape != shape or dataset.dtype != np.dtype("<f4"):
         raise DataError(
             f"{path}, {layer}/{stored}: expected float32 of shape {shape}, received {dataset.dtype} of shape "
-            f"{dataset.shape}; use {IMAGENET_VGG19.url}"
+            f"{dataset.shape}; use {source.url}"
         )
     return dataset
 

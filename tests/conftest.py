@@ -48,7 +48,7 @@ def make_toy_bundle(seed: int = 7) -> Bundle:
         search=SearchConfig(max_words=6),
         scores={"toy dev": {"BLEU-4": 0.0}},
     )
-    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.fc_units)
+    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
     weights = bundle_weights(encoder, decoder, np.float32)
     return Bundle(config, vocabulary, classes, weights)
 

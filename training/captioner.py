@@ -17,15 +17,15 @@ from model.runtime.tensorflow import TensorFlowEngine
 from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress
-from training.config import CaptionerTrainingConfig, FinetuneConfig, RunConfig
+from training.config import CaptionerTrainingConfig, RunConfig
 from training.encoders import full_precision, load_encoder
 from training.evaluate import split_batches
-from training.features import FeatureSet, encode_split, input_key, load_features
+from training.features import FeatureSet, input_key, load_features, weighted
 from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
-from training.metrics import caption_scores
-from training.pipeline import Share, caption_batches, captioned_batches, count_batches
+from training.metrics import source_scores
+from training.pipeline import Share, caption_batches, count_batches
 from training.provenance import key_of
-from training.records import INDEX, VOCABULARY, check_kind, read_index, shard_paths
+from training.records import VOCABULARY, check_kind, read_weights
 from training.replicas import Replicas, Sums
 from training.run import Run, Task
 from training.summaries import captioned_picture
@@ -54,34 +54,42 @@ class CaptionTask(Task):
         self._loss_of = replicas.evaluator(lambda batch, _step: self._true_sums(*batch))
 
     def caption_sums(
-        self, batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, config: CaptionerTrainingConfig
+        self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor], step: tf.Tensor, config: CaptionerTrainingConfig
     ) -> Sums:
-        """Sums the training loss over the words of a batch, features (B, D) and tokens (B, T), and counts them."""
-        features, tokens = batch
+        """Sums the weighted training loss over a batch's words, features (B, D), tokens (B, T) and weights (B,)."""
+        features, tokens, weights = batch
         hidden = self.decoder.hidden(features, tokens, training=True)
-        layer = self.decoder.output_layer
         if config.loss == "sampled":
             seed, count = tf.stack([tf.constant(config.seed, tf.int64), step]), config.negative_samples
-            losses = sampled_softmax_losses(hidden, tokens, layer.kernel, layer.bias, negative_samples=count, seed=seed)
+            losses = sampled_softmax_losses(
+                hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias, negative_samples=count, seed=seed
+            )
         else:
             smoothing = config.label_smoothing
-            losses = full_softmax_losses(hidden, tokens, layer.kernel, layer.bias, label_smoothing=smoothing)
-        return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
+            losses = full_softmax_losses(
+                hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias, label_smoothing=smoothing
+            )
+        counts = weights[:, None]
+        return Sums(tf.reduce_sum(counts * losses), tf.reduce_sum(counts * word_mask(tokens)))
 
-    def _true_sums(self, features: tf.Tensor, tokens: tf.Tensor) -> Sums:
-        layer = self.decoder.output_layer
-        losses = full_softmax_losses(self.decoder.hidden(features, tokens), tokens, layer.kernel, layer.bias)
+    def _true_sums(self, features: tf.Tensor, tokens: tf.Tensor, _weights: tf.Tensor) -> Sums:
+        losses = full_softmax_losses(
+            self.decoder.hidden(features, tokens), tokens, self.decoder.output_kernel, self.decoder.output_bias
+        )
         return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
 
     def scores(self, dev: FeatureSet) -> dict[str, float]:
-        """Returns loss, perplexity and the scores of greedy captions on dev."""
+        """Returns loss, perplexity and the scores of greedy captions on dev; of several sources also CIDEr for each.
+
+        Then `CIDEr` is the mean of theirs.
+        """
         batches = self.replicas.distribute(
             lambda share: share(caption_batches(dev.features, dev.rows, dev.captions, batch_size=256))
         )
         loss = self._loss_of(batches)["loss"]
         self.captions = greedy_captions(self._engine, dev, self.vocabulary, self.search)
         references = dict(zip(dev.names, dev.references, strict=True))
-        scores = caption_scores(references, self.captions, tokenizer="showtell")
+        scores = source_scores(references, self.captions)
         return {"loss": loss, "perplexity": float(np.exp(loss))} | scores
 
     def pictures(self) -> Iterator[tuple[str, Any]]:
@@ -104,23 +112,30 @@ class DecoderTask(CaptionTask):
         preset: Architecture; the vocabulary size comes from the records, the encoder's part from its run.
         config: Options of the training.
         replicas: Who computes.
+        start_from: Run directory of a decoder to go on from, of the same architecture and words; None for a new one.
+        maps: What the encoder's frozen part sees of all photos, so that the whole encoder need not run.
 
     Raises:
-        DataError: Records or encoder do not fit.
+        DataError: Records, encoder or earlier decoder do not fit.
     """
 
     def __init__(
         self, encoder_run: Path, records: Path, preset: CaptionerConfig, config: CaptionerTrainingConfig,
-        replicas: Replicas,
+        replicas: Replicas, *, start_from: Path | None = None, maps: Path | None = None,
     ) -> None:  # fmt: skip
         with replicas.chief_first(), full_precision():
-            self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
+            self.train, self.dev = (load_features(encoder_run, records, split, maps) for split in ("train", "dev"))
             encoder, encoder_config, _ = load_encoder(encoder_run)
+        self.train, weights = weighted(self.train, read_weights(records), config.source_weights)
+        self._weights = weights
         size = len(Vocabulary.load(records / VOCABULARY))
         self.captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
-            decoder = Decoder(self.captioner_config.decoder, encoder_config.fc_units)
+            decoder = Decoder(self.captioner_config.decoder, encoder_config.feature_units)
+            if start_from is not None:
+                check_start(start_from, records, self.captioner_config)
+                load_checkpoint(start_from / BEST, named_variables(decoder, "decoder"))
         super().__init__(records, (encoder, decoder), preset.search, replicas)
         self.config = config
         self.networks, self.multipliers = {"decoder": decoder}, {}
@@ -130,10 +145,11 @@ class DecoderTask(CaptionTask):
             "decoder": asdict(self.captioner_config.decoder),
             "training": asdict(config),
             "inputs": input_key(encoder_run, records),
+            "start": None if start_from is None else key_of(start_from / BEST),
         }
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        """Sums the loss of a part: features (B, D) and tokens (B, T)."""
+        """Sums the loss of a part: features (B, D), tokens (B, T) and weights (B,)."""
         return self.caption_sums(batch, step, self.config)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
@@ -141,6 +157,7 @@ class DecoderTask(CaptionTask):
         batches = caption_batches(
             self.train.features, self.train.rows, self.train.captions,
             batch_size=self.config.batch_size, seed=self.config.seed + epoch, first_batch=first_step,
+            weights=self._weights,
         )  # fmt: skip
         return share(batches)
 
@@ -149,64 +166,26 @@ class DecoderTask(CaptionTask):
         return self.scores(self.dev)
 
 
-class FinetuneTask(CaptionTask):
-    """Trains a decoder and its encoder together, from photos.
-
-    The encoder's batch norms keep their statistics, and its dropout is off.
-
-    Args:
-        encoder_run: Where the encoder comes from.
-        captioner_run: Run directory of the decoder that was trained on its features.
-        records: The records that the decoder was trained on.
-        config: Options of the training; the encoder learns at its own rate.
-        replicas: Who computes.
+def check_start(captioner_run: Path, records: Path, config: CaptionerConfig) -> None:
+    """Checks that a decoder can go on from another run's: the same words and architecture, dropout apart.
 
     Raises:
-        DataError: The three do not belong together.
+        DataError: It cannot, or there is no trained decoder.
     """
-
-    def __init__(
-        self, encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
-    ) -> None:
-        check_belongs(captioner_run, encoder_run, records)
-        self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
-        keras.utils.set_random_seed(config.captions.seed)
-        with replicas.strategy.scope():
-            encoder = load_encoder(encoder_run).network
-            decoder = load_decoder(captioner_run, self.captioner_config)
-        super().__init__(records, (encoder, decoder), self.captioner_config.search, replicas)
-        self.config = config.captions
-        self.networks = {"encoder": encoder, "decoder": decoder}
-        ratio = config.encoder_learning_rate / config.captions.optimizer.learning_rate
-        self.multipliers = {variable.path: ratio for variable in encoder.trainable_variables}
-        self.pipeline = config.pipeline
-        self.optimizer, self.epochs = config.captions.optimizer, config.captions.epochs
-        images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
-        replicas.check_pipeline(config.pipeline, images)
-        shard_paths(records, "dev")  # missing ones are told now, not after an epoch
-        self.steps_per_epoch = images // config.pipeline.batch_size
-        self.settings = {
-            "encoder": asdict(self.captioner_config.encoder),
-            "decoder": asdict(self.captioner_config.decoder),
-            "finetuning": asdict(config),
-            "inputs": key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY),
-        }
-
-    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        """Sums the loss of a part: images (B, 224, 224, 3) and the tokens of all their captions (B, captions, T)."""
-        images, tokens = batch
-        features = self.encoder(images, training=False)["features"]  # (B, D)
-        captions, length = tf.shape(tokens)[1], tf.shape(tokens)[2]
-        repeated = tf.repeat(features, captions, axis=0)  # (B * captions, D)
-        return self.caption_sums((repeated, tf.reshape(tokens, (-1, length))), step, self.config)
-
-    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Reads an epoch's shuffled, augmented records."""
-        return captioned_batches(shard_paths(self.records, "train"), self.pipeline, epoch, first_step, share=share)
-
-    def evaluate(self) -> dict[str, float]:
-        """Encodes dev with the encoder as it is, and scores greedy captions."""
-        return self.scores(encode_split(self.encoder, self.records, "dev"))
+    if not (captioner_run / BEST).exists():
+        raise DataError(
+            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
+        )
+    if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
+        raise DataError(
+            f"{captioner_run}: expected the vocabulary of {records}, found another; prepare all stages' records at once"
+        )
+    found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+    ours, theirs = (replace(decoder, dropout=0.0, word_dropout=0.0) for decoder in (config.decoder, found.decoder))
+    if ours != theirs:
+        raise DataError(
+            f"{captioner_run}: expected a decoder {config.decoder}, found {found.decoder}; give its options"
+        )
 
 
 def train_captioner(directory: Path, task: CaptionTask, config: RunConfig) -> bool:
@@ -238,7 +217,7 @@ def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:
     Raises:
         DataError: There is none, or its file is damaged.
     """
-    decoder = Decoder(config.decoder, config.encoder.fc_units)
+    decoder = Decoder(config.decoder, config.encoder.feature_units)
     load_checkpoint(captioner_run / BEST, named_variables(decoder, "decoder"))
     return decoder
 

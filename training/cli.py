@@ -6,6 +6,7 @@ from model.runtime.quiet import quiet_tensorflow
 from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
+from training.commands.grow import answers, distill_top, grow, maps
 from training.commands.prepare import prepare
 from training.commands.score import convert, evaluate, export, recognize
 
@@ -34,6 +35,10 @@ for command in (
     prepare,
     classifier,
     distill,
+    grow,
+    maps,
+    answers,
+    distill_top,
     captioner,
     self_critical,
     finetune,

@@ -1,6 +1,7 @@
 """Options of the training stages; no framework."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -102,13 +103,15 @@ class OptimizerConfig:
         momentum: Momentum of `sgd`, in [0, 1); 0 is plain gradient descent.
         weight_decay: Weight decay of kernels and embeddings; biases and norms have none.
         clip_norm: Largest global norm of a step's gradient; 0 for no limit.
+        average: Decay of the moving average of the variables, which is what is scored and kept as the best, in [0, 1);
+            0 for none.
 
     Raises:
         ConfigError: A value is outside its range.
 
     Source:
         Staircase of 0.05, 100 000 steps and 0.998: the TensorFlow 1 design this project comes from. AdamW: Loshchilov &
-        Hutter 2017 (arXiv:1711.05101).
+        Hutter 2017 (arXiv:1711.05101). The average: Polyak & Juditsky 1992, as an exponential one.
     """
 
     name: Literal["adam", "sgd"] = "adam"
@@ -120,10 +123,11 @@ class OptimizerConfig:
     momentum: float = 0.9
     weight_decay: float = 0.01
     clip_norm: float = 5.0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         _check_positive(self, ("learning_rate", "decay_steps", "decay_rate"))
-        for name in ("warmup", "momentum"):
+        for name in ("warmup", "momentum", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected a number in [0, 1), received {getattr(self, name)}")
         for name in ("weight_decay", "clip_norm"):
@@ -254,6 +258,7 @@ class CaptionerTrainingConfig:
         negative_samples: Classes drawn a step for `sampled`.
         label_smoothing: Share of the target spread over all words, for `full`, in [0, 1).
         optimizer: How gradients become updates.
+        source_weights: How much a caption counts by the source of its photo; one not named counts as its records say.
         seed: Seed of initial weights, order, sampled words and dropout.
 
     Raises:
@@ -266,6 +271,7 @@ class CaptionerTrainingConfig:
     negative_samples: int = 50
     label_smoothing: float = 0.0
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=2e-3))
+    source_weights: Mapping[str, float] = field(default_factory=dict)
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -286,6 +292,8 @@ class SelfCriticalConfig:
         epochs: Passes over all photos.
         batch_size: Photos a step, over all replicas together.
         samples: Captions drawn for each photo, at least 2: each is compared with the others.
+        cross_entropy: Weight of the cross-entropy of one of the photo's own captions, dropout on, beside the reward; at
+            least 0.
         optimizer: How gradients become updates.
         seed: Seed of order and drawn captions.
 
@@ -296,6 +304,7 @@ class SelfCriticalConfig:
     epochs: int = 15
     batch_size: int = 64
     samples: int = 5
+    cross_entropy: float = 0.0
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=2e-4, weight_decay=0.0, clip_norm=1.0)
     )
@@ -305,6 +314,8 @@ class SelfCriticalConfig:
         _check_positive(self, ("epochs", "batch_size"))
         if self.samples < 2:
             raise ConfigError(f"samples: expected at least 2, received {self.samples}")
+        if not self.cross_entropy >= 0:
+            raise ConfigError(f"cross_entropy: expected at least 0, received {self.cross_entropy}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

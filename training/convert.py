@@ -34,6 +34,7 @@ from model.encoder import build_encoder
 from model.runtime.protocol import MAX_BEAM_SIZE
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
+from training.growing import without_identities
 from training.pipeline import ImageRecord, image_batches
 from training.rounding import round_weights
 
@@ -74,7 +75,7 @@ def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> dict
     Returns:
         Contents of `encoder.tflite` and `decoder.tflite` by file name. The encoder has the signature `encode`, from
         `images` (B, 224, 224, 3) uint8 to `features` (B, D) and `probabilities` (B, C). The decoder has `start`, from
-        `features`, and `step`, from `tokens` (N,), `parents` (N,) and `state` (R, L * U); both give `log_probs`
+        `features`, and `step`, from `tokens` (N,), `parents` (N,) and `state` (R, S); both give `log_probs`
         and `ids` (N, M) and `state`, as `model.runtime.protocol.Engine` describes them.
     """
     return {LITE_ENCODER: _convert_encoder(bundle, photos), LITE_DECODER: _convert_decoder(bundle)}
@@ -86,6 +87,7 @@ def _convert_encoder(bundle: Bundle, photos: npt.NDArray[np.uint8] | None) -> by
     residual = _rounding_error(apart) < _rounding_error(weights)
     encoder = build_encoder(replace(bundle.config.encoder, residual=residual))
     assign_weights(encoder, apart if residual else weights, "encoder")
+    encoder = encoder if residual else without_identities(encoder)
     kept = [layer for layer in encoder.layers if layer.weights and _keeps_float(layer)]
     if photos is not None:
         round_weights(encoder, photos, kept)
@@ -139,8 +141,8 @@ def _convert_decoder(bundle: Bundle) -> bytes:
     module = tf.Module()
     graph = _DecoderGraph(bundle)
     rows = tf.TensorSpec((None,), tf.int32)
-    state = tf.TensorSpec((None, graph.layers * graph.units), tf.float32)
-    features = tf.TensorSpec((None, bundle.config.encoder.fc_units), tf.float32)
+    state = tf.TensorSpec((None, graph.state_units), tf.float32)
+    features = tf.TensorSpec((None, bundle.config.encoder.feature_units), tf.float32)
     module.start = tf.function(graph.start, input_signature=[features])
     module.step = tf.function(graph.step, input_signature=[rows, rows, state])
     signatures = {"start": module.start, "step": module.step}
@@ -182,7 +184,8 @@ class _DecoderGraph:
     Every word's embedding is folded through the first GRU's input weights, so that a step looks its first input up
     where it would multiply. The looked-up rows (V, 3U) are int16, each with a scale: with int8 alone one caption in ten
     has another word, and a row that is not looked up is never read from disk. The projection of the feature is not
-    folded: two small matrices in a row are fewer weights than their product.
+    folded: two small matrices in a row are fewer weights than their product. Where the image stands beside every input,
+    what it adds to the first cell's gates (3U) is computed once and carried in the state, behind those of the cells.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -192,15 +195,21 @@ class _DecoderGraph:
             for name, value in bundle.weights.items()
             if name.startswith("decoder/")
         }
-        self.layers, self.units = config.layers, config.units
+        self.layers, self.units, self._residual = config.layers, config.units, config.residual
+        self.state_units = self.units * (self.layers + (3 if config.image_every_step else 0))
         self._candidates = min(MAX_BEAM_SIZE, config.vocabulary_size)
         names = [f"gru_{layer}" for layer in range(1, self.layers + 1)]
         self._kernels = [weights[f"{name}/kernel"] for name in names]
         self._recurrent = [weights[f"{name}/recurrent_kernel"] for name in names]
         self._biases = [weights[f"{name}/bias"] for name in names]
-        self._output = weights["output/kernel"], weights["output/bias"]
-        first, bias = self._kernels[0], self._biases[0][0]
-        self._rows, self._scales = _quantized(weights["embedding/embeddings"] @ first + bias)
+        embeddings, self._bottleneck = weights["embedding/embeddings"], None
+        if config.tied_embeddings:
+            self._bottleneck = weights["bottleneck/kernel"], weights["bottleneck/bias"]
+        kernel = embeddings.T if config.tied_embeddings else weights["output/kernel"]
+        self._output = kernel, weights["output/bias"]
+        first, beside = np.split(self._kernels[0], [config.embedding_units])
+        self._first, self._beside = first + beside if len(beside) else first, beside
+        self._rows, self._scales = _quantized(embeddings @ first + self._biases[0][0])
         self._projection = None
         if config.project_features:
             self._projection = weights["projection/kernel"], weights["projection/bias"]
@@ -209,16 +218,22 @@ class _DecoderGraph:
         """Reads the features (B, D)."""
         if self._projection is not None:
             features = tf.matmul(features, self._projection[0]) + self._projection[1]  # (B, E)
-        values = tf.matmul(features, self._kernels[0]) + self._biases[0][0]  # (B, 3U)
-        return self._advance(values, None, (PAD_ID, UNKNOWN_ID, END_ID))
+        values = tf.matmul(features, self._first) + self._biases[0][0]  # (B, 3U)
+        image = tf.matmul(features, self._beside) if len(self._beside) else None
+        return self._advance(values, None, image, (PAD_ID, UNKNOWN_ID, END_ID))
 
     def step(self, tokens: tf.Tensor, parents: tf.Tensor, state: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Continues the rows `parents` of the state (R, L * U) with `tokens` (N,)."""
+        """Continues the rows `parents` of the state (R, S) with `tokens` (N,)."""
         values = tf.cast(tf.gather(self._rows, tokens), tf.float32) * tf.gather(self._scales, tokens)  # (N, 3U)
-        return self._advance(values, tf.split(tf.gather(state, parents), self.layers, axis=1), (PAD_ID, UNKNOWN_ID))
+        cells, image = self.layers * self.units, None
+        state = tf.gather(state, parents)
+        if self.state_units > cells:
+            state, image = state[:, :cells], state[:, cells:]
+            values += image
+        return self._advance(values, tf.split(state, self.layers, axis=1), image, (PAD_ID, UNKNOWN_ID))
 
     def _advance(
-        self, values: tf.Tensor, before: list[tf.Tensor] | None, excluded: tuple[int, ...]
+        self, values: tf.Tensor, before: list[tf.Tensor] | None, image: tf.Tensor | None, excluded: tuple[int, ...]
     ) -> dict[str, tf.Tensor]:
         """Runs the cells from the first one's gate inputs (N, 3U); no state before is one of zeros."""
         states: list[tf.Tensor] = []
@@ -227,12 +242,16 @@ class _DecoderGraph:
             recurrent = self._biases[layer][1][None]
             if before is not None:
                 recurrent = tf.matmul(before[layer], self._recurrent[layer]) + recurrent  # (N, 3U)
-            values = _gru(inputs, recurrent, tf.zeros(()) if before is None else before[layer])  # (N, U)
-            states.append(values)
+            outputs = _gru(inputs, recurrent, tf.zeros(()) if before is None else before[layer])  # (N, U)
+            states.append(outputs)
+            values = outputs + values if layer and self._residual else outputs
         log_probs, ids = self._best(values, excluded)
-        return {"log_probs": log_probs, "ids": ids, "state": tf.concat(states, axis=1)}
+        kept = [] if image is None else [image]
+        return {"log_probs": log_probs, "ids": ids, "state": tf.concat([*states, *kept], axis=1)}
 
     def _best(self, values: tf.Tensor, excluded: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+        if self._bottleneck is not None:
+            values = tf.matmul(values, self._bottleneck[0]) + self._bottleneck[1]  # (N, E)
         kernel, bias = self._output
         logits = tf.matmul(values, kernel) + bias  # (N, V)
         log_probs = logits - tf.reduce_logsumexp(logits, axis=1, keepdims=True)

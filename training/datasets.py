@@ -164,6 +164,37 @@ def read_csv(path: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage]:
     return [CaptionedImage(path.parent / name, name, tuple(texts), splits[name]) for name, texts in captions.items()]
 
 
+def read_tsv(root: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage]:
+    """Reads a folder with `captions.tsv`, a line `name<TAB>caption` for each caption, and the photos in `images`.
+
+    Args:
+        root: The folder. Where it holds `dev.txt`, a photo name a line, those are dev and all others train.
+        dev_fraction: Share of the images put in dev where there is no `dev.txt`, chosen by a hash of the name.
+
+    Returns:
+        The photos, in order of their first appearance.
+
+    Raises:
+        DataError: A file is missing or malformed, or `dev.txt` names a photo without captions.
+    """
+    captions: dict[str, list[str]] = defaultdict(list)
+    for number, line in enumerate(read_lines(root / "captions.tsv"), start=1):
+        name, tab, text = line.partition("\t")
+        if not tab or not text.strip():
+            raise DataError(f"{root / 'captions.tsv'}:{number}: expected name<TAB>caption, received {line[:60]!r}")
+        captions[name].append(text.strip())
+    listed = set(read_lines(root / "dev.txt")) if (root / "dev.txt").exists() else None
+    if listed is not None and not listed <= captions.keys():
+        raise DataError(f"{root / 'dev.txt'}: expected names with captions, found {min(listed - captions.keys())}")
+
+    def split(name: str) -> str:
+        if listed is None:
+            return split_of(name, dev_fraction)
+        return "dev" if name in listed else "train"
+
+    return [CaptionedImage(root / "images" / name, name, tuple(texts), split(name)) for name, texts in captions.items()]
+
+
 def read_folder(root: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage]:
     """Reads a folder in which `name.txt`, a caption a line, lies beside the photo `name.jpg`.
 

@@ -66,7 +66,7 @@ def _activation_bytes(network: keras.Model, batch: Any) -> int:
     if isinstance(network, Decoder):
         words = math.prod(batch[1].shape)
         config = network.config
-        numbers = config.embedding_units + 6 * config.layers * config.units + 2 * config.vocabulary_size
+        numbers = config.input_units + 6 * config.layers * config.units + 2 * config.vocabulary_size
         return int(2 * words * numbers * width)
     outputs = [layer.output for layer in network.layers if not isinstance(layer.output, dict)]
     return int(2 * batch[0].shape[0] * width * sum(math.prod(output.shape[1:]) for output in outputs))

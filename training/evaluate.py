@@ -172,7 +172,7 @@ def evaluate_bundle(
         SearchOptionError: A beam size is out of its range.
     """
     config = bundle.config
-    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.fc_units)
+    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
     assign_weights(encoder, bundle.weights, "encoder")
     assign_weights(decoder, bundle.weights, "decoder")
     engine = _EncodeOnce(TensorFlowEngine(encoder, decoder))
@@ -253,8 +253,9 @@ class _LossMeter:
         return WordLoss(self._nats / self._words, self._words, self._unknown)
 
     def _loss_graph(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        layer = self._decoder.output_layer
-        losses = full_softmax_losses(self._decoder.hidden(features, tokens), tokens, layer.kernel, layer.bias)
+        losses = full_softmax_losses(
+            self._decoder.hidden(features, tokens), tokens, self._decoder.output_kernel, self._decoder.output_bias
+        )
         return tf.reduce_sum(losses)
 
 

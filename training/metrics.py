@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import IO, NamedTuple, TypeVar
 
 from pycocoevalcap.bleu.bleu import Bleu
@@ -19,6 +20,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from model.errors import DataError
 from model.vocabulary import tokenize
+from training.mixing import by_source
 
 Sentences = Mapping[str, Sequence[str]]
 Split = dict[str, list[str]]
@@ -60,6 +62,30 @@ def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokeni
     """
     split = _split_all(references, {"": captions}, tokenizer)
     return _without_meteor(*split)[""].scores
+
+
+def source_scores(references: Sentences, captions: Mapping[str, str]) -> dict[str, float]:
+    """Scores captions with our own tokenizer; where photos are of several sources, CIDEr is the mean of theirs.
+
+    Args:
+        references: Reference sentences by name.
+        captions: A caption by name.
+
+    Returns:
+        Scores times 100: of all photos, and `CIDEr SOURCE` of each of several sources.
+    """
+    scores = caption_scores(references, captions, tokenizer="showtell")
+    groups = by_source(references)
+    if len(groups) < 2:
+        return scores
+    found = {
+        source: caption_scores(
+            {name: references[name] for name in names}, {name: captions[name] for name in names}, tokenizer="showtell"
+        )
+        for source, names in groups.items()
+    }
+    apart = {f"{score} {source}": values[score] for source, values in found.items() for score in ("BLEU-4", "CIDEr")}
+    return scores | apart | {"CIDEr": fmean(values["CIDEr"] for values in found.values())}
 
 
 def compare_captions(

@@ -5,7 +5,8 @@ replica and N replicas do the same arithmetic, and a step whose gradient is not 
 trained variable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -15,6 +16,10 @@ from training.config import OptimizerConfig
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 """Decay of Adam's two averages, and what keeps its division finite (Kingma & Ba 2014, arXiv:1412.6980)."""
+
+
+AVERAGE_WARMUP = 10.0
+"""Steps in which the average of the variables comes to follow half as fast as they move."""
 
 
 class Optimizer:
@@ -38,12 +43,13 @@ class Optimizer:
         self.variables, self.config = list(variables), config
         factors = multipliers or {}
         self._factors = [factors.get(variable.path, 1.0) for variable in self.variables]
-        kinds = ("first", "second") if config.name == "adam" else ("momentum",) if config.momentum > 0 else ()
+        kept = {"first": config.name == "adam", "second": config.name == "adam"}
+        kept |= {"momentum": config.name == "sgd" and config.momentum > 0, "average": config.average > 0}
         self.slots: dict[str, keras.Variable] = {
             f"optimizer/{kind}/{index:04d}": keras.Variable(
                 tf.zeros(variable.shape), trainable=False, dtype="float32", name=f"{kind}_{index}"
             )
-            for kind in kinds
+            for kind in (kind for kind, needed in kept.items() if needed)
             for index, variable in enumerate(self.variables)
         }
 
@@ -63,6 +69,33 @@ class Optimizer:
             else:
                 change = self._momentum(index, gradient + decay * variable.value)
             variable.value.assign_sub(scaled * change)
+            if self.config.average > 0:
+                self._follow(index, variable, step)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Gives the variables their averages inside the block, where averages are kept and something was learned."""
+        if self.config.average > 0:
+            self._swap()
+        try:
+            yield
+        finally:
+            if self.config.average > 0:
+                self._swap()
+
+    def _swap(self) -> None:
+        for index, variable in enumerate(self.variables):
+            slot = self.slots[f"optimizer/average/{index:04d}"]
+            values = keras.ops.convert_to_numpy(variable)
+            variable.assign(keras.ops.convert_to_numpy(slot))
+            slot.assign(values)
+
+    def _follow(self, index: int, variable: keras.Variable, step: tf.Tensor) -> None:
+        """Moves the average towards the variable; early steps count for little, the first one replaces it."""
+        count = tf.cast(step, tf.float32)
+        decay = tf.minimum(self.config.average, count / (count + AVERAGE_WARMUP))
+        average = self.slots[f"optimizer/average/{index:04d}"].value
+        average.assign(decay * average + (1 - decay) * variable.value)
 
     def _adam(self, index: int, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         first, second = (self.slots[f"optimizer/{kind}/{index:04d}"].value for kind in ("first", "second"))

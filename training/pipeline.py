@@ -96,7 +96,7 @@ def _decode(data: bytes) -> npt.NDArray[np.uint8]:
 
 def caption_batches(
     features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], captions: Sequence[Sequence[int]], *,
-    batch_size: int, seed: int | None = None, first_batch: int = 0,
+    batch_size: int, seed: int | None = None, first_batch: int = 0, weights: npt.NDArray[np.float32] | None = None,
 ) -> tf.data.Dataset:  # fmt: skip
     """Pairs features with captions in batches of similar length, so that little padding is computed.
 
@@ -107,9 +107,11 @@ def caption_batches(
         batch_size: Captions a batch.
         seed: Seed of the order and of the view drawn for each caption; None keeps the order and takes view 0.
         first_batch: Batches that were taken before.
+        weights: How much each caption counts. Shape (S,), float32; None for 1 each.
 
     Returns:
-        A dataset of (features (B, D) float32, tokens (B, T) int32 padded with 0), one pass long, the same every time.
+        A dataset of (features (B, D) float32, tokens (B, T) int32 padded with 0, weights (B,) float32), one pass long,
+        the same every time.
 
     Raises:
         DataError: There is no caption.
@@ -125,14 +127,15 @@ def caption_batches(
         random = np.random.default_rng(seed)
         order, views = random.permutation(order), random.integers(features.shape[1], size=len(captions))
     bounds = _bucket_bounds(lengths)
-    dataset = tf.data.Dataset.from_tensor_slices((rows[order], views, padded[order], lengths[order]))
+    counts = np.ones(len(captions), np.float32) if weights is None else weights
+    dataset = tf.data.Dataset.from_tensor_slices((rows[order], views, padded[order], counts[order], lengths[order]))
     dataset = dataset.bucket_by_sequence_length(
-        lambda _row, _view, _tokens, length: length, bounds, [batch_size] * (len(bounds) + 1), no_padding=True
+        lambda _row, _view, _tokens, _weight, length: length, bounds, [batch_size] * (len(bounds) + 1), no_padding=True
     )
     table = tf.constant(features)
 
-    def gather(row: tf.Tensor, view: tf.Tensor, tokens: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.gather_nd(table, tf.stack([row, view], axis=1)), tokens[:, : tf.reduce_max(length)]
+    def gather(row: tf.Tensor, view: tf.Tensor, tokens: tf.Tensor, weight: tf.Tensor, length: tf.Tensor) -> Any:
+        return tf.gather_nd(table, tf.stack([row, view], axis=1)), tokens[:, : tf.reduce_max(length)], weight
 
     return dataset.skip(first_batch).map(gather, num_parallel_calls=1, deterministic=True).prefetch(2)
 

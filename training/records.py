@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import tensorflow as tf
 
@@ -36,6 +37,7 @@ def write_records(
     *,
     shard_images: int = 512,
     max_words: int = 20,
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Shard] | None:
     """Writes captioned photos as TFRecords, going on where an interrupted run stopped.
 
@@ -49,6 +51,7 @@ def write_records(
         vocabulary: Encodes the captions.
         shard_images: Most photos in a shard.
         max_words: Words after which a caption is cut.
+        weights: How much a caption counts in training, by the source of its photo; see `training.mixing`.
 
     Returns:
         The shards, or None after a requested stop.
@@ -76,7 +79,7 @@ def write_records(
         vocabulary.save(file)
     with atomic_file(directory / DEV_NAMES) as file:
         file.write_text("".join(f"{image.path.name}\n" for image in images if image.split == "dev"), encoding="utf-8")
-    _write_index(directory, "captions", shards)
+    _write_index(directory, "captions", shards, weights)
     return shards
 
 
@@ -110,7 +113,7 @@ def write_class_records(
     entries = [{"id": name.id, "label": name.label} for name in classes]
     with atomic_file(directory / CLASSES) as file:
         file.write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
-    _write_index(directory, "classes", shards)
+    _write_index(directory, "classes", shards, {})
     return shards
 
 
@@ -134,6 +137,16 @@ def read_kind(directory: Path) -> str:
         DataError: The directory is incomplete.
     """
     return _read_index(directory)[0]
+
+
+def read_weights(directory: Path) -> dict[str, float]:
+    """Returns how much a caption counts by the source of its photo; none where there is one source alone.
+
+    Raises:
+        DataError: The directory is incomplete.
+    """
+    _read_index(directory)
+    return dict(json.loads((directory / INDEX).read_text()).get("weights", {}))
 
 
 def check_kind(directory: Path, kind: str) -> None:
@@ -250,9 +263,10 @@ def _read_index(directory: Path) -> tuple[str, list[Shard]]:
     return kind, shards
 
 
-def _write_index(directory: Path, kind: str, shards: Sequence[Shard]) -> None:
+def _write_index(directory: Path, kind: str, shards: Sequence[Shard], weights: Mapping[str, float]) -> None:
+    content = {"kind": kind, "shards": [asdict(shard) for shard in shards]}
     with atomic_file(directory / INDEX) as file:
-        file.write_text(json.dumps({"kind": kind, "shards": [asdict(shard) for shard in shards]}, indent=1) + "\n")
+        file.write_text(json.dumps(content | ({"weights": dict(weights)} if weights else {}), indent=1) + "\n")
 
 
 def _check_plan(directory: Path, plan: list[object]) -> None:

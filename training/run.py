@@ -204,14 +204,15 @@ class Run:
         )
 
     def _finish_epoch(self) -> None:
-        figures = self.task.evaluate()
-        epoch = self.step // self.task.steps_per_epoch
-        note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
-        self._metrics.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
-        improved = figures[self.task.best_figure] > self.best
-        self.best = max(self.best, figures[self.task.best_figure])
-        if improved and self.replicas.chief:
-            save_checkpoint(self.directory / BEST, self.variables, self._place())
+        with self.optimizer.averaged():
+            figures = self.task.evaluate()
+            epoch = self.step // self.task.steps_per_epoch
+            note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+            self._metrics.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
+            improved = figures[self.task.best_figure] > self.best
+            self.best = max(self.best, figures[self.task.best_figure])
+            if improved and self.replicas.chief:
+                save_checkpoint(self.directory / BEST, self.variables, self._place())
         self._save()
         if self.replicas.chief:
             draw_curves(self.directory / METRICS, self.directory / CURVES)

@@ -86,6 +86,7 @@ class SelfCriticalTask(CaptionTask):
         records: The records that the decoder was trained on.
         config: Options of the training.
         replicas: Who computes.
+        maps: What the encoder's frozen part sees of all photos, so that the whole encoder need not run.
 
     Raises:
         ConfigError: XLA is on.
@@ -98,14 +99,15 @@ class SelfCriticalTask(CaptionTask):
     """
 
     def __init__(
-        self, encoder_run: Path, captioner_run: Path, records: Path, config: SelfCriticalConfig, replicas: Replicas
-    ) -> None:
+        self, encoder_run: Path, captioner_run: Path, records: Path, config: SelfCriticalConfig, replicas: Replicas,
+        *, maps: Path | None = None,
+    ) -> None:  # fmt: skip
         check_belongs(captioner_run, encoder_run, records)
         if replicas.config.xla:
             raise ConfigError("xla: expected to be off, since XLA cannot compile the reward, which Python computes")
         self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
         with replicas.chief_first(), full_precision():
-            self.train, self.dev = (load_features(encoder_run, records, split) for split in ("train", "dev"))
+            self.train, self.dev = (load_features(encoder_run, records, split, maps) for split in ("train", "dev"))
             encoder = load_encoder(encoder_run).network
         with replicas.strategy.scope():
             decoder = load_decoder(captioner_run, self.captioner_config)
@@ -124,8 +126,12 @@ class SelfCriticalTask(CaptionTask):
         }
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones."""
-        features, rows = batch
+        """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones.
+
+        The part holds a caption of each photo too, (B, T), whose cross-entropy is mixed in.
+        """
+        features, rows, true = batch
+        own = self._own_losses(features, true)
         features, rows = (
             tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
         )  # (B * S, ...)
@@ -136,19 +142,33 @@ class SelfCriticalTask(CaptionTask):
         by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
         others = tf.reduce_sum(by_image, axis=1, keepdims=True) - by_image
         advantages = tf.reshape(by_image - others / (self.options.samples - 1), (-1, 1))  # (B * S, 1)
-        layer = self.decoder.output_layer
-        losses = full_softmax_losses(self.decoder.hidden(features, tokens), tokens, layer.kernel, layer.bias)
+        losses = full_softmax_losses(
+            self.decoder.hidden(features, tokens), tokens, self.decoder.output_kernel, self.decoder.output_bias
+        )
         words = tf.reduce_sum(word_mask(tokens))
         # The sum over the words, so that the mean over them is what is reported.
         reward = tf.math.divide_no_nan(tf.reduce_sum(rewards), tf.cast(tf.size(rewards), tf.float32)) * words
-        return Sums(tf.reduce_sum(advantages * losses), words, {"reward": reward})
+        return Sums(tf.reduce_sum(advantages * losses) + own, words, {"reward": reward})
+
+    def _own_losses(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns the sum of the cross-entropy of true captions, weighed as if there were as many as are drawn."""
+        if self.options.cross_entropy == 0:
+            return tf.zeros(())
+        hidden = self.decoder.hidden(features, tokens, training=True)
+        losses = full_softmax_losses(hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias)
+        return self.options.cross_entropy * self.options.samples * tf.reduce_sum(losses)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Deals out the features of every photo once, of the photo or of its mirror image, with the photo's row."""
+        """Deals out every photo once: the features of it or its mirror image, its row, and one of its captions."""
         random = np.random.default_rng((self.options.seed, epoch))
         rows = random.permutation(len(self.train.names))
         views = random.integers(self.train.features.shape[1], size=len(rows))
-        batches = tf.data.Dataset.from_tensor_slices((self.train.features[rows, views], rows))
+        first = np.searchsorted(self.train.rows, rows)
+        chosen = first + random.integers(np.searchsorted(self.train.rows, rows, side="right") - first)
+        tokens = np.zeros((len(rows), max(map(len, self.train.captions))), np.int32)  # (P, T)
+        for place, index in enumerate(chosen):
+            tokens[place, : len(self.train.captions[index])] = self.train.captions[index]
+        batches = tf.data.Dataset.from_tensor_slices((self.train.features[rows, views], rows, tokens))
         return share(batches.batch(self.options.batch_size).skip(first_step).prefetch(2))
 
     def evaluate(self) -> dict[str, float]:

@@ -34,7 +34,7 @@ class GraphEngine:
         self.name = name
         self._encoder, self._decoder = encoder, decoder
         self._units = (config.decoder.layers, config.decoder.units)
-        self._unread = np.zeros((1, config.encoder.fc_units), np.float32)
+        self._unread = np.zeros((1, config.encoder.feature_units), np.float32)
 
     def warm_up(self) -> None:
         """Runs everything once; see `Engine.warm_up`."""

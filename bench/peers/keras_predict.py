@@ -34,7 +34,7 @@ class KerasPredictEngine:
     def of(cls, bundle: Bundle) -> Self:
         """Builds the networks of a bundle with its weights."""
         config = bundle.config
-        encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.fc_units)
+        encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
         assign_weights(encoder, bundle.weights, "encoder")
         assign_weights(decoder, bundle.weights, "decoder")
         return cls(encoder, decoder)

@@ -44,7 +44,7 @@ def export(bundle: Bundle, folder: Path) -> None:
     # Two rows, so that no dimension looks like one that is always 1.
     rows = torch.zeros(2, dtype=torch.int32)
     state = torch.zeros((2, config.decoder.layers, config.decoder.units))
-    features = torch.zeros((2, config.encoder.fc_units))
+    features = torch.zeros((2, config.encoder.feature_units))
     sizes = {"tokens": "rows", "parents": "rows", "state": "states", "features": "rows"}
     _write(decoder, (rows, rows, state, features), folder / DECODER, sizes, ("log_probs", "ids", "next_state"))
 

@@ -37,9 +37,11 @@ class LiteEngine:
     name = "litert"
 
     def __init__(self, encoder: Path, decoder: Path, config: CaptionerConfig) -> None:
-        units = config.decoder.layers * config.decoder.units
+        # What the image adds to the first cell's three gates is kept beside the cells' states.
+        kept = 3 if config.decoder.image_every_step else 0
+        units = (config.decoder.layers + kept) * config.decoder.units
         width = min(MAX_BEAM_SIZE, config.decoder.vocabulary_size)
-        image, features = (IMAGE_PIXELS, IMAGE_PIXELS, 3), (config.encoder.fc_units,)
+        image, features = (IMAGE_PIXELS, IMAGE_PIXELS, 3), (config.encoder.feature_units,)
         best = {"log_probs": (width,), "ids": (width,), "state": (units,)}
         encoder_file, decoder_file = _File(encoder), _File(decoder)
         self._encode = encoder_file.signature(

@@ -61,7 +61,7 @@ class TensorFlowEngine:
             encoder = build_encoder(config.encoder)
         finally:
             keras.config.set_dtype_policy(usual)
-        decoder = Decoder(config.decoder, config.encoder.fc_units)
+        decoder = Decoder(config.decoder, config.encoder.feature_units)
         assign_weights(encoder, bundle.weights, "encoder")
         assign_weights(decoder, bundle.weights, "decoder")
         return cls(encoder, decoder)
@@ -73,13 +73,12 @@ class TensorFlowEngine:
 
     def warm_up(self) -> None:
         """Traces every function for all sizes that a server meets; see `Engine.warm_up`."""
-        units = (self._decoder.config.layers, self._decoder.config.units)
         size = 1
         while size < 2 * WARM_ROWS:
             if size <= MAX_ENCODE_BATCH:
                 self.start(self.encode(np.zeros((size, *self._encoder.input_shape[1:]), np.uint8)).features)
             rows = np.zeros(size, np.int32)
-            self.step(rows, rows, tf.zeros((1, *units)))
+            self.step(rows, rows, tf.zeros((1, self._decoder.config.state_units)))
             size *= 2
 
     def encode(self, images: npt.NDArray[np.uint8]) -> Encoded:

@@ -56,7 +56,7 @@ def test_probabilities_are_those_of_the_networks_word_by_word(
     toy: Bundle, captioner: Captioner, images: Images, beam_size: int
 ) -> None:
     encoder = build_encoder(toy.config.encoder)
-    decoder = Decoder(toy.config.decoder, toy.config.encoder.fc_units)
+    decoder = Decoder(toy.config.decoder, toy.config.encoder.feature_units)
     assign_weights(encoder, toy.weights, "encoder")
     assign_weights(decoder, toy.weights, "decoder")
     features = encoder(images[:1], training=False)["features"]

@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import (
+    ADDED,
     BLOCKS,
+    FEATURES,
     PRESETS,
     CaptionerConfig,
     DecoderConfig,
     EncoderConfig,
     SearchConfig,
     paper,
+    parse_encoder,
     small,
     with_vocabulary_size,
 )
@@ -41,6 +44,7 @@ ENCODERS = st.builds(
     residual=st.booleans(),
     pooling=st.sampled_from(["flatten", "average"]),
     dropout=FRACTIONS,
+    features=st.sampled_from(sorted(FEATURES.keys() - {"grid"})),
 )
 DECODERS = st.builds(
     DecoderConfig,
@@ -49,6 +53,10 @@ DECODERS = st.builds(
     layers=st.integers(1, 9),
     units=SIZES,
     dropout=FRACTIONS,
+    image_every_step=st.booleans(),
+    residual=st.booleans(),
+    tied_embeddings=st.booleans(),
+    word_dropout=FRACTIONS,
 )
 SEARCHES = st.builds(
     SearchConfig, beam_size=st.integers(1, 10), max_words=st.integers(1, 100), length_penalty=st.floats(0, 2)
@@ -183,7 +191,10 @@ def test_a_mistyped_field_is_named(path: str, value: object) -> None:
     [
         ("name", ""),
         ("version", ""),
-        ("format_version", 2),
+        ("format_version", 3),
+        ("format_version", 0),
+        ("encoder.features", "fc1"),
+        ("decoder.word_dropout", 1.0),
         ("encoder.widths", [0.0] + [1.0] * 4),
         ("encoder.widths", [1.0] * 4 + [1.01]),
         ("encoder.widths", [1.0] * 4 + [float("nan")]),
@@ -213,9 +224,42 @@ def test_a_field_out_of_range_is_named(path: str, value: object) -> None:
         CaptionerConfig.from_json(changed(path, value))
 
 
+def version_1(**decoder: object) -> dict[str, Any]:
+    """Returns the small preset as version 1 of the format had it."""
+    content: dict[str, Any] = json.loads(small().to_json())
+    for section, names in ADDED.items():
+        content[section] = {name: value for name, value in content[section].items() if name not in names}
+    content["decoder"] |= decoder
+    return content | {"format_version": 1}
+
+
+def test_a_configuration_of_version_1_means_what_it_meant() -> None:
+    config = CaptionerConfig.from_json(json.dumps(version_1()))
+    assert config == small()
+    assert (config.format_version, config.encoder.features, config.decoder.image_every_step) == (2, "fc2", False)
+    assert parse_encoder(version_1()["encoder"]) == small().encoder
+
+
+def test_version_1_has_no_fields_of_version_2_and_version_2_has_all() -> None:
+    with pytest.raises(ConfigError, match=r"decoder\.residual is not a field of format_version 1; remove it"):
+        CaptionerConfig.from_json(json.dumps(version_1(residual=True)))
+    with pytest.raises(ConfigError, match=r"(encoder\.features|decoder\.\w+) is missing"):
+        CaptionerConfig.from_json(json.dumps(version_1() | {"format_version": 2}))
+
+
+@pytest.mark.parametrize(
+    ("features", "units"),
+    [("fc2", 1280), ("average", 512), ("average_max", 1024), ("grid", 2048), ("average_fc2", 1792)],
+)
+def test_the_length_of_the_feature_follows_from_what_it_is(features: Any, units: int) -> None:
+    assert EncoderConfig(fc_units=1280, features=features).feature_units == units
+
+
 def test_an_unprojected_feature_must_equal_the_embedding() -> None:
     decoder = dataclasses.replace(small().decoder, project_features=False)
-    with pytest.raises(ConfigError, match=r"decoder\.embedding_units: expected equal to encoder\.fc_units \(1280\)"):
+    with pytest.raises(
+        ConfigError, match=r"decoder\.embedding_units: expected equal to the encoder's feature \(1280\)"
+    ):
         dataclasses.replace(small(), decoder=decoder)
     fitting = dataclasses.replace(decoder, embedding_units=small().encoder.fc_units)
     assert dataclasses.replace(small(), decoder=fitting).decoder.embedding_units == 1280

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from model.bundle import weight_shapes
-from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig, paper
+from model.config import FEATURES, CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig, paper
 from model.decoder import Decoder
 from model.encoder import CAFFE_MEAN_BGR, InputNormalization, build_encoder, fold
 from model.weights import assign_weights, bundle_weights
@@ -215,3 +215,26 @@ def test_dropout_acts_while_training_alone(images: Images) -> None:
     np.testing.assert_array_equal(served["logits"], outputs(encoder, images)["logits"])
     trained = encoder(images, training=True)
     assert np.abs(trained["logits"] - served["logits"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("input_pooling", [1, 2])
+def test_the_feature_is_what_the_configuration_names(images: Images, input_pooling: int) -> None:
+    found = {}
+    for name in FEATURES:
+        config = tiny(input_pooling=input_pooling, pooling="average", features=name)
+        encoder = build_encoder(config)
+        for index, variable in enumerate(encoder.trainable_variables):
+            variable.assign(np.random.default_rng(index).normal(0, 0.2, variable.shape))
+        found[name] = outputs(encoder, images)["features"]
+        assert found[name].shape == (len(images), config.feature_units)
+        maps = output_of(encoder, "block5_pool", images)
+    np.testing.assert_allclose(found["average"], maps.mean(axis=(1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["average_max"][:, maps.shape[-1] :], maps.max(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found["average_fc2"], np.concatenate([found["average"], found["fc2"]], 1), rtol=1e-5)
+    half = -(-maps.shape[1] // 2)
+    quarters = [
+        maps[:, y, x].mean(axis=(1, 2))
+        for y in (slice(half), slice(-half, None))
+        for x in (slice(half), slice(-half, None))
+    ]
+    np.testing.assert_allclose(found["grid"], np.concatenate(quarters, axis=1), rtol=1e-4, atol=1e-6)

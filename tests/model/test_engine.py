@@ -35,7 +35,7 @@ def tolerance(engine: Engine) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def decoder(toy: Bundle) -> Decoder:
     """Returns the decoder that the engine should be running."""
-    decoder = Decoder(toy.config.decoder, toy.config.encoder.fc_units)
+    decoder = Decoder(toy.config.decoder, toy.config.encoder.feature_units)
     assign_weights(decoder, toy.weights, "decoder")
     return decoder
 
@@ -92,18 +92,16 @@ def test_the_first_words_are_the_best_of_the_decoder_without_the_end(
     log_probs, ids, state = engine.start(features)
     logits, expected_state = decoder.start(features)
     check_best(log_probs, ids, logits, {PAD_ID, UNKNOWN_ID, END_ID}, tolerance(engine))
-    np.testing.assert_allclose(np.reshape(state, (4, 1, 12)), expected_state, **tolerance(engine))
+    np.testing.assert_allclose(state, expected_state, **tolerance(engine))
 
 
 def test_the_next_words_are_the_best_of_the_decoder_after_each_parent(engine: Engine, decoder: Decoder) -> None:
-    state = np.random.default_rng(8).uniform(-1, 1, (4, 1, 12)).astype(np.float32)
+    state = np.random.default_rng(8).uniform(-1, 1, (4, 12)).astype(np.float32)
     tokens, parents = np.array([3, 9, 9, 4, 3, 5], np.int32), np.array([3, 1, 0, 0, 2, 3], np.int32)
-    # The CPU engine has the layers of a state side by side.
-    given = state.reshape(4, 12) if engine.name == "litert" else state
-    log_probs, ids, after = engine.step(tokens, parents, given)
+    log_probs, ids, after = engine.step(tokens, parents, state)
     logits, expected_after = decoder.step(tokens, state[parents])
     check_best(log_probs, ids, logits, {PAD_ID, UNKNOWN_ID}, tolerance(engine))
-    np.testing.assert_allclose(np.reshape(after[:6], (6, 1, 12)), expected_after, **tolerance(engine))
+    np.testing.assert_allclose(after[:6], expected_after, **tolerance(engine))
 
 
 def test_the_end_is_among_the_words_that_follow(engine: Engine, features: Array) -> None:

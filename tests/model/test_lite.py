@@ -5,19 +5,23 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle, save_bundle
+from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle, load_bundle, save_bundle
 from model.captioner import Captioner
 from model.config import CaptionerConfig
+from model.decoder import Decoder
+from model.encoder import build_encoder
 from model.errors import BundleError, ConfigError
 from model.runtime import choice, lite
 from model.runtime.choice import choose_engine
 from model.runtime.lite import LiteEngine
 from model.runtime.tensorflow import TensorFlowEngine
+from model.weights import bundle_weights
 from training import convert
 
 Images = npt.NDArray[np.uint8]
@@ -182,3 +186,39 @@ def test_captioners_of_both_engines_agree(toy: Bundle, toy_bundle: Path, images:
     for ours, theirs in zip(lite.predict(images), reference.predict(images), strict=True):
         assert ours.captions[0].log_probability == pytest.approx(theirs.captions[0].log_probability, abs=0.02)
         assert ours.classes[0].probability == pytest.approx(theirs.classes[0].probability, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"image_every_step": True},
+        {"layers": 2, "residual": True},
+        {"tied_embeddings": True},
+        {"layers": 2, "image_every_step": True, "residual": True, "tied_embeddings": True},
+    ],
+    ids="-".join,
+)
+@pytest.mark.parametrize("features", ["fc2", "average_max"])
+def test_both_engines_step_alike_whatever_the_decoder(
+    toy: Bundle, images: Images, tmp_path: Path, options: dict[str, Any], features: Any
+) -> None:
+    encoder = replace(toy.config.encoder, features=features)
+    config = replace(toy.config, encoder=encoder, decoder=replace(toy.config.decoder, **options))
+    decoder = Decoder(config.decoder, encoder.feature_units)
+    random = np.random.default_rng(4)
+    for variable in decoder.trainable_variables:
+        variable.assign(random.normal(0, 0.4, variable.shape))
+    bundle = replace(toy, config=config, weights=bundle_weights(build_encoder(encoder), decoder, np.float32))
+    save_bundle(tmp_path / "bundle", bundle, convert.convert(bundle))
+    lite, reference = LiteEngine.of(tmp_path / "bundle", config), TensorFlowEngine.of(load_bundle(tmp_path / "bundle"))
+    encoded = reference.encode(images).features
+    np.testing.assert_allclose(lite.encode(images).features, encoded, rtol=0.02, atol=0.02)
+    (log_probs, ids, state), (expected, words, state_of_reference) = lite.start(encoded), reference.start(encoded)
+    parents = np.array([2, 0, 0, 1, 3], np.int32)
+    for _ in range(4):
+        np.testing.assert_allclose(log_probs, expected, atol=0.03)
+        assert np.ptp(expected) > 0.3
+        tokens = words[parents % len(words), 1]
+        log_probs, ids, state = lite.step(tokens, parents, state)
+        expected, words, state_of_reference = reference.step(tokens, parents, state_of_reference)
+    assert ids.shape == words.shape

@@ -15,7 +15,7 @@ from model.bundle import weight_shapes
 from model.config import EncoderConfig, paper
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
-from model.pretrained import IMAGENET_VGG19, load_imagenet
+from model.pretrained import GROWN, IMAGENET_VGG16, IMAGENET_VGG19, grow_imagenet, load_imagenet
 
 SHAPES = {
     name.removeprefix("encoder/"): shape
@@ -252,6 +252,77 @@ def test_a_file_that_is_not_the_public_one_changes_nothing(
     assert before.any()
 
 
+VGG16 = tuple(layer for layer in LAYERS if layer.startswith("block") and layer not in GROWN)
+
+
+@pytest.fixture(scope="module")
+def grown() -> keras.Model:
+    """Returns a full-size encoder without much of a top."""
+    return build_encoder(EncoderConfig(fc_units=4, classes=3, pooling="average"))
+
+
+def test_a_grown_encoder_sees_what_vgg_16_of_keras_applications_sees(
+    tmp_path: Path, images: npt.NDArray[np.uint8], grown: keras.Model
+) -> None:
+    reference = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
+    rng = np.random.default_rng(4)
+    for variable in reference.trainable_variables:
+        if variable.ndim == 1:
+            variable.assign(rng.uniform(-0.1, 0.1, variable.shape))
+    values = {
+        f"{layer}/{part}": keras.ops.convert_to_numpy(getattr(reference.get_layer(layer), part))
+        for layer in VGG16
+        for part in ("kernel", "bias")
+    }
+    grow_imagenet(write(tmp_path / "vgg16.h5", values, layers=VGG16), grown)
+    inputs = keras.applications.vgg16.preprocess_input(images[:1].astype(np.float32))
+    for name in ("block3_pool", "block4_pool", "block5_pool"):
+        expected = keras.Model(reference.input, reference.get_layer(name).output)(inputs)
+        received = keras.Model(grown.input, grown.get_layer(name).output)(images[:1])
+        scale = float(np.abs(expected).max())
+        assert scale > 0.1
+        np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5 * scale)
+
+
+def test_the_file_with_the_top_grows_too(tmp_path: Path, grown: keras.Model) -> None:
+    top = [keras.ops.convert_to_numpy(value) for value in grown.get_layer("fc1").weights]
+    grow_imagenet(write(tmp_path / "full.h5", layers=(*VGG16, "fc1", "fc2", "predictions"), names=keras_2_names), grown)
+    assert not first_kernel(grown).any()
+    for value, variable in zip(top, grown.get_layer("fc1").weights, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda path: path.with_name("other.h5").touch(), "VGG-16 weights from .*No such file"),
+        (write, "expected weights of VGG-16, found the layer block3_conv4 of another network; .*--imagenet"),
+        (lambda path: write(path, layers=VGG16[1:]), "layer block1_conv1, found none"),
+        (lambda path: write(path, layers=VGG16[:-1]), "layer block5_conv3, found none"),
+    ],
+    ids=["missing", "vgg19", "first", "last"],
+)
+def test_a_file_that_is_not_vgg_16_grows_nothing(
+    tmp_path: Path, grown: keras.Model, damage: Callable[[Path], object], told: str
+) -> None:
+    grown.get_layer("block1_conv1").kernel.assign(np.ones((3, 3, 3, 64)))
+    damage(tmp_path / "weights.h5")
+    with pytest.raises(DataError, match=told):
+        grow_imagenet(tmp_path / "weights.h5", grown)
+    assert first_kernel(grown).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"normalization": "unit"}, {"widths": (0.5,) * 5}, {"batch_norm": True}, {"input_pooling": 2}]
+)
+def test_only_plain_convolutions_of_full_width_grow(options: dict[str, Any]) -> None:
+    small = {"fc_units": 2, "classes": 2, "pooling": "average"}
+    with pytest.raises(ConfigError, match="encoder"):
+        grow_imagenet(Path("not_there.h5"), build_encoder(EncoderConfig(**(small | options))))
+
+
 def test_the_public_file_is_named_with_its_checksum() -> None:
+    assert IMAGENET_VGG16.url == keras.src.applications.vgg16.WEIGHTS_PATH_NO_TOP
+    assert IMAGENET_VGG16.checksum == "md5:6d6bbae143d832006294945121d1f1fc"
     assert IMAGENET_VGG19.url == keras.src.applications.vgg19.WEIGHTS_PATH
     assert IMAGENET_VGG19.checksum == "md5:cbe5617147190e668d6c5d5026f83318"

@@ -6,6 +6,9 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from safetensors.numpy import save_file
+
+from tests.training.stages import random_lite2
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("square", "circle")
@@ -40,3 +43,11 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
         draw(folder / f"photo-{index:02}.jpg", colour, shape, index)
         (folder / f"photo-{index:02}.txt").write_text(f"a {colour} {shape}\nthere is a {colour} {shape} here\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def lite2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a file of an EfficientNet-Lite2 that has learned nothing."""
+    path = tmp_path_factory.mktemp("lite2") / "lite2.safetensors"
+    save_file(random_lite2(), path)
+    return path

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from model.bundle import ClassName
@@ -14,6 +16,7 @@ from training.classifier import ClassifierTask, train_classifier
 from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, PipelineConfig, RunConfig
 from training.datasets import read_folder
 from training.labelled import LabelledImage
+from training.lite2 import tensor_shapes
 from training.records import write_class_records, write_records
 from training.replicas import Replicas
 
@@ -50,3 +53,13 @@ def train_stages(
     preset = replace(preset, decoder=replace(preset.decoder, embedding_units=16, units=24, dropout=0.0))
     assert train_captioner(made.captioner, DecoderTask(made.encoder, made.records, preset, training, one_device()), RUN)
     return made
+
+
+def random_lite2() -> dict[str, npt.NDArray[np.float32]]:
+    """Returns tensors of an EfficientNet-Lite2 that has learned nothing."""
+    random, weights = np.random.default_rng(5), {}
+    for name, shape in tensor_shapes().items():
+        fan = int(np.prod(shape[1:])) if len(shape) > 1 else 1
+        values = random.normal(0, fan**-0.5, shape) if len(shape) > 1 else random.uniform(0.5, 1.5, shape)
+        weights[name] = values.astype(np.float32)
+    return weights

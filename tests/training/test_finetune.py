@@ -18,7 +18,7 @@ from model.runtime.tensorflow import TensorFlowEngine
 from model.search import beam_search
 from model.vocabulary import END_ID
 from tests.training.stages import CLASSES, RUN, Stages, one_device, train_stages
-from training.captioner import FinetuneTask, load_decoder, train_captioner
+from training.captioner import load_decoder, train_captioner
 from training.config import (
     CaptionerTrainingConfig,
     FinetuneConfig,
@@ -27,6 +27,7 @@ from training.config import (
 )
 from training.encoders import load_encoder
 from training.export import assemble
+from training.finetune import FinetuneTask
 from training.run import CHECKPOINTS
 from training.summaries import METRICS
 

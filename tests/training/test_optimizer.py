@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -109,6 +110,27 @@ def test_slots_are_what_the_algorithm_keeps() -> None:
     assert [tuple(slot.shape) for slot in kept["momentum"].slots.values()] == list(SHAPES.values())
 
 
+def test_the_average_follows_the_variables_and_takes_their_place_for_a_while() -> None:
+    config, variables = OptimizerConfig(learning_rate=0.1, average=0.9, weight_decay=0.0), fresh()
+    optimizer, expected = Optimizer(variables, config), [np.zeros(shape) for shape in SHAPES.values()]
+    for step, rate in enumerate(RATES):
+        optimizer.apply(gradients(step), tf.constant(rate), tf.constant(step, tf.int64))
+        decay = min(0.9, step / (step + 10))
+        expected = [decay * old + (1 - decay) * new.numpy() for old, new in zip(expected, variables, strict=True)]
+    trained = [variable.numpy() for variable in variables]
+    with optimizer.averaged():
+        assert_equal([variable.numpy() for variable in variables], expected)
+    assert_equal([variable.numpy() for variable in variables], trained, 0.0)
+    assert_equal(after(replace(config, average=0.0)), trained, 0.0)
+
+
+def test_without_an_average_nothing_takes_the_variables_place() -> None:
+    variables = fresh()
+    before = [variable.numpy() for variable in variables]
+    with Optimizer(variables, OptimizerConfig()).averaged():
+        assert_equal([variable.numpy() for variable in variables], before, 0.0)
+
+
 def test_the_staircase_falls_at_the_edges_of_its_stairs() -> None:
     config = OptimizerConfig(learning_rate=0.05, schedule="exponential", decay_steps=100_000, decay_rate=0.998)
     steps = (0, 99_999, 100_000, 199_999, 200_000, 1_000_000)
@@ -142,7 +164,7 @@ def test_a_constant_rate_is_constant() -> None:
         ("name", "lion"), ("schedule", "linear"), ("learning_rate", 0.0), ("learning_rate", -1.0),
         ("learning_rate", math.nan), ("warmup", 1.0), ("warmup", -0.1), ("decay_steps", 0), ("decay_rate", 0.0),
         ("decay_rate", 1.01), ("momentum", 1.0), ("momentum", -0.1), ("weight_decay", -1e-9),
-        ("weight_decay", math.nan), ("clip_norm", -1.0), ("clip_norm", math.nan),
+        ("average", 1.0), ("average", -0.1), ("weight_decay", math.nan), ("clip_norm", -1.0), ("clip_norm", math.nan),
     ],
 )  # fmt: skip
 def test_a_value_outside_its_range_is_named(field: str, value: Any) -> None:

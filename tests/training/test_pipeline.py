@@ -40,7 +40,7 @@ COUNT = 22
 
 def batches(seed: int | None, first_batch: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
     made = caption_batches(FEATURES, ROWS, CAPTIONS, batch_size=8, seed=seed, first_batch=first_batch)
-    return [(features.numpy(), tokens.numpy()) for features, tokens in made]
+    return [(features.numpy(), tokens.numpy()) for features, tokens, _ in made]
 
 
 def test_every_caption_comes_once_with_the_feature_of_its_image() -> None:
@@ -77,6 +77,16 @@ def test_padding_of_a_batch_is_less_than_a_bucket() -> None:
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_the_number_of_batches_is_known_beforehand(seed: int | None) -> None:
     assert len(batches(seed)) == count_batches(CAPTIONS, 8)
+
+
+def test_every_caption_keeps_its_weight_and_counts_1_without_one() -> None:
+    weights = np.arange(40, dtype=np.float32)
+    rows = np.arange(40)
+    features = np.arange(40, dtype=np.float32).reshape(40, 1, 1)
+    for given, seed in ((weights, 3), (None, None)):
+        made = caption_batches(features, rows, CAPTIONS, batch_size=8, seed=seed, weights=given)
+        for feature, _, counts in made:
+            np.testing.assert_array_equal(counts, feature[:, 0] if given is not None else np.ones(len(counts)))
 
 
 def test_no_captions_are_refused() -> None:

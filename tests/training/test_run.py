@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.errors import DataError
@@ -254,3 +255,18 @@ def test_tensorboard_holds_scalars_histograms_and_the_graph(tmp_path: Path) -> N
     assert variables == gradients == {"fit/line/kernel", "fit/line/bias"}
     assert [event.step for event in events.Tensors("gradients/fit/line/kernel")] == [1, 4, 7, 10]
     assert events.Tags()["graph"]
+
+
+def test_the_average_of_the_weights_is_scored_and_kept_as_the_best_and_training_goes_on_from_the_weights(
+    tmp_path: Path, whole: tuple[Path, Line]
+) -> None:
+    task = Line(replace(ADAM, average=0.9))
+    assert Run(tmp_path, task, EVERY_STEP).train()
+    assert_equal_weights(task, whole[1])  # the average changes nothing of the training
+    plain, averaged = (load_file(directory / BEST) for directory in (whole[0], tmp_path))
+    name = next(name for name in plain if name.endswith("line/kernel"))
+    assert np.abs(averaged[name] - plain[name]).max() > 1e-4
+    newest = load_file(max((tmp_path / CHECKPOINTS).glob("step-*.safetensors")))
+    np.testing.assert_array_equal(newest[name], task.layer.trainable_variables[0].numpy())
+    closeness = -float(np.abs(averaged[name][:, 0] - [1.0, -2.0, 0.5]).sum())
+    assert max(line["closeness"] for line in lines(tmp_path, "dev")) == pytest.approx(closeness)

@@ -1,6 +1,7 @@
 """Self-critical training: the reward against pycocoevalcap, drawn captions, and a decoder that earns more."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -23,6 +24,8 @@ from training.config import (
 )
 from training.datasets import read_folder
 from training.export import assemble
+from training.loss import full_softmax_losses
+from training.pipeline import whole
 from training.records import write_records
 from training.replicas import Replicas
 from training.self_critical import Consensus, SelfCriticalTask, sample
@@ -98,8 +101,26 @@ def test_the_reward_rises_and_the_decoder_is_exported(runs: Stages, tmp_path: Pa
 def test_an_empty_part_of_a_batch_adds_nothing(runs: Stages) -> None:
     task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
     rows = tf.constant([], tf.int64)
-    sums = task.loss((tf.zeros((0, ENCODER.fc_units)), rows), tf.constant(3, tf.int64))
+    tokens = tf.zeros((0, 5), tf.int32)
+    sums = task.loss((tf.zeros((0, ENCODER.fc_units)), rows, tokens), tf.constant(3, tf.int64))
     assert [float(value) for value in (sums.loss, sums.weight, sums.figures["reward"])] == [0, 0, 0]
+
+
+def test_a_photo_comes_with_one_of_its_own_captions_and_their_cross_entropy_is_added(runs: Stages) -> None:
+    mixed = replace(CONFIG, cross_entropy=0.5)
+    tasks = [SelfCriticalTask(runs.encoder, runs.captioner, runs.records, c, one_device()) for c in (CONFIG, mixed)]
+    batch = next(iter(tasks[0].epoch_batches(2, 0, whole)))
+    features, rows, tokens = batch
+    for row, ids in zip(rows.numpy(), tokens.numpy(), strict=True):
+        own = [tasks[0].train.captions[index] for index in np.flatnonzero(tasks[0].train.rows == row)]
+        assert [int(token) for token in ids if token] in own
+    plain, added = (task.loss(batch, tf.constant(3, tf.int64)) for task in tasks)
+    decoder = tasks[1].decoder
+    true = full_softmax_losses(decoder.hidden(features, tokens), tokens, decoder.output_kernel, decoder.output_bias)
+    assert float(added.loss - plain.loss) == pytest.approx(0.5 * CONFIG.samples * float(tf.reduce_sum(true)), rel=1e-3)
+    assert float(added.weight) == float(plain.weight)
+    with pytest.raises(ConfigError, match="cross_entropy: expected at least 0, received -1"):
+        replace(CONFIG, cross_entropy=-1)
 
 
 def test_xla_is_refused(runs: Stages) -> None:

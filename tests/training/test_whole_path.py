@@ -150,7 +150,7 @@ def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path
     networks = []
     for directory in (runs.captioner, tmp_path):
         config = CaptionerConfig.from_json((directory / "config.json").read_text())
-        decoder = Decoder(config.decoder, config.encoder.fc_units)
+        decoder = Decoder(config.decoder, config.encoder.feature_units)
         load_checkpoint(sorted((directory / CHECKPOINTS).iterdir())[-1], named_variables(decoder, "decoder"))
         networks.append(decoder)
     assert_same_weights(*networks)

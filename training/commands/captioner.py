@@ -16,6 +16,7 @@ from training.commands.options import (
     optimizer_options,
     option,
     pipeline_options,
+    read_weights,
     reported,
     run_options,
     train,
@@ -38,6 +39,16 @@ from training.config import (
 @option("--epochs", type=click.IntRange(1), help="Passes over all captions.")
 @option("--batch-size", type=click.IntRange(1), help="Captions a step, over all replicas.")
 @option("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder: 1 - keep probability.")
+@option("--word-dropout", type=click.FloatRange(0, 0.95), help="Share of words whose embedding is dropped.")
+@option("--layers", type=click.IntRange(1, 16), help="Stacked GRU cells.")
+@option("--units", type=click.IntRange(1), help="Units of each cell.")
+@option("--embedding-units", type=click.IntRange(1), help="Length of a word's embedding.")
+@option("--image-every-step/--image-once", default=None, help="Show the image beside every word, or once at first.")
+@option("--residual/--no-residual", default=None, help="Add the input of every cell but the first to its output.")
+@option("--tied-embeddings/--own-scores", default=None, help="Score words by their embeddings.")
+@option("--weight", "weights", multiple=True, help="NAME=NUMBER: how much a caption of a source counts; 0 for none.")
+@option("--start-from", type=EXISTING, help="Earlier run of `captioner` whose decoder goes on learning.")
+@option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
 @option("--loss", type=click.Choice(["full", "sampled"]), help="Softmax over all words or over a sample.")
 @option("--negative-samples", type=click.IntRange(1), help="Words drawn a step by --loss sampled.")
 @option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words, --loss full.")
@@ -52,7 +63,9 @@ def captioner(
     imagenet: str | None,
     out: Path,
     preset: str,
-    dropout: float | None,
+    weights: tuple[str, ...],
+    start_from: Path | None,
+    maps: Path | None,
     **options: Any,
 ) -> None:
     """Trains the decoder on a frozen encoder's features; keeps the best on dev.
@@ -64,6 +77,8 @@ def captioner(
       showtell-train captioner --records runs/records --encoder model/bundles/default --out runs/captioner
       showtell-train captioner --records runs/records --encoder runs/encoder --out runs/captioner
       showtell-train captioner --records runs/records --imagenet download --preset paper --out runs/paper
+      showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset vgg19 \\
+          --average 0.999 --label-smoothing 0.1 --out runs/captioner
     """  # noqa: D301 - \b tells click not to wrap
     from training.captioner import DecoderTask, train_captioner
     from training.replicas import Replicas
@@ -71,14 +86,17 @@ def captioner(
     if (encoder is None) == (imagenet is None):
         raise click.UsageError("expected either --encoder or --imagenet; give one of them")
     architecture = PRESETS[preset]()
-    if dropout is not None:
-        architecture = replace(architecture, decoder=replace(architecture.decoder, dropout=dropout))
+    architecture = replace(architecture, decoder=chosen(architecture.decoder, options))
     config = chosen(paper_captioner() if preset == "paper" else CaptionerTrainingConfig(), options)
-    config = replace(config, optimizer=chosen(config.optimizer, options))
+    config = replace(config, optimizer=chosen(config.optimizer, options), source_weights=read_weights(weights))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     source = encoder if encoder is not None else imagenet_file(str(imagenet), replicas)
-    options |= {"encoder": encoder, "records": records}
-    train(out, options, replicas, lambda: DecoderTask(source, records, architecture, config, replicas), train_captioner)
+    options |= {"encoder": encoder, "records": records, "captioner_run": start_from}
+
+    def task() -> DecoderTask:
+        return DecoderTask(source, records, architecture, config, replicas, start_from=start_from, maps=maps)
+
+    train(out, options, replicas, task, train_captioner)
 
 
 @click.command()
@@ -89,12 +107,18 @@ def captioner(
 @option("--epochs", type=click.IntRange(1), default=SelfCriticalConfig().epochs, help="Passes over all photos.")
 @option("--batch-size", type=click.IntRange(1), default=SelfCriticalConfig().batch_size, help="Photos a step.")
 @option("--samples", type=click.IntRange(2), default=SelfCriticalConfig().samples, help="Captions drawn for each.")
+@option(
+    "--cross-entropy", type=click.FloatRange(0), default=0.0, help="Weight of true captions' loss beside the reward."
+)
+@option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
 @option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order and drawn captions.")
 @optimizer_options
 @device_options
 @run_options
 @reported
-def self_critical(records: Path, encoder: Path, captioner_run: Path, out: Path, **options: Any) -> None:
+def self_critical(
+    records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, **options: Any
+) -> None:
     """Trains a decoder further on captions that it draws itself: those with a better CIDEr become likelier.
 
     Raises what CIDEr measures and makes captions more alike; keeps the best on dev.
@@ -114,7 +138,7 @@ def self_critical(records: Path, encoder: Path, captioner_run: Path, out: Path, 
     config = replace(config, optimizer=chosen(config.optimizer, options))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
-    task = lambda: SelfCriticalTask(encoder, captioner_run, records, config, replicas)  # noqa: E731
+    task = lambda: SelfCriticalTask(encoder, captioner_run, records, config, replicas, maps=maps)  # noqa: E731
     train(out, options, replicas, task, train_captioner)
 
 
@@ -127,12 +151,20 @@ def self_critical(records: Path, encoder: Path, captioner_run: Path, out: Path, 
 @option("--encoder-learning-rate", type=float, help="Highest learning rate of the encoder.")
 @option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words.")
 @option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order, augmentation and dropout.")
+@option(
+    "--maps", type=EXISTING, help="Maps of all photos from `maps`: only what is behind them is trained, far faster."
+)
+@option("--answers", type=EXISTING, help="With --maps: a teacher's `answers`, so that classes are learned along.")
+@option("--class-weight", type=click.FloatRange(0), default=0.1, help="Weight of --answers beside the captions.")
 @pipeline_options
 @optimizer_options
 @device_options
 @run_options
 @reported
-def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **options: Any) -> None:
+def finetune(
+    records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, answers: Path | None,
+    class_weight: float, **options: Any,
+) -> None:  # fmt: skip
     """Trains a decoder and its encoder together, from photos; keeps the best on dev.
 
     \b
@@ -141,8 +173,13 @@ def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **opt
           --out runs/finetuned
       showtell-train export --records runs/records --encoder runs/finetuned --captioner runs/finetuned --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import FinetuneTask, train_captioner
+    from training.captioner import CaptionTask, train_captioner
+    from training.finetune import FinetuneTask
+    from training.finetune_maps import MapsFinetuneTask
     from training.replicas import Replicas
+
+    if answers is not None and maps is None:
+        raise click.UsageError("expected --maps with --answers; give both")
 
     config = chosen(FinetuneConfig(), options)
     captions = chosen(config.captions, {name: value for name, value in options.items() if name != "batch_size"})
@@ -153,6 +190,11 @@ def finetune(records: Path, encoder: Path, captioner_run: Path, out: Path, **opt
     )
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
-    train(
-        out, options, replicas, lambda: FinetuneTask(encoder, captioner_run, records, config, replicas), train_captioner
-    )
+
+    def task() -> CaptionTask:
+        if maps is None:
+            return FinetuneTask(encoder, captioner_run, records, config, replicas)
+        given = (encoder, captioner_run, records, maps, config, replicas)
+        return MapsFinetuneTask(*given, answers=answers, class_weight=class_weight)
+
+    train(out, options, replicas, task, train_captioner)

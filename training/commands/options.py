@@ -1,7 +1,7 @@
 """What every command shares: how options look, how errors are told, and the command line itself."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from functools import partial, wraps
@@ -103,6 +103,20 @@ def imagenet_file(text: str, replicas: "Replicas") -> Path:
     return path
 
 
+def read_weights(texts: Sequence[str]) -> dict[str, float]:
+    """Reads weights of sources given as NAME=NUMBER."""
+    weights = {}
+    for text in texts:
+        name, equals, number = text.partition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            equals = ""
+        if not (name and equals and weights[name] >= 0):
+            raise click.BadParameter(f"expected NAME=NUMBER, at least 0, received {text!r}", param_hint="--weight")
+    return weights
+
+
 def _all(*decorators: Decorator) -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for decorator in reversed(decorators):
@@ -159,6 +173,9 @@ optimizer_options = _all(
     option("--decay-rate", type=click.FloatRange(0, 1, min_open=True), help="Factor from stair to stair."),
     option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Momentum of sgd."),
     option("--weight-decay", type=click.FloatRange(0), help="Weight decay of kernels."),
+    option(
+        "--average", type=click.FloatRange(0, 1, max_open=True), help="Decay of the average of weights; 0 for none."
+    ),
     option("--clip-norm", type=click.FloatRange(0), help="Largest norm of a gradient; 0 for no limit."),
 )
 """Options of `OptimizerConfig`; those not given are the preset's."""

@@ -1,14 +1,15 @@
 """`showtell-train prepare`: photos with captions or classes into records."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.commands.options import ANY, command_line, option, reported
-from training.datasets import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder
+from training.commands.options import ANY, command_line, option, read_weights, reported
+from training.datasets import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder, read_tsv
 from training.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
 from training.provenance import recorded
 
@@ -42,14 +43,15 @@ def prepare() -> None:
 
 
 def _write_captions(
-    out: Path, images: list[CaptionedImage], *, shard_images: int, min_count: int, max_words: int
-) -> "Written":
+    out: Path, images: list[CaptionedImage], *, shard_images: int, min_count: int, max_words: int,
+    weights: Mapping[str, float] = MappingProxyType({}),
+) -> "Written":  # fmt: skip
     from model.vocabulary import Vocabulary
     from training.records import write_records
 
     train = [caption for image in images if image.split == "train" for caption in image.captions]
     vocabulary = Vocabulary.build(train, min_count=min_count)
-    shards = write_records(out, images, vocabulary, shard_images=shard_images, max_words=max_words)
+    shards = write_records(out, images, vocabulary, shard_images=shard_images, max_words=max_words, weights=weights)
     return shards, f"vocabulary: {len(vocabulary)} tokens"
 
 
@@ -58,6 +60,66 @@ def _write_classes(out: Path, found: LabelledImages, *, shard_images: int) -> "W
 
     shards = write_class_records(out, found.images, found.classes, shard_images=shard_images)
     return shards, f"classes: {len(found.classes)}"
+
+
+READERS: dict[str, Callable[..., list[CaptionedImage]]] = {
+    "flickr8k": read_flickr8k, "coco": read_coco, "csv": read_csv, "folder": read_folder, "tsv": read_tsv,
+}  # fmt: skip
+"""Kinds of captioned sources that can be mixed."""
+
+_OWN_SPLIT = ("flickr8k", "coco")
+"""Kinds that say themselves which photos are dev."""
+
+
+@prepare.command()
+@click.argument("sources", nargs=-1, required=True)
+@option("--out", type=ANY, required=True, help="Directory for the records.")
+@option("--weight", "weights", multiple=True, help="NAME=NUMBER: how much each caption of a source counts; 1 if not.")
+@option(
+    "--dev-fraction",
+    type=click.FloatRange(0, 0.9),
+    default=0.0,
+    help="Share of the photos kept for dev of sources without a split of their own.",
+)
+@_WORDS[0]
+@_WORDS[1]
+@_SHARD
+@reported
+def mix(sources: tuple[str, ...], out: Path, weights: tuple[str, ...], dev_fraction: float, **options: int) -> None:
+    """Reads several captioned SOURCES, each given as NAME=KIND:PATH, into one set of records with one vocabulary.
+
+    KIND is flickr8k, coco, csv, folder or tsv (captions.tsv beside images/, and dev.txt). Splits stay apart, and dev is
+    scored by source.
+
+    \b
+    Example:
+      showtell-train prepare mix flickr8k=flickr8k:data/flickr8k coco=tsv:data/coco_captions \\
+          web=tsv:data/web_captions --weight coco=3 --min-count 4 --out runs/records
+    """  # noqa: D301 - \b tells click not to wrap
+    from training.mixing import Source, check_weights
+    from training.mixing import mix as join
+
+    given = read_weights(weights)
+    found = []
+    for name, kind, path in map(_source_words, sources):
+        split = {} if kind in _OWN_SPLIT else {"dev_fraction": dev_fraction}
+        found.append(Source(name, READERS[kind](path, **split), given.get(name, 1.0)))
+    check_weights(given, [source.name for source in found])
+    with recorded(out, command_line()):
+        by_name = {source.name: source.weight for source in found}
+        shards, summary = _write_captions(out, join(found), weights=by_name, **options)
+    sys.exit(130 if shards is None else _report(shards, summary, out))
+
+
+def _source_words(text: str) -> tuple[str, str, Path]:
+    name, equals, rest = text.partition("=")
+    kind, colon, path = rest.partition(":")
+    if not (name and equals and colon and kind in READERS and Path(path).exists()):
+        raise click.BadParameter(
+            f"expected NAME=KIND:PATH with a KIND of {', '.join(READERS)} and a PATH that is there, received {text!r}",
+            param_hint="SOURCES",
+        )
+    return name, kind, Path(path)
 
 
 def _report(shards: "list[Shard]", summary: str, out: Path) -> int:
@@ -122,6 +184,11 @@ _add(
     "folder", read_folder, _write_captions, *_WORDS, _FRACTION,
     text="Reads a folder SOURCE of photos, each with its captions in a .txt beside it.",
     example="data/photos --dev-fraction 0.2 --out runs/records",
+)  # fmt: skip
+_add(
+    "tsv", read_tsv, _write_captions, *_WORDS, _FRACTION,
+    text="Reads a folder SOURCE with captions.tsv, a line name<TAB>caption each, images/, and dev.txt where known.",
+    example="data/captions --out runs/records",
 )  # fmt: skip
 _add(
     "tiny-imagenet", read_tiny_imagenet, _write_classes, _DOWNLOAD,
