@@ -105,10 +105,14 @@ def test_a_photo_that_takes_too_much_processor_time_is_at_fault(pool: DecodingPo
 
 
 def test_a_photo_that_is_not_decoded_in_time_is_not_at_fault(pool: DecodingPool, metrics: Metrics) -> None:
-    pool.decode(hostile.encoded(hostile.photo(), "JPEG"), soon())  # by now it has started
+    ordinary = hostile.encoded(hostile.photo(), "JPEG")
+    pool.decode(ordinary, soon())
+    for process in pool.process_ids:
+        os.kill(process, signal.SIGSTOP)
     with pytest.raises(DeadlineExceededError):
-        pool.decode(hostile.large_png(), soon(2.1))
+        pool.decode(ordinary, soon(0.5))
     assert replaced(metrics, "deadline") == 1
+    assert pool.decode(ordinary, soon()).width == 500
 
 
 def test_too_little_memory_is_not_the_fault_of_the_photo(pool: DecodingPool, metrics: Metrics) -> None:
