@@ -122,6 +122,14 @@ def haste() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
+def in_time(times: Sequence[float], seconds: float) -> bool:
+    """Says whether answers came in time: nine of ten within the seconds, and the rest, which the machine itself may
+    have held up, within ten times as long. What an attack holds up waits for minutes, or for ever.
+    """
+    ordered, limit = sorted(times), seconds * haste()
+    return ordered[len(ordered) * 9 // 10 - 1] < limit and ordered[-1] < 10 * limit
+
+
 class Watch:
     """Notes how probes, and photos, are answered.
 
@@ -169,12 +177,12 @@ class Watch:
     def assert_probes_in_time(self, paths: tuple[str, ...] = PROBES, seconds: float = 0.5) -> None:
         assert not self.failures, self.failures[:5]
         for path in paths:
-            assert max(self.probes[path]) < seconds * haste(), (path, sorted(self.probes[path])[-5:])
+            assert in_time(self.probes[path], seconds), (path, sorted(self.probes[path])[-5:])
 
     def assert_photos_in_time(self, seconds: float = 1.0) -> None:
         assert self.photos
         assert {status for status, _ in self.photos} == {200}, self.photos
-        assert max(taken for _, taken in self.photos) < seconds * haste(), self.photos
+        assert in_time([taken for _, taken in self.photos], seconds), self.photos
 
 
 @contextlib.contextmanager
