@@ -43,7 +43,7 @@ def _bundle(size: Size) -> Path:
         from training.convert import convert
 
         bundle = source(size)
-        save_bundle(folder / "bundle", bundle, convert(bundle))
+        save_bundle(folder / "bundle", bundle, convert(bundle).files)
 
     return cached(_name(size, "bundle"), made_from, make) / "bundle"
 

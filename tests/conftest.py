@@ -63,7 +63,7 @@ def toy() -> Bundle:
 def toy_bundle(toy: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the path of a tiny bundle on disk, with the files of the CPU engine."""
     path = tmp_path_factory.mktemp("bundles") / "toy"
-    save_bundle(path, toy, convert(toy))
+    save_bundle(path, toy, convert(toy).files)
     return path
 
 

@@ -10,10 +10,10 @@ Source:
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -28,13 +28,14 @@ from ai_edge_quantizer.qtyping import (
 )
 from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
 
-from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle, Weights
+from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle
 from model.config import IMAGE_PIXELS
 from model.encoder import build_encoder
 from model.runtime.protocol import MAX_BEAM_SIZE
+from model.tensors import Int8Kernel
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
-from training.growing import without_identities
+from training.growing import gains_by_branch, with_branches
 from training.pipeline import ImageRecord, image_batches
 from training.rounding import round_weights
 
@@ -64,7 +65,20 @@ def calibration_photos(records: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(ImageRecord(*batch).images)
 
 
-def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> dict[str, bytes]:
+class Converted(NamedTuple):
+    """What the CPU engine reads.
+
+    Attributes:
+        files: Contents of `encoder.tflite` and `decoder.tflite` by file name.
+        kernels: The encoder's kernels that are int8 there, by the bundle's names: a bundle that takes its weights
+            from them (`Int8Kernel.kernel`) has the same encoder on every engine.
+    """
+
+    files: dict[str, bytes]
+    kernels: dict[str, Int8Kernel]
+
+
+def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> Converted:
     """Converts a bundle for the CPU engine.
 
     Args:
@@ -73,25 +87,27 @@ def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> dict
             uint8. None for rounding each weight to its nearest step.
 
     Returns:
-        Contents of `encoder.tflite` and `decoder.tflite` by file name. The encoder has the signature `encode`, from
-        `images` (B, 224, 224, 3) uint8 to `features` (B, D) and `probabilities` (B, C). The decoder has `start`, from
-        `features`, and `step`, from `tokens` (N,), `parents` (N,) and `state` (R, S); both give `log_probs`
-        and `ids` (N, M) and `state`, as `model.runtime.protocol.Engine` describes them.
+        Files and kernels. The encoder has the signature `encode`, from `images` (B, 224, 224, 3) uint8 to `features`
+        (B, D) and `probabilities` (B, C). The decoder has `start`, from `features`, and `step`, from `tokens` (N,),
+        `parents` (N,) and `state` (R, S); both give `log_probs` and `ids` (N, M) and `state`, as
+        `model.runtime.protocol.Engine` describes them.
     """
-    return {LITE_ENCODER: _convert_encoder(bundle, photos), LITE_DECODER: _convert_decoder(bundle)}
+    encoder = build_encoder(bundle.config.encoder)
+    assign_weights(encoder, bundle.weights, "encoder")
+    branched = frozenset(layer.name for layer in encoder.layers if layer.weights and gains_by_branch(layer.kernel))
+    network = with_branches(encoder, branched)
+    kept = [layer for layer in network.layers if layer.weights and _keeps_float(layer)]
+    kernels = round_weights(network, photos, kept)
+    for name in branched:
+        if name not in kernels and not network.get_layer(name).weights:  # nothing but an identity: not computed
+            kernels[name] = Int8Kernel.nearest(np.zeros(encoder.get_layer(name).kernel.shape, np.float32))
+    return Converted(
+        {LITE_ENCODER: _encoder_file(network, kept), LITE_DECODER: _decoder_file(bundle)},
+        {f"encoder/{name}/kernel": replace(kernel, has_identity=name in branched) for name, kernel in kernels.items()},
+    )
 
 
-def _convert_encoder(bundle: Bundle, photos: npt.NDArray[np.uint8] | None) -> bytes:
-    weights = {name: np.asarray(value, np.float32) for name, value in bundle.weights.items()}
-    apart = weights | {name: _without_identity(value) for name, value in weights.items() if _has_identity(value)}
-    residual = _rounding_error(apart) < _rounding_error(weights)
-    encoder = build_encoder(replace(bundle.config.encoder, residual=residual))
-    assign_weights(encoder, apart if residual else weights, "encoder")
-    encoder = encoder if residual else without_identities(encoder)
-    kept = [layer for layer in encoder.layers if layer.weights and _keeps_float(layer)]
-    if photos is not None:
-        round_weights(encoder, photos, kept)
-
+def _encoder_file(encoder: keras.Model, kept: Sequence[keras.layers.Layer]) -> bytes:
     def encode(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = encoder(images, training=False)
         return {"features": outputs["features"], "probabilities": tf.nn.softmax(outputs["logits"])}
@@ -114,30 +130,7 @@ def _keeps_float(layer: keras.layers.Layer) -> bool:
     return bool(layer.count_params() <= most)
 
 
-def _has_identity(kernel: Floats) -> bool:
-    """Returns whether a tensor is a convolution's kernel that can hold an identity branch; see `model.encoder.fold`."""
-    return kernel.ndim == 4 and kernel.shape[2] == kernel.shape[3]
-
-
-def _without_identity(kernel: Floats) -> Floats:
-    """Undoes what `fold` did to a residual branch.
-
-    The ones of a folded branch are the largest weight of their channel by far: with them inside, the int8 steps are too
-    coarse for all others, and the features of the default bundle are off by 9 % instead of 1 %.
-    """
-    apart = kernel.copy()
-    apart[1, 1] -= np.eye(kernel.shape[-1], dtype=np.float32)
-    return apart
-
-
-def _rounding_error(weights: Weights) -> float:
-    """Returns how much int8 changes the convolutions' kernels: the mean squared error, up to a factor."""
-    kernels = [np.asarray(value) for value in weights.values() if value.ndim == 4]
-    steps = [np.abs(kernel).max(axis=(0, 1, 2)) / 127 for kernel in kernels]
-    return float(sum(np.mean(step**2) for step in steps))
-
-
-def _convert_decoder(bundle: Bundle) -> bytes:
+def _decoder_file(bundle: Bundle) -> bytes:
     module = tf.Module()
     graph = _DecoderGraph(bundle)
     rows = tf.TensorSpec((None,), tf.int32)

@@ -80,6 +80,8 @@ def export(
 def add_lite_files(path: Path, bundle: Bundle, records: Path) -> Evaluation:
     """Converts a bundle for the CPU engine, scores both engines on dev, and writes it with files and scores.
 
+    Both engines get the encoder's int8 weights, which the bundle holds once.
+
     Args:
         path: Where the bundle goes; the bundle itself where it is there already.
         bundle: What to convert.
@@ -91,8 +93,9 @@ def add_lite_files(path: Path, bundle: Bundle, records: Path) -> Evaluation:
     Raises:
         BundleError: `path` holds something else.
     """
+    files, kernels = convert(bundle, calibration_photos(records))
+    bundle = replace(bundle, weights={**bundle.weights, **{name: value.kernel for name, value in kernels.items()}})
     evaluation = evaluate(Captioner.of(bundle), records, "dev")
-    files = convert(bundle, calibration_photos(records))
     with tempfile.TemporaryDirectory() as folder:
         for file, content in files.items():
             (Path(folder) / file).write_bytes(content)
@@ -103,7 +106,7 @@ def add_lite_files(path: Path, bundle: Bundle, records: Path) -> Evaluation:
         "parity": parity(evaluation, lite),
     }
     config = replace(bundle.config, provenance=provenance, scores={"dev": evaluation.scores})
-    save_bundle(path, replace(bundle, config=config), files)
+    save_bundle(path, replace(bundle, config=config), files, kernels)
     return evaluation
 
 

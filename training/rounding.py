@@ -11,7 +11,7 @@ Source:
     that a converter that takes its steps from the largest weight finds the same ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,10 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
+from model.tensors import STEPS, Int8Kernel
 from training.progress import progress
-
-STEPS = 127
-"""Largest int8 value; -128 is not used."""
 
 PATCHES_PER_PHOTO = 80
 """Most places of each photo that a convolution is calibrated on."""
@@ -33,31 +31,47 @@ MOST_INPUTS = 8192
 DAMPING = 0.01
 """What is added to the diagonal of the inputs' products, relative to its mean."""
 
-_BATCH = 32
+_MOST = float(np.finfo(np.float16).max)
+_BATCH = 8
 _BLOCK = 128
 
 Floats = npt.NDArray[np.float32]
 
 
 def round_weights(
-    encoder: keras.Model, photos: npt.NDArray[np.uint8], kept: Sequence[layers.Layer] = (), *, seed: int = 0
-) -> None:
+    encoder: keras.Model, photos: npt.NDArray[np.uint8] | None, kept: Sequence[layers.Layer] = (), *, seed: int = 0
+) -> dict[str, Int8Kernel]:
     """Replaces the kernels of an encoder by ones that int8 holds exactly, a step for each output channel.
 
     Args:
         encoder: From `build_encoder`, without batch norm; changed in place.
-        photos: What it will be used on, RGB. Shape (P, 224, 224, 3), uint8; a hundred are enough.
+        photos: What it will be used on, RGB. Shape (P, 224, 224, 3), uint8; a hundred are enough. None for rounding
+            each weight to its nearest step.
         kept: Layers that are left as they are.
         seed: Which places of the photos are taken.
+
+    Returns:
+        Each rounded kernel by its layer's name.
     """
     random = np.random.default_rng(seed)
     weighted = [layer for layer in encoder.layers if isinstance(layer, layers.Conv2D | layers.Dense)]
-    for layer in progress([layer for layer in weighted if layer not in kept], "rounding to int8", unit="layer"):
+    values: npt.NDArray[Any] | None = photos
+    before = encoder.input
+    rounded: dict[str, Int8Kernel] = {}
+    for layer in progress(weighted, "rounding to int8", unit="layer"):
+        if values is not None:
+            values = _run(keras.Model(before, layer.input), values)
+            before = layer.input
+        if layer in kept:
+            continue
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         matrix = kernel.reshape(-1, kernel.shape[-1])  # (inputs, outputs)
-        if len(matrix) <= MOST_INPUTS:
-            inputs = np.concatenate(list(_inputs(encoder, layer, photos, random)))  # (rows, inputs)
-            layer.kernel.assign(round_matrix(matrix, inputs).reshape(kernel.shape))
+        if values is not None and len(matrix) <= MOST_INPUTS:
+            inputs = values.astype(np.float32) if values.ndim == 2 else _patches(values, random)  # (rows, inputs)
+            kernel = round_matrix(matrix, inputs).reshape(kernel.shape)
+        rounded[layer.name] = Int8Kernel.nearest(kernel)
+        layer.kernel.assign(rounded[layer.name].rounded)
+    return rounded
 
 
 def round_matrix(matrix: Floats, inputs: Floats) -> Floats:
@@ -94,20 +108,26 @@ def round_matrix(matrix: Floats, inputs: Floats) -> Floats:
     return rounded
 
 
-def _inputs(
-    encoder: keras.Model, layer: layers.Layer, photos: npt.NDArray[np.uint8], random: np.random.Generator
-) -> Iterator[Floats]:
-    """Yields rows (N, I) that the layer's matrix is multiplied with."""
-    before = keras.Model(encoder.input, layer.input)
-    for begin in range(0, len(photos), _BATCH):
-        values = before(photos[begin : begin + _BATCH], training=False)
-        yield keras.ops.convert_to_numpy(values) if values.ndim == 2 else _patches(values, random)
+def _run(part: keras.Model, values: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
+    """Returns what a part of the network makes of values (P, ...), in batches, as float16: at full size gigabytes."""
+    outputs = np.empty((len(values), *part.output.shape[1:]), np.float16)
+    for begin in range(0, len(values), _BATCH):
+        batch = values[begin : begin + _BATCH]
+        answer = part(batch.astype(np.float32) if batch.dtype == np.float16 else batch, training=False)
+        outputs[begin : begin + _BATCH] = np.clip(keras.ops.convert_to_numpy(answer), -_MOST, _MOST)
+    return outputs
 
 
-def _patches(maps: Any, random: np.random.Generator) -> Floats:
-    """Returns 3x3 patches at random places of maps (B, H, W, C), shape (B * PATCHES_PER_PHOTO, 9 * C)."""
-    padded = np.pad(keras.ops.convert_to_numpy(maps), ((0, 0), (1, 1), (1, 1), (0, 0)))
-    batch, height, width, _ = maps.shape
-    count = min(PATCHES_PER_PHOTO, height * width)
-    places = [divmod(int(place), width) for place in random.choice(height * width, count, replace=False)]
-    return np.concatenate([padded[:, y : y + 3, x : x + 3].reshape(batch, -1) for y, x in places])
+def _patches(maps: npt.NDArray[np.float16], random: np.random.Generator) -> Floats:
+    """Returns 3x3 patches at random places of maps (P, H, W, C), shape (P * PATCHES_PER_PHOTO, 9 * C), float32.
+
+    Every batch of photos has its own places.
+    """
+    parts = []
+    for begin in range(0, len(maps), _BATCH):
+        batch = np.pad(maps[begin : begin + _BATCH], ((0, 0), (1, 1), (1, 1), (0, 0)))
+        height, width = maps.shape[1:3]
+        chosen = random.choice(height * width, min(PATCHES_PER_PHOTO, height * width), replace=False)
+        places = [divmod(int(place), width) for place in chosen]
+        parts += [batch[:, y : y + 3, x : x + 3].reshape(len(batch), -1).astype(np.float32) for y, x in places]
+    return np.concatenate(parts)

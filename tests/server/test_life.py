@@ -215,7 +215,7 @@ def bundle(toy: Bundle, toy_bundle: Path, tmp_path: Path) -> Path:
     """Returns a path behind which the bundle can be exchanged, a symbolic link."""
     path = tmp_path / "current"
     path.symlink_to(toy_bundle)
-    save_bundle(tmp_path / "second", replace(toy, config=replace(toy.config, version="2")), convert(toy))
+    save_bundle(tmp_path / "second", replace(toy, config=replace(toy.config, version="2")), convert(toy).files)
     return path
 
 

@@ -13,15 +13,15 @@ from model.config import EncoderConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.errors import DataError
-from model.pretrained import identity_kernel
 from model.runtime.lite import LiteEngine
+from model.tensors import identity_kernel
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
 from training.checkpoint import BEST, named_variables, save_checkpoint
 from training.convert import convert
 from training.datasets import read_folder
 from training.features import encode_maps, encode_split, known_views, load_features
-from training.growing import is_identity, without_identities
+from training.growing import is_identity, with_branches
 from training.maps import cache_maps, frozen_part, open_maps, top_part
 from training.mixing import Source, mix
 from training.photo_cache import PhotoCache
@@ -69,10 +69,10 @@ def test_the_frozen_part_and_the_top_are_the_whole_encoder_and_identities_are_kn
 def test_identities_are_not_computed_by_the_cpu_engine_and_nothing_changes(toy: Bundle, tmp_path: Path) -> None:
     encoder, random = some_encoder(), np.random.default_rng(1)
     images = random.integers(0, 256, (3, 224, 224, 3), np.uint8)
-    without = without_identities(encoder)
+    without = with_branches(encoder, {"block3_conv4"})
     for name, value in encoder(images, training=False).items():
         np.testing.assert_array_equal(without(images, training=False)[name], value)
-    assert [layer.name for layer in without.layers] == [layer.name for layer in encoder.layers]
+    assert {layer.name for layer in encoder.layers} <= {layer.name for layer in without.layers}
     left = {layer.name for layer in encoder.layers if layer.weights} - {
         layer.name for layer in without.layers if layer.weights
     }
@@ -80,7 +80,7 @@ def test_identities_are_not_computed_by_the_cpu_engine_and_nothing_changes(toy: 
     config = replace(toy.config, encoder=CONFIG)
     decoder = Decoder(config.decoder, CONFIG.feature_units)
     bundle = replace(toy, config=config, classes=toy.classes[:4], weights=bundle_weights(encoder, decoder, np.float32))
-    save_bundle(tmp_path / "bundle", bundle, convert(bundle, images))
+    save_bundle(tmp_path / "bundle", bundle, convert(bundle, images).files)
     engine = LiteEngine.of(tmp_path / "bundle", config)
     scale = float(np.abs(encoder(images)["features"]).max())
     np.testing.assert_allclose(engine.encode(images).features, encoder(images)["features"], atol=0.02 * scale)

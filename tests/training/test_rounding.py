@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.bundle import Bundle
 from model.config import EncoderConfig
 from model.encoder import build_encoder, fold
-from training import convert
-from training.rounding import STEPS, round_matrix, round_weights
+from model.tensors import STEPS
+from training.growing import gains_by_branch
+from training.rounding import round_matrix, round_weights
 
 
 def nearest(matrix: np.ndarray) -> np.ndarray:
@@ -62,7 +62,10 @@ def test_a_rounded_encoder_has_int8_weights_and_its_kept_layers_as_they_were() -
     )
     before = {layer.name: layer.get_weights()[0] for layer in encoder.layers if layer.weights}
     photos = np.random.default_rng(2).integers(0, 256, (6, 224, 224, 3), np.uint8)
-    round_weights(encoder, photos, [encoder.get_layer("fc1")])
+    kernels = round_weights(encoder, photos, [encoder.get_layer("fc1")])
+    assert kernels.keys() == before.keys() - {"fc1"}
+    for name, kernel in kernels.items():
+        np.testing.assert_array_equal(encoder.get_layer(name).get_weights()[0], kernel.kernel)
     for name, kernel in before.items():
         step = np.abs(kernel).reshape(-1, kernel.shape[-1]).max(axis=0) / STEPS
         whole = encoder.get_layer(name).get_weights()[0] / step
@@ -72,12 +75,11 @@ def test_a_rounded_encoder_has_int8_weights_and_its_kept_layers_as_they_were() -
             np.testing.assert_allclose(whole, np.round(whole), atol=2e-3)
 
 
-def test_a_residual_encoder_is_rounded_with_its_identity_branches_apart(toy: Bundle) -> None:
+def test_a_convolution_with_an_identity_in_it_is_rounded_without() -> None:
     keras.utils.set_random_seed(5)
     folded = fold(build_encoder(EncoderConfig(widths=(0.06,) * 5, fc_units=8, classes=3, residual=True)))
-    plain = {name: value for name, value in folded.items() if value.ndim == 4}
-    apart = {n: convert._without_identity(v) if convert._has_identity(v) else v for n, v in plain.items()}
-    assert convert._rounding_error(apart) < 0.5 * convert._rounding_error(plain)
-    toy_kernels = {name: np.asarray(value, np.float32) for name, value in toy.weights.items()}
-    moved = {n: convert._without_identity(v) if convert._has_identity(v) else v for n, v in toy_kernels.items()}
-    assert convert._rounding_error(moved) > convert._rounding_error(toy_kernels)
+    plain = fold(build_encoder(EncoderConfig(widths=(0.06,) * 5, fc_units=8, classes=3)))
+    square = {name for name, value in folded.items() if value.ndim == 4 and value.shape[2] == value.shape[3]}
+    assert len(square) == 12
+    assert {name for name, value in folded.items() if gains_by_branch(value)} == square
+    assert not any(map(gains_by_branch, plain.values()))
