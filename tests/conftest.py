@@ -19,7 +19,7 @@ from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import bundle_weights
-from training.convert import convert
+from training.shipping.convert import convert
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "grass", "man", "in", "red", "hat")
 

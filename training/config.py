@@ -14,7 +14,7 @@ class DistillConfig:
 
     Attributes:
         views: Views of each photo, which teacher and student both see: the whole photo, then random crops, every
-            third a mixture of two photos; see `training.views.view_of`.
+            third a mixture of two photos; see `training.encoder.views.view_of`.
         smallest_crop: Least fraction of the photo's area in a random crop, in (0, 1].
         batch_size: Images a step.
         epochs: Passes over all views of all photos; may be a fraction.

@@ -11,14 +11,14 @@ import tensorflow as tf
 from model.bundle import ClassName
 from model.config import EncoderConfig, small
 from model.vocabulary import Vocabulary
-from training.captioner import DecoderTask, train_captioner
-from training.classifier import ClassifierTask, train_classifier
 from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, PipelineConfig, RunConfig
-from training.datasets import read_folder
-from training.labelled import LabelledImage
-from training.lite2 import tensor_shapes
-from training.records import write_class_records, write_records
-from training.replicas import Replicas
+from training.data.captioned import read_folder
+from training.data.labelled import LabelledImage
+from training.data.records import write_class_records, write_records
+from training.decoder.tasks import DecoderTask, train_captioner
+from training.encoder.classifier import ClassifierTask, train_classifier
+from training.encoder.lite2 import tensor_shapes
+from training.loop.replicas import Replicas
 
 CLASSES = tuple(ClassName(f"n{index}", name) for index, name in enumerate(("red", "green", "blue", "yellow")))
 RUN = RunConfig(summary_steps=1, histogram_steps=0)

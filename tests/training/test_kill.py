@@ -23,12 +23,12 @@ from safetensors.numpy import load_file
 
 from model.bundle import ClassName
 from model.vocabulary import Vocabulary
-from training.checkpoint import BEST
-from training.datasets import CaptionedImage
-from training.labelled import LabelledImage
-from training.records import write_class_records, write_records
-from training.run import CHECKPOINTS
-from training.summaries import METRICS, SUMMARIES
+from training.data.captioned import CaptionedImage
+from training.data.labelled import LabelledImage
+from training.data.records import write_class_records, write_records
+from training.loop.checkpoint import BEST
+from training.loop.run import CHECKPOINTS
+from training.loop.summaries import METRICS, SUMMARIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -41,7 +41,7 @@ COMMON = [
 
 LAUNCHER = """
 import json, os, resource, sys
-import matplotlib.backends.backend_svg, training.captioner, training.classifier, training.estimate
+import matplotlib.backends.backend_svg, training.decoder.tasks, training.encoder.classifier, training.loop.estimate
 from training.cli import main
 print("ready", flush=True)
 for line in sys.stdin:

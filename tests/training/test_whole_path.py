@@ -25,17 +25,18 @@ from model.config import CaptionerConfig, SearchConfig, small
 from model.decoder import Decoder
 from model.errors import DataError
 from model.image import read_image
-from training.captioner import DecoderTask, train_captioner
-from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
 from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
-from training.distill import CHECKPOINT, distill, load_student
-from training.export import assemble, export
-from training.features import load_features
+from training.data.records import VOCABULARY
+from training.decoder.features import load_features
+from training.decoder.tasks import DecoderTask, train_captioner
+from training.encoder.distill import distill
+from training.encoder.sources import CHECKPOINT, load_student
+from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
+from training.loop.replicas import Replicas
+from training.loop.run import CHECKPOINTS
+from training.loop.summaries import METRICS, SUMMARIES
 from training.provenance import stage
-from training.records import VOCABULARY
-from training.replicas import Replicas
-from training.run import CHECKPOINTS
-from training.summaries import METRICS, SUMMARIES
+from training.shipping.export import assemble, export
 
 # A clock decides whether matplotlib says so, on a busy machine.
 pytestmark = pytest.mark.slow

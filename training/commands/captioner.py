@@ -80,8 +80,8 @@ def captioner(
       showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset vgg19 \\
           --average 0.999 --label-smoothing 0.1 --out runs/captioner
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import DecoderTask, train_captioner
-    from training.replicas import Replicas
+    from training.decoder.tasks import DecoderTask, train_captioner
+    from training.loop.replicas import Replicas
 
     if (encoder is None) == (imagenet is None):
         raise click.UsageError("expected either --encoder or --imagenet; give one of them")
@@ -130,9 +130,9 @@ def self_critical(
       showtell-train export --records runs/records --encoder runs/encoder --captioner runs/self-critical \\
           --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import train_captioner
-    from training.replicas import Replicas
-    from training.self_critical import SelfCriticalTask
+    from training.decoder.self_critical import SelfCriticalTask
+    from training.decoder.tasks import train_captioner
+    from training.loop.replicas import Replicas
 
     config = chosen(SelfCriticalConfig(), options)
     config = replace(config, optimizer=chosen(config.optimizer, options))
@@ -173,10 +173,10 @@ def finetune(
           --out runs/finetuned
       showtell-train export --records runs/records --encoder runs/finetuned --captioner runs/finetuned --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import CaptionTask, train_captioner
-    from training.finetune import FinetuneTask
-    from training.finetune_maps import MapsFinetuneTask
-    from training.replicas import Replicas
+    from training.decoder.finetune import FinetuneTask
+    from training.decoder.finetune_maps import MapsFinetuneTask
+    from training.decoder.tasks import CaptionTask, train_captioner
+    from training.loop.replicas import Replicas
 
     if answers is not None and maps is None:
         raise click.UsageError("expected --maps with --answers; give both")

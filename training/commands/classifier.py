@@ -64,8 +64,8 @@ def classifier(
       showtell-train classifier --records runs/mine --out runs/mine-vgg --preset paper --imagenet download
       showtell-train classifier --records runs/tiny --out runs/two --devices cpu:2 --estimate
     """  # noqa: D301 - \b tells click not to wrap
-    from training.classifier import ClassifierTask, train_classifier
-    from training.replicas import Replicas
+    from training.encoder.classifier import ClassifierTask, train_classifier
+    from training.loop.replicas import Replicas
 
     encoder = chosen(PRESETS[preset]().encoder, options)
     if imagenet is not None:
@@ -84,7 +84,7 @@ def classifier(
 @reported
 def devices() -> None:
     """Lists the devices that TensorFlow sees here."""
-    from training.devices import list_devices
+    from training.loop.devices import list_devices
 
     for device in list_devices():
         details = ", ".join(f"{name} {value}" for name, value in device.details.items())

@@ -60,7 +60,7 @@ def distill(
       showtell-train distill --photos photos --teacher mobilenet_v2.weights.h5 --start-from runs/encoder \\
           --out runs/encoder-2
     """  # noqa: D301 - \b tells click not to wrap
-    from training.distill import distill as run
+    from training.encoder.distill import distill as run
 
     names = frozenset(exclude.read_text(encoding="utf-8").splitlines()) if exclude else frozenset()
     with recorded(out, command_line(), after=start_from):

@@ -9,7 +9,7 @@ import click
 
 from model.config import FEATURES, vgg19
 from training.commands.options import ANY, EXISTING, command_line, option, reported
-from training.datasets import find_photos, read_lines
+from training.data.captioned import find_photos, read_lines
 from training.provenance import recorded
 
 STOPPED = 130
@@ -32,9 +32,9 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
     Example:
       showtell-train grow --vgg16 download --out runs/encoder
     """  # noqa: D301 - \b tells click not to wrap
-    from model.pretrained import IMAGENET_VGG16
-    from training.download import download
-    from training.growing import grow as run
+    from training.data.download import download
+    from training.encoder.growing import grow as run
+    from training.encoder.imagenet import IMAGENET_VGG16
 
     path = Path(vgg16)
     if vgg16 == "download":
@@ -65,8 +65,8 @@ def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views:
     Example:
       showtell-train maps --encoder runs/encoder --photos data/flickr8k/images --out runs/maps
     """  # noqa: D301 - \b tells click not to wrap
-    from training.encoders import load_encoder
-    from training.maps import cache_maps
+    from training.encoder.maps import cache_maps
+    from training.encoder.sources import load_encoder
 
     names = {name for file in only for name in read_lines(file)}
     paths = [path for path in find_photos(photos) if not only or path.name in names]
@@ -87,7 +87,7 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     Example:
       showtell-train answers --teacher efficientnet_lite2.safetensors --photos data/flickr8k/images --out runs/answers
     """  # noqa: D301 - \b tells click not to wrap
-    from training.lite2 import cache_answers
+    from training.encoder.lite2 import cache_answers
 
     with recorded(out, command_line()):
         complete = cache_answers(out, teacher, find_photos(photos))
@@ -126,8 +126,8 @@ def distill_top(
       showtell-train distill-top --encoder runs/encoder --maps runs/maps --answers runs/answers \\
           --teacher efficientnet_lite2.safetensors --photos data/photos --exclude runs/records/dev.txt --out runs/top
     """  # noqa: D301 - \b tells click not to wrap
-    from training.distill_top import TopConfig
-    from training.teach import teach_top
+    from training.encoder.distill_top import TopConfig
+    from training.encoder.teach import teach_top
 
     names = [name for file in exclude for name in read_lines(file)]
     with recorded(out, command_line(), after=encoder):

@@ -15,7 +15,7 @@ from training.config import RunConfig
 from training.provenance import recorded
 
 if TYPE_CHECKING:
-    from training.replicas import Replicas
+    from training.loop.replicas import Replicas
 
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY = click.Path(path_type=Path)
@@ -72,8 +72,8 @@ def train(
         task: Makes what is trained.
         run: Trains it.
     """
-    from training.estimate import estimate
-    from training.run import restart
+    from training.loop.estimate import estimate
+    from training.loop.run import restart
 
     given = [options.get(name) for name in ("encoder", "captioner_run", "records")]
     if out.resolve() in [path.resolve() for path in given if path is not None]:
@@ -94,8 +94,8 @@ def imagenet_file(text: str, replicas: "Replicas") -> Path:
     """Returns the official VGG-19 file: the path given, or that of a download for the word `download`."""
     if text != "download":
         return Path(text)
-    from model.pretrained import IMAGENET_VGG19
-    from training.download import download
+    from training.data.download import download
+    from training.encoder.imagenet import IMAGENET_VGG19
 
     path = Path("runs") / "vgg19_weights_tf_dim_ordering_tf_kernels.h5"
     with replicas.chief_first():

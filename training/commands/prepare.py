@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from training.commands.options import ANY, command_line, option, read_weights, reported
-from training.datasets import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder, read_tsv
-from training.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
+from training.data.captioned import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder, read_tsv
+from training.data.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
 from training.provenance import recorded
 
 if TYPE_CHECKING:
-    from training.shards import Shard
+    from training.data.shards import Shard
 
     Written = tuple[list[Shard] | None, str]
     """The shards, None after a requested stop, and what there is to say about them."""
@@ -47,7 +47,7 @@ def _write_captions(
     weights: Mapping[str, float] = MappingProxyType({}),
 ) -> "Written":  # fmt: skip
     from model.vocabulary import Vocabulary
-    from training.records import write_records
+    from training.data.records import write_records
 
     train = [caption for image in images if image.split == "train" for caption in image.captions]
     vocabulary = Vocabulary.build(train, min_count=min_count)
@@ -56,7 +56,7 @@ def _write_captions(
 
 
 def _write_classes(out: Path, found: LabelledImages, *, shard_images: int) -> "Written":
-    from training.records import write_class_records
+    from training.data.records import write_class_records
 
     shards = write_class_records(out, found.images, found.classes, shard_images=shard_images)
     return shards, f"classes: {len(found.classes)}"
@@ -96,8 +96,8 @@ def mix(sources: tuple[str, ...], out: Path, weights: tuple[str, ...], dev_fract
       showtell-train prepare mix flickr8k=flickr8k:data/flickr8k coco=tsv:data/coco_captions \\
           web=tsv:data/web_captions --weight coco=3 --min-count 4 --out runs/records
     """  # noqa: D301 - \b tells click not to wrap
-    from training.mixing import Source, check_weights
-    from training.mixing import mix as join
+    from training.data.mixing import Source, check_weights
+    from training.data.mixing import mix as join
 
     given = read_weights(weights)
     found = []
@@ -143,7 +143,7 @@ def _add(
     @reported
     def command(source: Path, out: Path, *, download: bool = False, **values: Any) -> None:
         if download:
-            from training.download import fetch
+            from training.data.download import fetch
 
             fetch(name, source)
         elif not source.exists():

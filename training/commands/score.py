@@ -14,7 +14,7 @@ from training.commands.options import ANY, EXISTING, command_line, option, repor
 from training.provenance import stage
 
 if TYPE_CHECKING:
-    from training.evaluate import Evaluation
+    from training.scoring.evaluate import Evaluation
 
 
 @click.command()
@@ -60,7 +60,7 @@ def evaluate(
       showtell-train evaluate my-bundle --records runs/records --beam-size 1 --beam-size 3 --beam-size 5
       showtell-train evaluate my-bundle --records runs/records --out scores.json --page page.html
     """  # noqa: D301 - \b tells click not to wrap
-    from training.evaluate import evaluate_bundle
+    from training.scoring.evaluate import evaluate_bundle
 
     loaded = load_bundle(bundle)
     result = evaluate_bundle(loaded, records, split, beam_sizes=beam_sizes, tokenizer=tokenizer)
@@ -72,7 +72,7 @@ def evaluate(
         with atomic_file(out) as file:
             file.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
     if page is not None:
-        from training.gallery import write_page
+        from training.scoring.gallery import write_page
 
         title = f"{loaded.config.name} {loaded.config.version}: captions of {split}"
         write_page(page, result, records, title=title, photos=page_photos, seed=seed)
@@ -93,7 +93,7 @@ def recognize(bundle: Path, folder: Path) -> None:
       showtell-train recognize my-bundle imagenette/val
     """  # noqa: D301 - \b tells click not to wrap
     from model.captioner import Captioner
-    from training.recognition import recognize as run
+    from training.scoring.classes import recognize as run
 
     captioner = Captioner.load(bundle)
     photos, top_1, top_5 = run(captioner, folder)
@@ -142,8 +142,8 @@ def export(
       showtell-train export --records runs/records --encoder model/bundles/default --captioner runs/captioner \\
           --out my-bundle --name my-captioner
     """  # noqa: D301 - \b tells click not to wrap
-    from training.export import assemble
-    from training.export import export as run
+    from training.shipping.export import assemble
+    from training.shipping.export import export as run
 
     runs = {"prepare": records, "encoder": encoder, "captioner": captioner_run}
     names = classes if classes is not None else encoder / CLASSES
@@ -167,7 +167,7 @@ def convert(bundle: Path, records: Path) -> None:
     Example:
       showtell-train convert my-bundle --records runs/records
     """  # noqa: D301 - \b tells click not to wrap
-    from training.export import add_lite_files
+    from training.shipping.export import add_lite_files
 
     _print_written(bundle, add_lite_files(bundle, load_bundle(bundle), records))
 

@@ -1,0 +1,328 @@
+"""Fetches data sets and weights: downloads that go on after an interruption."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import NoReturn
+
+import requests
+
+from model.atomic import flush
+from model.errors import DataError
+from training.data.archives import check_space, unpack
+from training.progress import note, progress
+
+ATTEMPTS = 5
+"""Tries in a row without a new byte before a download gives up."""
+
+CHUNK_BYTES = 1 << 16
+ALGORITHMS = ("sha256", "md5")
+AGAIN = "call the command again to go on from here"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Describes one file of a data set.
+
+    Attributes:
+        url: Where it is.
+        checksum: `sha256:…` or `md5:…` in hexadecimal; None verifies the announced length alone.
+        gives: Files and folders that it adds to the data set; when all are there, it is not fetched.
+        instead: Names under which a reader accepts the same; when one is there, it is not fetched.
+        archive: Whether it is unpacked and then removed, or is itself the one file that it gives.
+        top: Folder inside the archive whose content is meant; empty for the archive's own top.
+    """
+
+    url: str
+    checksum: str | None
+    gives: tuple[str, ...]
+    instead: tuple[str, ...] = ()
+    archive: bool = True
+    top: str = ""
+
+
+_COCO = "http://images.cocodataset.org"
+_FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
+
+SOURCES: Mapping[str, tuple[Source, ...]] = MappingProxyType(
+    {
+        "tiny-imagenet": (
+            Source(
+                url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+                checksum="md5:90528d7ca1a48142e341f4ef8d21d0de",
+                gives=("train", "val", "wnids.txt", "words.txt"),
+                top="tiny-imagenet-200",
+            ),
+        ),
+        "coco": (
+            Source(
+                url=f"{_COCO}/annotations/annotations_trainval2017.zip",
+                checksum="md5:f4bbac642086de4f52a3fdda2de5fa2c",
+                gives=("annotations",),
+            ),
+            Source(
+                url=f"{_COCO}/zips/val2017.zip", checksum="md5:442b8da7639aecaf257c1dceb8ba8c80", gives=("val2017",)
+            ),
+            Source(
+                url=f"{_COCO}/zips/train2017.zip", checksum="md5:cced6f7f71b7629ddf16f17bbcfab6b2", gives=("train2017",)
+            ),
+        ),
+        "flickr8k": (
+            Source(
+                url=f"{_FLICKR8K}/Flickr8k_text.zip",
+                checksum="md5:bf6c1abcb8e4a833b7f922104de18627",
+                gives=("Flickr8k.token.txt", "Flickr_8k.trainImages.txt", "Flickr_8k.devImages.txt"),
+            ),
+            Source(
+                url=f"{_FLICKR8K}/Flickr8k_Dataset.zip",
+                checksum="md5:f18a1e2920de5bd84dae7cf08ec78978",
+                gives=("Flicker8k_Dataset",),
+                instead=("images", "Flickr8k_Dataset"),
+            ),
+        ),
+        "mnist": (
+            Source(
+                url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
+                checksum="sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
+                gives=("mnist.npz",),
+                archive=False,
+            ),
+        ),
+    }
+)
+"""Data sets by the name that the command line takes.
+
+Flickr8k's own page is gone; these are copies, where still public. Addresses and checksums are those of ContinualAI's
+Avalanche (Tiny ImageNet), PaddleDetection (COCO), the R package torchvision (Flickr8k) and Keras (MNIST).
+"""
+
+
+def fetch(name: str, directory: Path, *, sources: Mapping[str, tuple[Source, ...]] = SOURCES) -> None:
+    """Downloads and unpacks what a directory lacks of a data set; calling it again goes on after an interruption.
+
+    Args:
+        name: A key of `sources`.
+        directory: Where the readers of `training.data.captioned` shall find it; made if missing.
+        sources: The data sets that there are.
+
+    Raises:
+        DataError: The name is unknown, or a file could not be fetched or unpacked.
+    """
+    if name not in sources:
+        raise DataError(f"expected a data set among {', '.join(sources)}, received {name!r}")
+    for source in sources[name]:
+        if not source.archive:
+            download(source.url, directory / source.gives[0], checksum=source.checksum)
+        elif _is_there(source, directory):
+            note(f"{directory}: {', '.join(source.gives)} already there")
+        else:
+            archive = directory / source.url.rpartition("/")[2]
+            download(source.url, archive, checksum=source.checksum)
+            unpack(archive, directory, top=source.top)
+            if not _is_there(source, directory):
+                raise DataError(
+                    f"{archive}: expected it to hold {', '.join(source.gives)}, found something else; "
+                    "the data set has changed: unpack it by hand"
+                )
+            archive.unlink()
+
+
+def _is_there(source: Source, directory: Path) -> bool:
+    return all((directory / entry).exists() for entry in source.gives) or any(
+        (directory / entry).exists() for entry in source.instead
+    )
+
+
+class _DroppedError(Exception):
+    """A download broke off in a way that a further try may mend."""
+
+
+def download(
+    url: str, path: Path, *, checksum: str | None, timeout_seconds: float = 60.0, backoff_seconds: float = 1.0
+) -> None:
+    """Downloads a file that appears under its name only when whole; an interrupted download is taken up again.
+
+    What has arrived is kept in `<name>.partial`, with `<name>.partial.json` noting which version of the file it is.
+
+    Args:
+        url: An http or https address.
+        path: The file to write; its directory is made if missing. A file that is there with the right checksum, or
+            any when there is no checksum, is kept and nothing is fetched; a wrong one is replaced.
+        checksum: `sha256:…` or `md5:…` in hexadecimal; None verifies the announced length alone.
+        timeout_seconds: Longest silence of the server, in seconds.
+        backoff_seconds: Pause after a first failure, doubled with each further one in a row, in seconds.
+
+    Raises:
+        DataError: The server cannot be reached or does not have the file, the disk is full, or the checksum is wrong.
+    """
+    if checksum is not None and checksum.partition(":")[0] not in ALGORITHMS:
+        raise DataError(f"checksum: expected one of {', '.join(ALGORITHMS)} in front of a colon, received {checksum!r}")
+    transfer = _Transfer(url, path.with_name(f"{path.name}.partial"), checksum is not None, timeout_seconds)
+    try:
+        if path.exists() and (checksum is None or _digest(path, checksum) == checksum.lower()):
+            note(f"{path} is already there")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _persist(transfer, backoff_seconds)
+        _put_in_place(transfer, path, checksum)
+    except requests.RequestException as error:
+        raise DataError(f"{url}: expected an http address that answers, received: {error}") from error
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected to write it, received: {error}; free the disk or choose another directory, then {AGAIN}"
+        ) from error
+
+
+def _persist(transfer: "_Transfer", backoff_seconds: float) -> None:
+    """Receives the whole file, trying again as long as tries bring something new."""
+    failures = 0
+    while True:
+        before = transfer.received_bytes()
+        try:
+            transfer.receive()
+        except _DroppedError as error:
+            failures = 1 if transfer.received_bytes() > before else failures + 1
+            if failures == ATTEMPTS:
+                raise DataError(
+                    f"{transfer.url}: expected the whole file, received {transfer.received_bytes()} bytes "
+                    f"before {ATTEMPTS} tries brought nothing new ({error}); check the network, then {AGAIN}"
+                ) from error
+            note(f"{transfer.url}: {error}; trying again")
+            time.sleep(backoff_seconds * 2 ** (failures - 1))
+        else:
+            return
+
+
+def _put_in_place(transfer: "_Transfer", path: Path, checksum: str | None) -> None:
+    if checksum is not None:
+        received = _digest(transfer.partial, checksum)
+        if received != checksum.lower():
+            transfer.forget()
+            raise DataError(
+                f"{transfer.url}: expected a file with the checksum {checksum}, received {received}; removed it. Call "
+                "the command again; if it stays so, the file has changed: check where you fetch it from"
+            )
+    flush(transfer.partial)
+    transfer.partial.replace(path)
+    flush(path.parent)
+    transfer.forget()
+
+
+def _digest(path: Path, checksum: str) -> str:
+    algorithm = checksum.partition(":")[0]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """Receives one file into `partial`, knowing which version of the remote file it began with."""
+
+    url: str
+    partial: Path
+    verified: bool
+    timeout_seconds: float
+
+    @property
+    def _about(self) -> Path:
+        return self.partial.with_name(f"{self.partial.name}.json")
+
+    def received_bytes(self) -> int:
+        return self.partial.stat().st_size if self.partial.exists() else 0
+
+    def forget(self) -> None:
+        self.partial.unlink(missing_ok=True)
+        self._about.unlink(missing_ok=True)
+
+    def receive(self) -> None:
+        """Asks for what is missing, once."""
+        validator = self._validator()
+        if validator is None:
+            self.forget()
+        done = self.received_bytes()
+        headers = {"Accept-Encoding": "identity"}
+        if done:
+            headers["Range"] = f"bytes={done}-"
+            if validator:
+                headers["If-Range"] = validator
+        try:
+            with requests.get(self.url, headers=headers, stream=True, timeout=self.timeout_seconds) as response:
+                self._take(response, done)
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            raise _DroppedError(f"the connection failed: {error}") from error
+
+    def _validator(self) -> str | None:
+        """Returns what `If-Range` shall say, empty for nothing; None when the partial file is of no use."""
+        try:
+            about = json.loads(self._about.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if not isinstance(about, dict) or about.get("url") != self.url:
+            return None
+        validator = about.get("validator")
+        # Without a validator only the checksum can tell whether two parts belong together.
+        return str(validator) if validator else ("" if self.verified else None)
+
+    def _take(self, response: requests.Response, done: int) -> None:
+        status = response.status_code
+        if status == requests.codes.requested_range_not_satisfiable and done:
+            if response.headers.get("Content-Range", "").strip() == f"bytes */{done}":
+                return
+            self._start_over("the server's file is shorter than what was received")
+        if status >= 500 or status in (requests.codes.request_timeout, requests.codes.too_many_requests):
+            raise _DroppedError(f"the server answered {status} {response.reason}")
+        if status == requests.codes.partial_content:
+            self._store(response, "ab", self._total_of_part(response, done))
+        elif status == requests.codes.ok:
+            self._begin(response)
+            length = response.headers.get("Content-Length", "")
+            self._store(response, "wb", int(length) if length.isdecimal() else None)
+        else:
+            raise DataError(
+                f"{self.url}: expected the file, received {status} {response.reason}; check the address, "
+                f"or fetch the file elsewhere and put it at {self.partial.with_suffix('')}"
+            )
+
+    def _begin(self, response: requests.Response) -> None:
+        # Emptied before the note is written: a kill in between must not pair old bytes with a new version.
+        self.partial.write_bytes(b"")
+        about = {"url": self.url, "validator": _validator_of(response)}
+        self._about.write_text(json.dumps(about), encoding="utf-8")
+
+    def _total_of_part(self, response: requests.Response, done: int) -> int | None:
+        part = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+        if part is None or int(part[1]) != done:
+            self._start_over(f"the server sent another part than asked for ({done} bytes on)")
+        # With If-Range a server need not repeat the date; it answers 200 when the file has changed.
+        if _validator_of(response) not in (None, self._validator()):
+            self._start_over("the server's file has changed")
+        return None if part[2] == "*" else int(part[2])
+
+    def _start_over(self, reason: str) -> NoReturn:
+        self.forget()
+        raise _DroppedError(f"{reason}; starting over")
+
+    def _store(self, response: requests.Response, mode: str, total: int | None) -> None:
+        done = self.received_bytes()
+        check_space(self.partial.parent, (total or 0) - done, self.url)
+        nothing: tuple[bytes, ...] = ()  # The bar is moved by hand: one item is a byte, not a chunk.
+        bar = progress(nothing, self.partial.stem, total=total, initial=done, unit="B")
+        bar.unit_scale = True
+        with self.partial.open(mode) as file, bar:
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+        if total is not None and self.received_bytes() != total:
+            raise _DroppedError(f"expected {total} bytes, received {self.received_bytes()}")
+
+
+def _validator_of(response: requests.Response) -> str | None:
+    """Returns a strong ETag or the date of the last change; a weak ETag does not promise equal bytes."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified")

@@ -1,0 +1,144 @@
+"""Training VGG-19 on class records."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from model.atomic import atomic_file
+from model.bundle import CLASSES
+from model.config import EncoderConfig
+from model.encoder import build_encoder
+from model.errors import ConfigError
+from training.config import ClassifierTrainingConfig, RunConfig
+from training.data.pipeline import Share, class_batches, labelled_batches
+from training.data.records import INDEX, check_kind, damaged_records, read_index, read_record_classes, shard_paths
+from training.encoder.imagenet import load_imagenet
+from training.loop.replicas import Replicas, Sums
+from training.loop.run import Run, Task
+from training.loop.summaries import captioned_picture
+from training.provenance import key_of
+
+CONFIG = "config.json"
+EVALUATION_BATCH = 64
+SHOWN = 4
+"""Dev images that TensorBoard shows with their labels."""
+
+
+class ClassifierTask(Task):
+    """Trains an encoder to name the class of an image.
+
+    Args:
+        records: Finished class records with splits train and dev.
+        encoder_config: Architecture; the number of classes comes from the records.
+        config: Options of the training.
+        replicas: Who computes.
+        imagenet: The official VGG-19 file to start from, or None for fresh weights.
+
+    Raises:
+        DataError: The records are incomplete or hold captions.
+    """
+
+    best_figure = "top1"
+
+    def __init__(
+        self,
+        records: Path,
+        encoder_config: EncoderConfig,
+        config: ClassifierTrainingConfig,
+        replicas: Replicas,
+        imagenet: Path | None = None,
+    ) -> None:
+        check_kind(records, "classes")
+        self.records, self.config, self.replicas = records, config, replicas
+        self.classes = read_record_classes(records)
+        self.encoder_config = replace(encoder_config, classes=len(self.classes))
+        keras.utils.set_random_seed(config.seed)
+        with replicas.strategy.scope():
+            self.encoder = build_encoder(self.encoder_config, synchronized=replicas.count > 1)
+            if imagenet is not None:
+                load_imagenet(imagenet, self.encoder)
+        self._evaluate = replicas.evaluator(lambda batch, _step: self._sums(batch, 0.0, training=False))
+        self.networks, self.multipliers = {"encoder": self.encoder}, {}
+        self.optimizer, self.epochs = config.optimizer, config.epochs
+        self.images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
+        replicas.check_pipeline(config.pipeline, self.images)
+        shard_paths(records, "dev")  # missing ones are told now, not after an epoch
+        if replicas.config.xla and replicas.count > 1 and self.encoder_config.batch_norm:
+            raise ConfigError("xla: expected one replica, or no batch norm, which XLA cannot take over several")
+        self.steps_per_epoch = self.images // config.pipeline.batch_size
+        self.settings = {
+            "encoder": asdict(self.encoder_config),
+            "training": asdict(config),
+            "records": key_of(records / INDEX, records / CLASSES),
+        }
+
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:  # noqa: ARG002 - part of the protocol
+        """Sums the cross-entropy, smoothed, and the correct first guesses."""
+        return self._sums(batch, self.config.label_smoothing, training=True)
+
+    def _sums(self, batch: Any, smoothing: float, *, training: bool) -> Sums:
+        images, labels = batch
+        logits = self.encoder(images, training=training)["logits"]  # (B, C)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        if smoothing > 0:
+            even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
+            losses = (1 - smoothing) * losses + smoothing * even
+        figures = {f"top{k}": 100 * _count(tf.math.in_top_k(labels, logits, k)) for k in (1, 5)}
+        return Sums(tf.reduce_sum(losses), tf.cast(tf.size(labels), tf.float32), figures)
+
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Reads an epoch's shuffled, augmented records."""
+        return class_batches(shard_paths(self.records, "train"), self.config.pipeline, epoch, first_step, share=share)
+
+    def evaluate(self) -> dict[str, float]:
+        """Returns the mean cross-entropy and top-1 and top-5 accuracy in percent on dev."""
+        paths = shard_paths(self.records, "dev")
+        batches = self.replicas.distribute(lambda share: labelled_batches(paths, EVALUATION_BATCH, share=share))
+        try:
+            return self._evaluate(batches)
+        except tf.errors.DataLossError as error:
+            raise damaged_records(self.records, "dev", error) from error
+
+    def pictures(self) -> Iterator[tuple[str, Any]]:
+        """Yields the first images of dev over their label and, in brackets, the class that was guessed."""
+        images, labels = next(iter(labelled_batches(shard_paths(self.records, "dev"), SHOWN)))
+        guesses = tf.argmax(self.encoder(images, training=False)["logits"], axis=-1)
+        for number, (image, label, guess) in enumerate(
+            zip(images.numpy(), labels.numpy(), guesses.numpy(), strict=True)
+        ):
+            text = f"{self.classes[label].label} ({self.classes[guess].label})"
+            yield f"dev/{number}", captioned_picture(image, text)
+
+
+def _count(hits: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(hits, tf.float32))
+
+
+def train_classifier(directory: Path, task: ClassifierTask, config: RunConfig) -> bool:
+    """Trains an encoder on class records in a run directory, going on where it stopped.
+
+    Args:
+        directory: Run directory; see `training.loop.run.Run` for what it holds, beside `config.json` and
+            `classes.json`.
+        task: What is trained.
+        config: How the run is kept.
+
+    Returns:
+        Whether training is complete; False after a requested stop.
+
+    Raises:
+        DataError: The directory holds another run.
+    """
+    run = Run(directory, task, config)
+    if task.replicas.chief:
+        entries = [{"id": name.id, "label": name.label} for name in task.classes]
+        with atomic_file(directory / CLASSES) as file:
+            file.write_text(json.dumps(entries) + "\n", encoding="utf-8")
+        with atomic_file(directory / CONFIG) as file:
+            file.write_text(json.dumps(task.settings, indent=2) + "\n")
+    return run.train()

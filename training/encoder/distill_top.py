@@ -1,0 +1,257 @@
+"""Distillation of a grown encoder's top from a teacher's answers, on maps that were computed once.
+
+Written in Keras 3 alone; only the maps' own module needs TensorFlow, and it is not imported here.
+
+Source:
+    As `training.encoder.distill`: features of the second FC layer by their squared error, classes softened (Hinton,
+    Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from model.errors import ConfigError, DataError
+from training.data.ahead import ahead
+from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
+from training.encoder.distill import FeatureLoss, SoftClassLoss
+from training.encoder.sources import CHECKPOINT
+from training.loop.checkpoint import differences, load_checkpoint, named_variables, read_progress, save_checkpoint
+from training.progress import StopRequest, note, progress
+
+INPUTS = "inputs.npy"
+FIRST = "block4_pool"
+"""Layer whose output the maps are."""
+
+_BATCH = 32
+_COMPARED_STEPS = 500
+
+Halves = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopConfig:
+    """Holds the options of training an encoder's top.
+
+    Attributes:
+        train_from: First layer that learns; all behind it do too.
+        epochs: Passes over all views.
+        batch_size: Views a step.
+        learning_rate: Peak of the schedule (linear warm-up over 2 % of the steps, then cosine to zero).
+        weight_decay: Decoupled weight decay of AdamW.
+        temperature: Softening of teacher and student classes.
+        class_weight: Weight of the class loss beside the feature loss of weight 1.
+        seed: Seed of the order.
+
+    Raises:
+        ConfigError: A value is outside its range.
+    """
+
+    train_from: str = "block5_conv4"
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    temperature: float = 2.0
+    class_weight: float = 0.5
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}: expected a positive number, received {getattr(self, name)}")
+        for name in ("weight_decay", "class_weight"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name}: expected at least 0, received {getattr(self, name)}")
+
+
+class TopData:
+    """Holds what the first learning layer reads for each view of the photos, and the teacher's answers.
+
+    Args:
+        file: Where the inputs are kept.
+        before: From maps to those inputs.
+        paths: Photos that have maps and answers; others are an error.
+        maps: Their maps.
+        answers: Their answers.
+
+    Raises:
+        DataError: A photo has no maps or no answers.
+    """
+
+    def __init__(
+        self, file: Path, before: keras.Model, paths: Sequence[Path], maps: PhotoCache, answers: PhotoCache
+    ) -> None:
+        keys = list(dict.fromkeys(photo_key(path.read_bytes()) for path in paths))
+        self.views: list[tuple[str, View]] = [
+            (key, view) for key in keys for view in VIEWS if view == "whole" or (key, view) in maps
+        ]
+        self._answers = answers
+        places = {key: row for row, key in enumerate(keys)}
+        self._rows = np.array([places[key] for key, _ in self.views])
+        self.features, self.logits = (
+            np.stack([answers.read(name, key) for key in keys]) for name in ("features", "logits")
+        )
+        self.inputs = _inputs(file, before, self.views, maps)
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def batch(self, chosen: npt.NDArray[np.int64]) -> tuple[Any, dict[str, Any]]:
+        """Returns inputs and targets of some views, float32."""
+        rows = self._rows[chosen]
+        targets = {name: getattr(self, name)[rows].astype(np.float32) for name in ("features", "logits")}
+        return self.inputs[chosen].astype(np.float32), targets
+
+
+def _inputs(file: Path, before: keras.Model, views: Sequence[tuple[str, View]], maps: PhotoCache) -> Halves:
+    """Returns the inputs of all views (P, …), float16, on disk; those of an earlier call where it was the same."""
+    stamp = file.with_suffix(".json")
+    content = {"views": len(views), "first": list(views[0]), "last": list(views[-1]), "shape": before.output.shape[1:]}
+    if not stamp.exists() or json.loads(stamp.read_text()) != json.loads(json.dumps(content)):
+        stamp.unlink(missing_ok=True)
+        shape = (len(views), *before.output.shape[1:])
+        made = np.lib.format.open_memmap(file, "w+", np.float16, shape)
+        for start in progress(range(0, len(views), _BATCH), "running the frozen layers", unit="batch"):
+            batch = np.stack([maps.read("maps", key, view) for key, view in views[start : start + _BATCH]])
+            made[start : start + len(batch)] = before.predict_on_batch(batch.astype(np.float32))
+        made.flush()
+        stamp.write_text(json.dumps(content))
+    inputs: Halves = np.load(file, mmap_mode="r")
+    return inputs
+
+
+def learning_part(encoder: keras.Model, first: str) -> tuple[keras.Model, keras.Model]:
+    """Cuts an encoder's top in front of its first learning layer.
+
+    Args:
+        encoder: From `build_encoder`.
+        first: Name of a convolution of the fifth block or of an FC layer.
+
+    Returns:
+        before: From maps to what `first` reads.
+        learner: From that to `features`, always those of the second FC layer, and `logits`.
+
+    Raises:
+        ConfigError: There is no such layer behind the maps.
+    """
+    known = [layer.name for layer in encoder.layers if layer.name.startswith(("block5_conv", "fc")) and layer.weights]
+    if first not in known:
+        raise ConfigError(f"train_from: expected one of {', '.join(known)}, received {first!r}")
+    start = encoder.get_layer(first).input
+    outputs = {"features": encoder.get_layer("fc2_relu").output, "logits": encoder.output["logits"]}
+    before = keras.Model(encoder.get_layer(FIRST).output, start)
+    return before, keras.Model(start, outputs, name="learner")
+
+
+def distill_top(
+    directory: Path, encoder: keras.Model, settings: dict[str, Any], data: TopData, config: TopConfig,
+    classifier: Sequence[npt.NDArray[np.float32]], held_out: TopData | None = None, *, checkpoint_steps: int = 500,
+) -> bool:  # fmt: skip
+    """Trains an encoder's top, going on from the run directory's checkpoint where there is one.
+
+    Args:
+        directory: Run directory.
+        encoder: The encoder; its layers in front of `config.train_from` stay as they are.
+        settings: What a resumed run must share with the run before, JSON values; `encoder` is its architecture.
+        data: What it learns.
+        config: Options.
+        classifier: Kernel and bias of the teacher's class layer, which the encoder's starts as.
+        held_out: What it is compared with the teacher on; None for nothing.
+        checkpoint_steps: Steps between two checkpoints.
+
+    Returns:
+        Whether training is complete; False after a requested stop.
+
+    Raises:
+        DataError: The encoder's features are not as long as the teacher's, or the directory holds another run.
+    """
+    _, learner = learning_part(encoder, config.train_from)
+    checkpoint, settings = directory / CHECKPOINT, settings | {"top": asdict(config), "views": len(data)}
+    if checkpoint.exists():
+        different = sorted(differences(read_progress(checkpoint), json.loads(json.dumps(settings))))
+        if different:
+            raise DataError(f"{directory}: expected the run that is here, differs in {', '.join(different)}")
+    per_epoch = len(data) // config.batch_size
+    total = config.epochs * per_epoch
+    _start(encoder, learner, data, config, classifier, total)
+    variables = named_variables(encoder, "encoder") | {
+        name: variable
+        for name, variable in named_variables(learner, "learner").items()
+        if name.startswith("optimizer/")
+    }
+    done = int(load_checkpoint(checkpoint, variables)["step"]) if checkpoint.exists() else 0
+    keys = [(step // per_epoch, step % per_epoch) for step in range(done, total)]
+    orders = _Orders(len(data), config)
+    with StopRequest() as stop:
+        bar = progress(keys, "distilling the top", total=total, initial=done, unit="step")
+        batches = ahead(lambda key: data.batch(orders.batch(*key)), keys)
+        for _, (inputs, targets) in zip(stop.until_requested(bar), batches, strict=False):
+            logs = learner.train_on_batch(inputs, targets, return_dict=True)
+            done += 1
+            if done % 50 == 0:
+                bar.set_postfix({name: f"{float(value):.3f}" for name, value in logs.items()}, refresh=False)
+                learner.reset_metrics()
+            if held_out is not None and (done % _COMPARED_STEPS == 0 or done == total):
+                note(f"step {done}, held out: same class as the teacher {100 * agreement(learner, held_out):.1f} %")
+            if done % checkpoint_steps == 0:
+                save_checkpoint(checkpoint, variables, settings | {"step": done, "total": total})
+    save_checkpoint(checkpoint, variables, settings | {"step": done, "total": total})
+    return done == total
+
+
+def agreement(learner: keras.Model, data: TopData) -> float:
+    """Returns the share of views whose most probable class is the teacher's, in [0, 1]."""
+    hits = 0
+    for start in range(0, len(data), _BATCH):
+        inputs, targets = data.batch(np.arange(start, min(start + _BATCH, len(data))))
+        guesses = np.asarray(learner.predict_on_batch(inputs)["logits"]).argmax(axis=-1)
+        hits += int(np.sum(guesses == targets["logits"].argmax(axis=-1)))
+    return hits / len(data)
+
+
+def _start(
+    encoder: keras.Model, learner: keras.Model, data: TopData, config: TopConfig,
+    classifier: Sequence[npt.NDArray[np.float32]], total: int,
+) -> None:  # fmt: skip
+    """Gives the class layer the teacher's weights, and the learner its losses and optimizer."""
+    predictions = encoder.get_layer("predictions")
+    shapes = [value.shape for value in classifier], [tuple(value.shape) for value in predictions.weights]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"expected a class layer of the teacher's shapes {shapes[0]}, received {shapes[1]}")
+    predictions.set_weights(classifier)
+    warmup = max(1, total // 50)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        1e-5, max(1, total - warmup), alpha=0.0, warmup_target=config.learning_rate, warmup_steps=warmup
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    variance = np.asarray(data.features, np.float32).var(axis=0)
+    learner.compile(
+        optimizer,
+        loss={"features": FeatureLoss(variance), "logits": SoftClassLoss(config.temperature)},
+        loss_weights={"features": 1.0, "logits": config.class_weight},
+        jit_compile=keras.backend.backend() == "jax",
+    )
+
+
+class _Orders:
+    """Deals out the views, each epoch in an order of its own; those that fill no batch sit it out."""
+
+    def __init__(self, views: int, config: TopConfig) -> None:
+        self._views, self._config = views, config
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def batch(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng((self._config.seed, epoch)).permutation(self._views)
+        size = self._config.batch_size
+        # Rows in rising order are read faster.
+        return np.sort(self._order[number * size : (number + 1) * size])

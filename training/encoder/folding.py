@@ -1,0 +1,100 @@
+"""Batch norm and identity branches given back to a plain encoder, so that it can go on learning."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+BATCH = 32
+
+
+def unfold(encoder: keras.Model, weights: Mapping[str, npt.NDArray[Any]], images: npt.NDArray[np.uint8]) -> None:
+    """Gives a network with batch norm the outputs of a plain one: undoes `model.encoder.fold`.
+
+    Args:
+        encoder: From `build_encoder`, with or without batch norm and residual branches; its weights are replaced.
+        weights: Of the plain network, by `layer/kernel` and `layer/bias`.
+        images: Batch norm takes its statistics from these. Shape (N, 224, 224, 3), uint8.
+
+    Source:
+        What folding multiplies out can be parted in many ways. Here every filter has the norm that He's initialisation
+        gives it, the square root of 2 (arXiv:1502.01852, eq. 10), so that it learns as fast as it did at first.
+    """
+    names = {layer.name for layer in encoder.layers}
+    biases, scales = {}, {}
+    for layer in encoder.layers:
+        if not isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            continue
+        kernel, bias = (np.asarray(weights[f"{layer.name}/{part}"], np.float32) for part in ("kernel", "bias"))
+        if f"{layer.name}_add" in names:
+            kernel = kernel.copy()
+            kernel[1, 1] -= np.eye(kernel.shape[-1], dtype=np.float32)
+        if f"{layer.name}_bn" in names:
+            norms = np.sqrt(np.square(kernel).sum(axis=tuple(range(kernel.ndim - 1))))
+            scales[layer.name], biases[layer.name] = np.sqrt(2.0) / np.maximum(norms, 1e-6), bias
+            kernel, bias = kernel * scales[layer.name], np.zeros_like(bias)
+            norm = encoder.get_layer(f"{layer.name}_bn")
+            # The plain network's outputs while the statistics are taken, which are those of its own layers.
+            ones = np.ones_like(bias)
+            norm.set_weights([1 / scales[layer.name], biases[layer.name], 0 * ones, ones - norm.epsilon])
+        layer.set_weights([kernel, bias])
+    for name, (mean, variance) in _statistics(encoder, list(scales), images).items():
+        norm, scale = encoder.get_layer(f"{name}_bn"), scales[name]
+        gamma, beta = np.sqrt(variance + norm.epsilon) / scale, biases[name] + mean / scale
+        norm.set_weights([gamma, beta, mean, variance])
+
+
+def _statistics(
+    encoder: keras.Model, names: list[str], images: npt.NDArray[np.uint8]
+) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Returns mean and variance of each channel of the outputs of layers."""
+    if not names:
+        return {}
+    watched = keras.Model(encoder.input, {name: encoder.get_layer(name).output for name in names})
+    sums: dict[str, Any] = dict.fromkeys(names, 0)
+    squares: dict[str, Any] = dict.fromkeys(names, 0)
+    counts = dict.fromkeys(names, 0)
+    for start in range(0, len(images), BATCH):
+        for name, output in watched.predict_on_batch(images[start : start + BATCH]).items():
+            rows = np.asarray(output, np.float32).reshape(-1, output.shape[-1]).astype(np.float64)  # (B H W, C)
+            sums[name], squares[name] = sums[name] + rows.sum(axis=0), squares[name] + np.square(rows).sum(axis=0)
+            counts[name] += len(rows)
+    means = {name: sums[name] / counts[name] for name in names}
+    return {name: (means[name], np.maximum(squares[name] / counts[name] - means[name] ** 2, 0)) for name in names}
+
+
+def identity_kernel(channels: int) -> npt.NDArray[np.float32]:
+    """Returns the kernel of a convolution that gives its input, shape (3, 3, channels, channels)."""
+    kernel = np.zeros((3, 3, channels, channels), np.float32)
+    kernel[1, 1] = np.eye(channels, dtype=np.float32)
+    return kernel
+
+
+def is_identity(layer: keras.layers.Conv2D) -> bool:
+    """Returns whether a 3x3 convolution gives its input."""
+    kernel, bias = (keras.ops.convert_to_numpy(value) for value in layer.weights)
+    return kernel.shape[2] == kernel.shape[3] and not bias.any() and np.array_equal(kernel, identity_kernel(len(bias)))
+
+
+def without_identities(encoder: keras.Model) -> keras.Model:
+    """Returns a network of the same outputs that does not compute convolutions that are identities.
+
+    Args:
+        encoder: From `build_encoder`, without batch norm and residual branches; it stays as it is.
+
+    Returns:
+        A copy, its layers called the same; an identity is an activation without weights, which passes values on.
+    """
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, keras.layers.Conv2D) and is_identity(layer):
+            return keras.layers.Activation("linear", name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    network = keras.models.clone_model(encoder, clone_function=copy)
+    for layer in network.layers:
+        if layer.weights:
+            layer.set_weights(encoder.get_layer(layer.name).get_weights())
+    return network

@@ -1,0 +1,271 @@
+"""One training run and its directory: the loop, checkpoints, figures, summaries, and going on where it stopped."""
+
+import json
+import time
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.errors import DataError
+from training.config import OptimizerConfig, RunConfig
+from training.data.pipeline import Share
+from training.data.records import damaged_records
+from training.loop.checkpoint import BEST, CheckpointStore, differences, named_variables, read_progress, save_checkpoint
+from training.loop.curves import draw_curves
+from training.loop.optimizer import Optimizer
+from training.loop.replicas import Replicas, Stepper, StepResult, Sums
+from training.loop.summaries import METRICS, SUMMARIES, Metrics
+from training.progress import StopRequest, note, progress
+
+CHECKPOINTS, CURVES = "checkpoints", "curves.svg"
+
+
+class Task(ABC):
+    """Says what a run trains: networks, data, loss, and how dev is scored.
+
+    Attributes:
+        replicas: Who computes.
+        records: Finished records that it is trained on.
+        networks: Built networks by their part of a checkpoint, `encoder` or `decoder`; those that are trained.
+        multipliers: Factor on the learning rate by path of a variable.
+        optimizer: How gradients become updates.
+        steps_per_epoch: Steps between two evaluations.
+        epochs: Passes over the data.
+        settings: Everything that a resumed run must share with the run before, JSON values only.
+        best_figure: The dev figure, higher is better, that chooses the best checkpoint.
+    """
+
+    replicas: Replicas
+    records: Path
+    networks: Mapping[str, keras.Model]
+    multipliers: Mapping[str, float]
+    optimizer: OptimizerConfig
+    steps_per_epoch: int
+    epochs: int
+    settings: Mapping[str, Any]
+    best_figure: str
+
+    @abstractmethod
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        """Returns the sums of one replica's part of a training batch."""
+
+    @abstractmethod
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Returns an epoch's batches from a step of it on, the same every time it is asked, cut by `share`."""
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """Scores the networks as they are on dev."""
+
+    def pictures(self) -> Iterator[tuple[str, Any]]:
+        """Yields names and images (H, W, 3) uint8 for TensorBoard after an evaluation."""
+        yield from ()
+
+
+class Run:
+    """Trains a task in a run directory, from the directory's last checkpoint on where there is one.
+
+    The directory holds `checkpoints/`, `best.safetensors`, `metrics.jsonl`, `curves.svg` and `tensorboard/`.
+
+    Args:
+        directory: The run directory; on storage that all workers see, where there are several.
+        task: What is trained. Its networks were made in the scope of its replicas' strategy.
+        config: How the run is kept.
+
+    Raises:
+        DataError: The directory's checkpoints are of other options or another network, or all damaged.
+    """
+
+    def __init__(self, directory: Path, task: Task, config: RunConfig) -> None:
+        self.directory, self.task, self.replicas, self.config = directory, task, task.replicas, config
+        with self.replicas.strategy.scope():
+            trainable = [v for network in task.networks.values() for v in network.trainable_variables]
+            self.optimizer = Optimizer(trainable, task.optimizer, task.multipliers)
+        self.settings = dict(task.settings) | {"precision": self.replicas.config.precision}
+        self.variables = dict(self.optimizer.slots)
+        for part, network in task.networks.items():
+            self.variables |= named_variables(network, part)
+        self.store = CheckpointStore(directory / CHECKPOINTS, config.keep)
+        self.total = task.epochs * task.steps_per_epoch
+        self.step, self.best = 0, float("-inf")
+        self._stepper: Stepper | None = None
+        self._loss_scale: dict[str, Any] = {}
+        self._restore()
+        self._check_workers()
+        self._saved_at, self._saved_time = self.step, time.monotonic()
+        self._metrics = Metrics(directory, self.step, active=self.replicas.chief)
+
+    def train(self) -> bool:
+        """Trains to the end.
+
+        Returns:
+            Whether training is complete; False after a requested stop.
+
+        Raises:
+            DataError: The loss is not finite, a batch could not be read, or another worker has gone; the last good
+                checkpoint stays.
+        """
+        with StopRequest() as stop, self._metrics, self.replicas.peers_named():
+            while self.step < self.total:
+                epoch, within = divmod(self.step, self.task.steps_per_epoch)
+                stopped = not self._train_epoch(epoch, within, stop)
+                if self.step % self.task.steps_per_epoch:
+                    self._save()
+                else:
+                    # Even when stopping: the next run begins with the next epoch.
+                    self._finish_epoch()
+                if stopped:
+                    return self.step == self.total
+        return True
+
+    def _train_epoch(self, epoch: int, within: int, stop: StopRequest) -> bool:
+        steps = self.task.steps_per_epoch
+        batches = self.replicas.distribute(lambda share: self.task.epoch_batches(epoch, within, share))
+        stepper = self._stepper_for(batches)
+        bar = progress(
+            range(within, steps), f"epoch {epoch + 1}/{self.task.epochs}", total=steps, initial=within, unit="step"
+        )
+        iterator = iter(batches)
+        with bar:
+            for _ in bar:
+                started = time.monotonic()
+                batch = self._next(iterator)
+                waited = time.monotonic() - started
+                histograms = self._due(self.config.histogram_steps)
+                result = self._step(stepper, batch, stop=stop.requested, gradients=histograms)
+                self.step += 1
+                took = time.monotonic() - started
+                figures = result.figures | {"step_seconds": took, "input_wait_seconds": waited}
+                if np.isfinite(figures["gradient_norm"]):  # an overflow of float16 is no figure
+                    self._metrics.train(self.step, figures, write=self._due(self.config.summary_steps))
+                if histograms:
+                    self._metrics.histograms(self.step, self.optimizer.variables, result.gradients)
+                if self.step == within + 1 + epoch * steps:
+                    self._metrics.graph(stepper.function)
+                bar.set_postfix({"loss": f"{self._metrics.recent('loss'):.3f}"}, refresh=False)
+                if result.stopping > 0:
+                    return False
+                if self.step % steps and self._checkpoint_due():
+                    self._save()
+        return True
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def _checkpoint_due(self) -> bool:
+        old = time.monotonic() - self._saved_time > 60 * self.config.checkpoint_minutes
+        return old or self.step - self._saved_at >= self.config.checkpoint_steps
+
+    def _next(self, iterator: Iterator[Any]) -> Any:
+        try:
+            with self.replicas.peers_named():
+                return next(iterator)
+        except StopIteration:
+            raise DataError(
+                f"expected {self.task.steps_per_epoch} batches an epoch, the data ended at step {self.step}"
+            ) from None
+        except tf.errors.DataLossError as error:
+            raise damaged_records(self.task.records, "train", error) from error
+        except tf.errors.OpError as error:
+            raise DataError(f"step {self.step}: expected a batch, the input failed: {error.message}") from error
+
+    def _step(self, stepper: Stepper, batch: Any, **options: Any) -> StepResult:
+        rate = self.task.optimizer.rate(self.step, self.total)
+        try:
+            result = stepper.step(batch, self.step, rate, **options)
+        except tf.errors.ResourceExhaustedError as error:
+            raise DataError(
+                f"step {self.step}: expected memory for the batch, found too little; give a smaller --batch-size "
+                f"(--estimate says what it needs): {error.message[:200]}"
+            ) from error
+        if not result.finite:
+            raise DataError(self._not_finite(result.figures))
+        return result._replace(figures=result.figures | {"learning_rate": rate})
+
+    def _stepper_for(self, batches: Any) -> Stepper:
+        if self._stepper is None:
+            self._stepper = Stepper(self.replicas, self.task.loss, self.optimizer, batches.element_spec)
+            for name, value in self._loss_scale.items():
+                setattr(self._stepper, name, value)
+        return self._stepper
+
+    def _not_finite(self, figures: Mapping[str, float]) -> str:
+        last = next(self.store.newest_first(), None)
+        found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        return (
+            f"step {self.step}: expected a finite loss, received {found}; nothing was updated. "
+            f"The last good checkpoint is {last or 'none'}; try a lower learning rate in another directory"
+        )
+
+    def _finish_epoch(self) -> None:
+        with self.optimizer.averaged():
+            figures = self.task.evaluate()
+            epoch = self.step // self.task.steps_per_epoch
+            note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+            self._metrics.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
+            improved = figures[self.task.best_figure] > self.best
+            self.best = max(self.best, figures[self.task.best_figure])
+            if improved and self.replicas.chief:
+                save_checkpoint(self.directory / BEST, self.variables, self._place())
+        self._save()
+        if self.replicas.chief:
+            draw_curves(self.directory / METRICS, self.directory / CURVES)
+
+    def _place(self) -> dict[str, Any]:
+        scale = self._stepper
+        state = {} if scale is None else {"scale": scale.scale, "good_steps": scale.good_steps}
+        best = None if np.isinf(self.best) else self.best
+        return self.settings | {"step": self.step, "total": self.total, "best": best, "loss_scale": state}
+
+    def _save(self) -> None:
+        self._metrics.flush()
+        if self.replicas.chief:
+            self.store.save(self.step, self.variables, self._place())
+        self._saved_at, self._saved_time = self.step, time.monotonic()
+
+    def _check_settings(self) -> None:
+        """Refuses other options before any variable is restored: they may be those of another network."""
+        for path in self.store.newest_first():
+            try:
+                saved = read_progress(path, whole=True)
+            except DataError:
+                continue  # damaged; restoring says so
+            different = sorted(differences(saved, json.loads(json.dumps(self.settings))))
+            if different:
+                raise DataError(
+                    f"{self.directory}: expected the run that is in this directory, differs in {', '.join(different)}; "
+                    "give the same data and options, another directory, or --restart"
+                )
+            return
+
+    def _check_workers(self) -> None:
+        text = json.dumps([self.settings, self.step, self.total], sort_keys=True)
+        if len(set(self.replicas.gathered(zlib.crc32(text.encode())))) > 1:
+            raise DataError(
+                f"{self.directory}: expected all workers to go on with the same step, data and options; "
+                "give them the same command, and a directory on storage that all see"
+            )
+
+    def _restore(self) -> None:
+        self._check_settings()
+        saved = self.store.restore(self.variables)
+        if saved is None:
+            return
+        self.step = int(saved["step"])
+        self.best = float("-inf") if saved["best"] is None else float(saved["best"])
+        self._loss_scale = saved["loss_scale"]
+        note(f"going on from step {self.step} of {self.total}")
+
+
+def restart(directory: Path) -> None:
+    """Removes what a run has written, so that the next one begins anew."""
+    for file in [*(directory / CHECKPOINTS).glob("step-*"), directory / BEST, directory / METRICS, directory / CURVES]:
+        file.unlink(missing_ok=True)
+    for file in (directory / SUMMARIES).glob("events.*"):
+        file.unlink()

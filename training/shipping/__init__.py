@@ -1,0 +1,1 @@
+"""From trained networks to the bundle that is served."""
