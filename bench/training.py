@@ -86,7 +86,7 @@ def _run_variant(variant: str, records: Path) -> dict[str, list[float]]:
 
 def _steps(task: Any, replicas: Any, *, synthetic: bool) -> dict[str, list[float]]:
     from training.loop.optimizer import Optimizer
-    from training.loop.replicas import Stepper
+    from training.loop.step import Stepper
 
     with replicas.strategy.scope():
         optimizer = Optimizer(task.encoder.trainable_variables, task.optimizer)

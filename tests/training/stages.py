@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import tensorflow as tf
 from model.bundle import ClassName
 from model.config import EncoderConfig, small
 from model.vocabulary import Vocabulary
-from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, PipelineConfig, RunConfig
+from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, DeviceConfig, PipelineConfig, RunConfig
 from training.data.captioned import read_folder
 from training.data.labelled import LabelledImage
 from training.data.records import write_class_records, write_records
@@ -22,6 +22,9 @@ from training.loop.replicas import Replicas
 
 CLASSES = tuple(ClassName(f"n{index}", name) for index, name in enumerate(("red", "green", "blue", "yellow")))
 RUN = RunConfig(summary_steps=1, histogram_steps=0)
+
+SIZES = [(2, 8), (4, 8), (4, 5), (4, 7), (2, 3), (4, 3), (4, 1)]
+"""Replicas and records of a global batch: even, uneven, and so few that a replica gets nothing."""
 
 
 class Stages(NamedTuple):
@@ -34,6 +37,15 @@ class Stages(NamedTuple):
 
 def one_device() -> Replicas:
     return Replicas(tf.distribute.get_strategy(), 1, 1)
+
+
+def replicas_of(count: int, **config: Any) -> Replicas:
+    options = DeviceConfig(**config)
+    if count == 1:
+        return Replicas(tf.distribute.get_strategy(), count=1, local=1, config=options)
+    names = [f"CPU:{index}" for index in range(count)]
+    mirrored = tf.distribute.MirroredStrategy(names, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    return Replicas(mirrored, count=count, local=count, config=options)
 
 
 def train_stages(

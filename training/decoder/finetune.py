@@ -15,7 +15,8 @@ from training.decoder.features import encode_split
 from training.decoder.tasks import CONFIG, CaptionTask, check_belongs, load_decoder
 from training.encoder.sources import load_encoder
 from training.loop.checkpoint import BEST
-from training.loop.replicas import Replicas, Sums
+from training.loop.replicas import Replicas
+from training.loop.step import Sums
 from training.provenance import key_of
 
 

@@ -23,7 +23,8 @@ from training.encoder.distill import FeatureLoss, SoftClassLoss
 from training.encoder.maps import FROZEN, MAPS, open_maps, top_part
 from training.encoder.sources import load_encoder
 from training.loop.checkpoint import BEST
-from training.loop.replicas import Replicas, Sums
+from training.loop.replicas import Replicas
+from training.loop.step import Sums
 from training.provenance import key_of
 
 TEMPERATURE = 2.0

@@ -21,7 +21,8 @@ from training.decoder.features import input_key, load_features
 from training.decoder.tasks import CONFIG, CaptionTask, check_belongs, load_decoder
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST
-from training.loop.replicas import Replicas, Sums
+from training.loop.replicas import Replicas
+from training.loop.step import Sums
 from training.loss import full_softmax_losses, word_mask
 from training.provenance import key_of
 

@@ -22,8 +22,9 @@ from training.data.records import VOCABULARY, check_kind, read_weights
 from training.decoder.features import FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
-from training.loop.replicas import Replicas, Sums
+from training.loop.replicas import Replicas
 from training.loop.run import Run, Task
+from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
 from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
 from training.provenance import key_of
@@ -50,7 +51,7 @@ class CaptionTask(Task):
         self.captions: dict[str, str] = {}
         self._photos: list[tuple[str, Any]] = []
         self._engine = TensorFlowEngine(*networks)
-        self._loss_of = replicas.evaluator(lambda batch, _step: self._true_sums(*batch))
+        self._loss_of = evaluator(replicas, lambda batch, _step: self._true_sums(*batch))
 
     def caption_sums(
         self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor], step: tf.Tensor, config: CaptionerTrainingConfig

@@ -18,8 +18,9 @@ from training.config import ClassifierTrainingConfig, RunConfig
 from training.data.pipeline import Share, class_batches, labelled_batches
 from training.data.records import INDEX, check_kind, damaged_records, read_index, read_record_classes, shard_paths
 from training.encoder.imagenet import load_imagenet
-from training.loop.replicas import Replicas, Sums
+from training.loop.replicas import Replicas
 from training.loop.run import Run, Task
+from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
 from training.provenance import key_of
 
@@ -62,7 +63,7 @@ class ClassifierTask(Task):
             self.encoder = build_encoder(self.encoder_config, synchronized=replicas.count > 1)
             if imagenet is not None:
                 load_imagenet(imagenet, self.encoder)
-        self._evaluate = replicas.evaluator(lambda batch, _step: self._sums(batch, 0.0, training=False))
+        self._evaluate = evaluator(replicas, lambda batch, _step: self._sums(batch, 0.0, training=False))
         self.networks, self.multipliers = {"encoder": self.encoder}, {}
         self.optimizer, self.epochs = config.optimizer, config.epochs
         self.images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))

@@ -9,8 +9,8 @@ import keras
 
 from model.decoder import Decoder
 from training.loop.optimizer import Optimizer
-from training.loop.replicas import Stepper
 from training.loop.run import Task
+from training.loop.step import Stepper
 
 STEPS = 3
 MIB = 2**20

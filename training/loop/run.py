@@ -19,7 +19,8 @@ from training.data.records import damaged_records
 from training.loop.checkpoint import BEST, CheckpointStore, differences, named_variables, read_progress, save_checkpoint
 from training.loop.curves import draw_curves
 from training.loop.optimizer import Optimizer
-from training.loop.replicas import Replicas, Stepper, StepResult, Sums
+from training.loop.replicas import Replicas
+from training.loop.step import Stepper, StepResult, Sums
 from training.loop.summaries import METRICS, SUMMARIES, Metrics
 from training.progress import StopRequest, note, progress
 
@@ -190,9 +191,9 @@ class Run:
 
     def _stepper_for(self, batches: Any) -> Stepper:
         if self._stepper is None:
-            self._stepper = Stepper(self.replicas, self.task.loss, self.optimizer, batches.element_spec)
-            for name, value in self._loss_scale.items():
-                setattr(self._stepper, name, value)
+            self._stepper = Stepper(
+                self.replicas, self.task.loss, self.optimizer, batches.element_spec, self._loss_scale
+            )
         return self._stepper
 
     def _not_finite(self, figures: Mapping[str, float]) -> str:
@@ -218,8 +219,7 @@ class Run:
             draw_curves(self.directory / METRICS, self.directory / CURVES)
 
     def _place(self) -> dict[str, Any]:
-        scale = self._stepper
-        state = {} if scale is None else {"scale": scale.scale, "good_steps": scale.good_steps}
+        state = {} if self._stepper is None else self._stepper.loss_scale.state()
         best = None if np.isinf(self.best) else self.best
         return self.settings | {"step": self.step, "total": self.total, "best": best, "loss_scale": state}
 

@@ -19,8 +19,9 @@ from model.errors import DataError
 from training.config import OptimizerConfig, RunConfig
 from training.data.pipeline import Share
 from training.loop.checkpoint import BEST
-from training.loop.replicas import Replicas, Sums
+from training.loop.replicas import Replicas
 from training.loop.run import CHECKPOINTS, CURVES, Run, Task, restart
+from training.loop.step import Sums
 from training.loop.summaries import METRICS, SUMMARIES
 
 pytestmark = pytest.mark.slow
