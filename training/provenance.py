@@ -12,7 +12,7 @@ from typing import Any
 from model.atomic import atomic_file
 from model.bundle import CONFIG
 from model.errors import CaptionerError
-from model.manifest import MANIFEST
+from model.manifest import MANIFEST, sha256_of
 
 NOTE = "run.json"
 
@@ -73,4 +73,4 @@ def stage(directory: Path) -> dict[str, Any]:
 
 def key_of(*files: Path) -> str:
     """Returns a hash of the contents of files, in hexadecimal: what a run was made from."""
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    return hashlib.sha256(b"".join(bytes.fromhex(sha256_of(file)) for file in files)).hexdigest()

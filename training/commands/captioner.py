@@ -6,19 +6,20 @@ from typing import Any
 
 import click
 
-from model.config import PRESETS
+from model.config import MAX_LAYERS, PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,
     chosen,
-    device_options,
+    device_flags,
+    flags,
     imagenet_file,
-    optimizer_options,
+    optimizer_flags,
     option,
-    pipeline_options,
+    pipeline_flags,
     read_weights,
     reported,
-    run_options,
+    run_flags,
     train,
 )
 from training.config import (
@@ -36,11 +37,10 @@ from training.config import (
 @option("--imagenet", help="Instead of --encoder: the official Keras VGG-19 file, or `download`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture and training.")
-@option("--epochs", type=click.IntRange(1), help="Passes over all captions.")
-@option("--batch-size", type=click.IntRange(1), help="Captions a step, over all replicas.")
+@flags(CaptionerTrainingConfig, preset=True)
 @option("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder: 1 - keep probability.")
 @option("--word-dropout", type=click.FloatRange(0, 0.95), help="Share of words whose embedding is dropped.")
-@option("--layers", type=click.IntRange(1, 16), help="Stacked GRU cells.")
+@option("--layers", type=click.IntRange(1, MAX_LAYERS), help="Stacked GRU cells.")
 @option("--units", type=click.IntRange(1), help="Units of each cell.")
 @option("--embedding-units", type=click.IntRange(1), help="Length of a word's embedding.")
 @option("--image-every-step/--image-once", default=None, help="Show the image beside every word, or once at first.")
@@ -49,13 +49,9 @@ from training.config import (
 @option("--weight", "weights", multiple=True, help="NAME=NUMBER: how much a caption of a source counts; 0 for none.")
 @option("--start-from", type=EXISTING, help="Earlier run of `captioner` whose decoder goes on learning.")
 @option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
-@option("--loss", type=click.Choice(["full", "sampled"]), help="Softmax over all words or over a sample.")
-@option("--negative-samples", type=click.IntRange(1), help="Words drawn a step by --loss sampled.")
-@option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words, --loss full.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of weights, order, sampled words and dropout.")
-@optimizer_options
-@device_options
-@run_options
+@optimizer_flags
+@device_flags
+@run_flags
 @reported
 def captioner(
     records: Path,
@@ -104,17 +100,11 @@ def captioner(
 @option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on.")
 @option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--epochs", type=click.IntRange(1), default=SelfCriticalConfig().epochs, help="Passes over all photos.")
-@option("--batch-size", type=click.IntRange(1), default=SelfCriticalConfig().batch_size, help="Photos a step.")
-@option("--samples", type=click.IntRange(2), default=SelfCriticalConfig().samples, help="Captions drawn for each.")
-@option(
-    "--cross-entropy", type=click.FloatRange(0), default=0.0, help="Weight of true captions' loss beside the reward."
-)
+@flags(SelfCriticalConfig)
 @option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order and drawn captions.")
-@optimizer_options
-@device_options
-@run_options
+@optimizer_flags
+@device_flags
+@run_flags
 @reported
 def self_critical(
     records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, **options: Any
@@ -147,19 +137,22 @@ def self_critical(
 @option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on.")
 @option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--epochs", type=click.IntRange(1), help="Passes over all photos.")
-@option("--encoder-learning-rate", type=float, help="Highest learning rate of the encoder.")
-@option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order, augmentation and dropout.")
+@flags(
+    CaptionerTrainingConfig,
+    *("epochs", "label_smoothing", "seed"),
+    preset=True,
+    about={"epochs": "Passes over all photos.", "seed": "Seed of order, augmentation and dropout."},
+)
+@flags(FinetuneConfig, preset=True)
 @option(
     "--maps", type=EXISTING, help="Maps of all photos from `maps`: only what is behind them is trained, far faster."
 )
 @option("--answers", type=EXISTING, help="With --maps: a teacher's `answers`, so that classes are learned along.")
 @option("--class-weight", type=click.FloatRange(0), default=0.1, help="Weight of --answers beside the captions.")
-@pipeline_options
-@optimizer_options
-@device_options
-@run_options
+@pipeline_flags
+@optimizer_flags
+@device_flags
+@run_flags
 @reported
 def finetune(
     records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, answers: Path | None,

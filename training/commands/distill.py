@@ -6,7 +6,7 @@ from typing import Any, Literal
 import click
 
 from model.config import small
-from training.commands.options import ANY, EXISTING, command_line, option, reported
+from training.commands.options import ANY, EXISTING, command_line, flags, option, reported
 from training.config import DeviceConfig, DistillConfig
 from training.provenance import recorded
 
@@ -21,27 +21,8 @@ from training.provenance import recorded
 @option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--start-from", type=EXISTING, help="Earlier run of `distill`, or a bundle, whose encoder goes on learning.")
-@option(
-    "--epochs", type=click.FloatRange(0, min_open=True), default=DistillConfig().epochs, help="Passes over all views."
-)
-@option(
-    "--views", type=click.IntRange(1), default=DistillConfig().views, help="Views of each photo, every third a mixture."
-)
-@option("--batch-size", type=click.IntRange(1), default=DistillConfig().batch_size, help="Images a step.")
-@option("--learning-rate", type=float, default=DistillConfig().learning_rate, help="Peak learning rate.")
-@option("--weight-decay", type=click.FloatRange(0), default=DistillConfig().weight_decay, help="Of all kernels.")
-@option(
-    "--seed",
-    type=click.IntRange(0, 2**31 - 1),
-    default=DistillConfig().seed,
-    help="Seed of views, order and initial weights.",
-)
-@option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default="float32",
-    help="Arithmetic.",
-)
+@flags(DistillConfig, "epochs", "views", "batch_size", "learning_rate", "weight_decay", "seed")
+@flags(DeviceConfig, "precision")
 @reported
 def distill(
     photos: tuple[Path, ...],

@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from model.config import FEATURES, vgg19
-from training.commands.options import ANY, EXISTING, command_line, option, reported
+from training.commands.options import ANY, EXISTING, command_line, flags, option, reported
+from training.config import TopConfig
 from training.data.captioned import find_photos, read_lines
+from training.fields import MAX_SEED
 from training.provenance import recorded
 
 STOPPED = 130
@@ -20,7 +22,7 @@ STOPPED = 130
 @option("--vgg16", required=True, help="Keras's file of ImageNet VGG-16, with or without the top, or `download`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--features", type=click.Choice(list(FEATURES)), default="average", help="What a decoder will read.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="Seed of the fully connected layers.")
+@option("--seed", type=click.IntRange(0, MAX_SEED), default=1, help="Seed of the fully connected layers.")
 @reported
 def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
     """Makes a VGG-19 that sees what ImageNet's VGG-16 sees: three convolutions more, which start as identities.
@@ -106,13 +108,7 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     multiple=True,
     help="Text file of photo names to leave out, a name a line; the encoder is compared with its teacher on the first.",
 )
-@option("--train-from", default="block5_conv4", help="First layer that learns.")
-@option("--epochs", type=click.IntRange(1), default=20, help="Passes over all views.")
-@option("--batch-size", type=click.IntRange(1), default=64, help="Views a step.")
-@option("--learning-rate", type=float, default=1e-3, help="Peak learning rate.")
-@option("--weight-decay", type=click.FloatRange(0), default=0.02, help="Of all kernels.")
-@option("--class-weight", type=click.FloatRange(0), default=0.5, help="Weight of the classes beside the features.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="Seed of the order.")
+@flags(TopConfig, *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "seed"))
 @option("--out", type=ANY, required=True, help="Run directory.")
 @reported
 def distill_top(
@@ -126,7 +122,6 @@ def distill_top(
       showtell-train distill-top --encoder runs/encoder --maps runs/maps --answers runs/answers \\
           --teacher efficientnet_lite2.safetensors --photos data/photos --exclude runs/records/dev.txt --out runs/top
     """  # noqa: D301 - \b tells click not to wrap
-    from training.encoder.distill_top import TopConfig
     from training.encoder.teach import teach_top
 
     names = [name for file in exclude for name in read_lines(file)]

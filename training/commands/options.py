@@ -1,17 +1,20 @@
 """What every command shares: how options look, how errors are told, and the command line itself."""
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from functools import partial, wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from model.errors import CaptionerError
-from training.config import RunConfig
+from training.config import DeviceConfig, OptimizerConfig, PipelineConfig, RunConfig
+from training.fields import choices_of
 from training.provenance import recorded
 
 if TYPE_CHECKING:
@@ -117,80 +120,62 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
     return weights
 
 
-def _all(*decorators: Decorator) -> Decorator:
+def flags(
+    config: type, *names: str, preset: bool = False, about: Mapping[str, str] = MappingProxyType({})
+) -> Decorator:
+    """Makes a flag of each field of a configuration that `training.fields.setting` declared.
+
+    Args:
+        config: The configuration's class.
+        names: Its fields; all where none is named.
+        preset: Whether the defaults are those of a preset or command, so that none is shown.
+        about: Help texts in place of those of the fields.
+    """
+    known = {field.name: field for field in fields(config) if "about" in field.metadata}
+    made = [_flag(known[name], about.get(name), preset=preset) for name in names or known]
+
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for decorator in reversed(decorators):
+        for decorator in reversed(made):
             function = decorator(function)
         return function
 
     return decorate
 
 
-device_options = _all(
-    option("--devices", default="auto", help="auto, cpu, cpu:N (N logical devices), gpu or gpu:0,1; a replica each."),
-    option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", help="Arithmetic."),
-    option("--xla", is_flag=True, help="Compile forward and backward pass with XLA."),
-    option(
-        "--memory-limit-mb", type=click.IntRange(1), help="Most memory taken on each GPU; grows as needed if not given."
-    ),
-    option("--soft-placement/--no-soft-placement", default=True, help="Run elsewhere what a device lacks."),
-    option("--log-placement", is_flag=True, help="Log the device of every operation."),
-    option("--worker-timeout-seconds", type=click.IntRange(1), default=120, help="Wait for the workers of TF_CONFIG."),
-)
-"""Options of `DeviceConfig`."""
+def _flag(field: Field[Any], about: str | None, *, preset: bool) -> Decorator:
+    words = (field.metadata["flag"] or field.name).replace("_", "-")
+    text = about or field.metadata["about"]
+    default = None if preset else field.default
+    if field.type is not bool:
+        return option(f"--{words}", field.name, type=_type_of(field), default=default, help=text)
+    if default is False:
+        return option(f"--{words}", field.name, is_flag=True, help=text)
+    return option(f"--{words}/--no-{words}", field.name, default=default, help=text)
 
-run_options = _all(
-    option("--checkpoint-steps", type=click.IntRange(1), default=500, help="Steps between two checkpoints."),
-    option(
-        "--checkpoint-minutes",
-        type=click.FloatRange(0, min_open=True),
-        default=10.0,
-        help="Write one after this long anyway.",
-    ),
-    option("--keep", type=click.IntRange(1), default=3, help="Checkpoints kept, beside the best."),
-    option("--summary-steps", type=click.IntRange(1), default=20, help="Steps between two lines of figures."),
-    option(
-        "--histogram-steps",
-        type=click.IntRange(0),
-        default=500,
-        help="Steps between two histograms of gradients and variables; 0 for none.",
-    ),
-    option("--resume/--restart", default=True, help="Go on from the last checkpoint in --out, or begin anew."),
-    option("--estimate", is_flag=True, help="Print parameters, memory and time an epoch, and train nothing."),
-)
-"""Options of `RunConfig`, and what to do with an earlier run."""
 
-optimizer_options = _all(
-    option("--optimizer", "name", type=click.Choice(["adam", "sgd"]), help="Algorithm; the preset's where not given."),
-    option("--learning-rate", type=float, help="Highest learning rate."),
-    option(
-        "--schedule",
-        type=click.Choice(["cosine", "exponential", "constant"]),
-        help="cosine has a warm-up; exponential is a staircase.",
-    ),
-    option("--warmup", type=click.FloatRange(0, 1, max_open=True), help="Share of the steps in which cosine rises."),
-    option("--decay-steps", type=click.IntRange(1), help="Steps on each stair of exponential."),
-    option("--decay-rate", type=click.FloatRange(0, 1, min_open=True), help="Factor from stair to stair."),
-    option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Momentum of sgd."),
-    option("--weight-decay", type=click.FloatRange(0), help="Weight decay of kernels."),
-    option(
-        "--average", type=click.FloatRange(0, 1, max_open=True), help="Decay of the average of weights; 0 for none."
-    ),
-    option("--clip-norm", type=click.FloatRange(0), help="Largest norm of a gradient; 0 for no limit."),
-)
-"""Options of `OptimizerConfig`; those not given are the preset's."""
+def _type_of(field: Field[Any]) -> Any:
+    choices, allowed = choices_of(field), field.metadata["allowed"]
+    if choices:
+        return click.Choice(choices)
+    if allowed is None:
+        return str
+    high = None if math.isinf(allowed.high) else allowed.high
+    if field.type is float:
+        return click.FloatRange(allowed.low, high, min_open=allowed.low_open, max_open=allowed.high_open)
+    return click.IntRange(allowed.low + 1 if allowed.low_open else allowed.low, high)
 
-pipeline_options = _all(
-    option("--batch-size", type=click.IntRange(1), help="Records a step, over all replicas."),
-    option("--threads", type=click.IntRange(1), help="Batches decoded at once."),
-    option("--shuffle-buffer", type=click.IntRange(1), help="Records among which the next one is drawn."),
-    option("--prefetch", type=click.IntRange(1), help="Batches kept ready."),
-    option("--flip/--no-flip", default=None, help="Mirror half of the images."),
-    option(
-        "--smallest-crop",
-        type=click.FloatRange(0, 1, min_open=True),
-        help="Least share of the area in a random crop; 1 for none.",
-    ),
-    option("--service", help="tf.data service with one worker that reads and decodes, grpc://host:port."),
+
+device_flags = flags(DeviceConfig)
+optimizer_flags = flags(OptimizerConfig, preset=True)
+pipeline_flags = flags(
+    PipelineConfig,
+    *("batch_size", "threads", "shuffle_buffer", "prefetch", "flip", "smallest_crop", "service"),
+    preset=True,
 )
-"""Options of `PipelineConfig`; those not given are the preset's."""
+
+
+def run_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of `RunConfig`, and those that say what to do with an earlier run."""
+    estimate = option("--estimate", is_flag=True, help="Print parameters, memory and time an epoch, and train nothing.")
+    resume = option("--resume/--restart", default=True, help="Go on from the last checkpoint in --out, or begin anew.")
+    return flags(RunConfig)(resume(estimate(function)))

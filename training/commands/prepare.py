@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from model.config import MAX_WORDS
 from training.commands.options import ANY, command_line, option, read_weights, reported
 from training.data.captioned import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder, read_tsv
 from training.data.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _SHARD = option("--shard-images", type=click.IntRange(1), default=512, help="Most photos in a shard.")
 _WORDS = (
     option("--min-count", type=click.IntRange(1), default=5, help="Fewest occurrences of a word that is kept."),
-    option("--max-words", type=click.IntRange(1, 100), default=20, help="Words after which a caption is cut."),
+    option("--max-words", type=click.IntRange(1, MAX_WORDS), default=20, help="Words after which a caption is cut."),
 )
 _FRACTION = option(
     "--dev-fraction", type=click.FloatRange(0, 0.9), default=0.1,
@@ -124,12 +125,13 @@ def _source_words(text: str) -> tuple[str, str, Path]:
 
 def _report(shards: "list[Shard]", summary: str, out: Path) -> int:
     """Prints what was written and returns the exit status."""
+    from training.data.shards import count_records
+
     skipped = [line for shard in shards for line in shard.skipped]
     for line in skipped:
         click.echo(f"skipped {line}", err=True)
     for split in ("train", "dev"):
-        count = sum(shard.records for shard in shards if shard.name.startswith(f"{split}-"))
-        click.echo(f"{split}: {count} photos")
+        click.echo(f"{split}: {count_records(shards, split)} photos")
     click.echo(f"{summary}; skipped: {len(skipped)} photos; written to {out}")
     return 1 if skipped else 0
 

@@ -9,7 +9,8 @@ import click
 
 from model.atomic import atomic_file
 from model.bundle import CLASSES, load_bundle, read_classes, verify_bundle
-from model.config import SearchConfig
+from model.config import MAX_LENGTH_PENALTY, MAX_WORDS, SearchConfig
+from model.runtime.protocol import MAX_BEAM_SIZE
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.provenance import stage
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @option(
     "--beam-size",
     "beam_sizes",
-    type=click.IntRange(1, 10),
+    type=click.IntRange(1, MAX_BEAM_SIZE),
     multiple=True,
     help="Hypotheses kept; give it several times to compare. The bundle's default where not given.",
 )
@@ -115,11 +116,13 @@ def recognize(bundle: Path, folder: Path) -> None:
 @option("--name", default="show-and-tell-small", help="Name that clients see.")
 @option("--version", default="1", help="Version that clients see.")
 @option("--data", default="", help="What it was trained on, in words.")
-@option("--beam-size", type=click.IntRange(1, 10), default=SearchConfig().beam_size, help="Default beam.")
-@option("--max-words", type=click.IntRange(1, 100), default=SearchConfig().max_words, help="Most words in a caption.")
+@option("--beam-size", type=click.IntRange(1, MAX_BEAM_SIZE), default=SearchConfig().beam_size, help="Default beam.")
+@option(
+    "--max-words", type=click.IntRange(1, MAX_WORDS), default=SearchConfig().max_words, help="Most words in a caption."
+)
 @option(
     "--length-penalty",
-    type=click.FloatRange(0, 2),
+    type=click.FloatRange(0, MAX_LENGTH_PENALTY),
     default=SearchConfig().length_penalty,
     help="Favours longer captions.",
 )

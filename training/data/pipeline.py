@@ -16,6 +16,7 @@ from model.errors import DataError
 from model.image import read_image
 from training.config import PipelineConfig
 from training.data.records import damaged_records, read_index, shard_paths
+from training.data.shards import count_records
 from training.progress import progress
 
 CLASS_SPEC = {"image": tf.io.FixedLenFeature((), tf.string), "label": tf.io.FixedLenFeature((), tf.int64)}
@@ -328,7 +329,7 @@ def split_batches(records: Path, split: str, batch_size: int, label: str) -> Ite
     Raises:
         DataError: A record is damaged, or records are missing.
     """
-    total = sum(shard.records for shard in read_index(records) if shard.name.startswith(f"{split}-"))
+    total = count_records(read_index(records), split)
     bar: tqdm[ImageRecord] = progress([], label, total=total, unit="photo")
     found = 0
     with bar:

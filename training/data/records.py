@@ -10,7 +10,7 @@ from types import MappingProxyType
 import tensorflow as tf
 
 from model.atomic import atomic_file
-from model.bundle import CLASSES, ClassName, read_classes
+from model.bundle import CLASSES, ClassName, read_classes, write_classes
 from model.errors import BundleError, DataError
 from model.vocabulary import Vocabulary, tokenize
 from training.data.captioned import CaptionedImage
@@ -110,9 +110,8 @@ def write_class_records(
     )
     if shards is None:
         return None
-    entries = [{"id": name.id, "label": name.label} for name in classes]
     with atomic_file(directory / CLASSES) as file:
-        file.write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_classes(file, classes)
     _write_index(directory, "classes", shards, {})
     return shards
 
@@ -186,7 +185,7 @@ def shard_paths(directory: Path, split: str) -> list[str]:
     Raises:
         DataError: The directory is incomplete or has no such split.
     """
-    paths = [str(directory / shard.name) for shard in read_index(directory) if shard.name.startswith(f"{split}-")]
+    paths = [str(directory / shard.name) for shard in read_index(directory) if shard.split == split]
     if not paths:
         raise DataError(f"{directory}: expected records of the split {split}, found none; check how the data is split")
     return paths
@@ -206,7 +205,7 @@ def locate_damage(directory: Path, split: str) -> tuple[Path, int] | None:
         DataError: The directory is incomplete, or a shard is missing.
     """
     for shard in read_index(directory):
-        if shard.name.startswith(f"{split}-"):
+        if shard.split == split:
             offset = _first_damage(directory / shard.name, shard.records)
             if offset is not None:
                 return directory / shard.name, offset

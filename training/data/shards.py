@@ -1,9 +1,8 @@
 """Writes TFRecord files in parallel, each with a note that says it is finished; goes on where a killed run stopped."""
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from model.atomic import atomic_file
 from model.errors import DataError, ImageError
 from model.image import read_image
+from model.manifest import sha256_of
 from training.data.captioned import CaptionedImage
 from training.data.labelled import LabelledImage
 from training.progress import StopRequest, note, progress
@@ -36,6 +36,16 @@ class Shard:
     records: int
     sha256: str
     skipped: tuple[str, ...]
+
+    @property
+    def split(self) -> str:
+        """The split that the records belong to, `train` or `dev`."""
+        return self.name.partition("-")[0]
+
+
+def count_records(shards: Iterable[Shard], split: str) -> int:
+    """Returns the number of records of a split."""
+    return sum(shard.records for shard in shards if shard.split == split)
 
 
 def write_shards(
@@ -77,7 +87,7 @@ def write_shards(
             shards.append(shard)
             bar.update(len(chunk))
     for split in {image.split for image in images}:
-        if not any(shard.records for shard in shards if shard.name.startswith(f"{split}-")):
+        if count_records(shards, split) == 0:
             raise DataError(
                 f"expected photos for the split {split} that can be read, found none; check the path of the photos"
             )
@@ -99,7 +109,7 @@ def _finished_shard(path: Path) -> Shard | None:
     try:
         entry = json.loads(_note_of(path).read_text())
         shard = Shard(path.name, entry["records"], entry["sha256"], tuple(entry["skipped"]))
-        found = _sha256(path)
+        found = sha256_of(path)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if found != shard.sha256:
@@ -122,7 +132,7 @@ def _write_shard(path: Path, images: Sequence[AnyImage], features: Callable[[Any
                         skipped.append(f"{image.path}: {error}")
                         continue
                     writer.write(_serialized(image, data, features(image)))
-            digest = _sha256(temporary)
+            digest = sha256_of(temporary)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: expected to write it: {error.message}; free some space") from error
     shard = Shard(path.name, len(images) - len(skipped), digest, tuple(skipped))
@@ -150,8 +160,3 @@ def integers_feature(values: list[int]) -> tf.train.Feature:
 
 def _note_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from model.config import CaptionerConfig
 from training.config import FinetuneConfig
 from training.data.pipeline import Share, captioned_batches
 from training.data.records import INDEX, VOCABULARY, read_index, shard_paths
+from training.data.shards import count_records
 from training.decoder.features import encode_split
 from training.decoder.tasks import CONFIG, CaptionTask, check_belongs, load_decoder
 from training.encoder.sources import load_encoder
@@ -52,7 +53,7 @@ class FinetuneTask(CaptionTask):
         self.multipliers = {variable.path: ratio for variable in encoder.trainable_variables}
         self.pipeline = config.pipeline
         self.optimizer, self.epochs = config.captions.optimizer, config.captions.epochs
-        images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
+        images = count_records(read_index(records), "train")
         replicas.check_pipeline(config.pipeline, images)
         shard_paths(records, "dev")  # missing ones are told now, not after an epoch
         self.steps_per_epoch = images // config.pipeline.batch_size

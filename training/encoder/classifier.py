@@ -10,18 +10,20 @@ import keras
 import tensorflow as tf
 
 from model.atomic import atomic_file
-from model.bundle import CLASSES
+from model.bundle import CLASSES, write_classes
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError
 from training.config import ClassifierTrainingConfig, RunConfig
 from training.data.pipeline import Share, class_batches, labelled_batches
 from training.data.records import INDEX, check_kind, damaged_records, read_index, read_record_classes, shard_paths
+from training.data.shards import count_records
 from training.encoder.imagenet import load_imagenet
 from training.loop.replicas import Replicas
 from training.loop.run import Run, Task
 from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
+from training.loss import smoothed_cross_entropy
 from training.provenance import key_of
 
 CONFIG = "config.json"
@@ -66,7 +68,7 @@ class ClassifierTask(Task):
         self._evaluate = evaluator(replicas, lambda batch, _step: self._sums(batch, 0.0, training=False))
         self.networks, self.multipliers = {"encoder": self.encoder}, {}
         self.optimizer, self.epochs = config.optimizer, config.epochs
-        self.images = sum(shard.records for shard in read_index(records) if shard.name.startswith("train-"))
+        self.images = count_records(read_index(records), "train")
         replicas.check_pipeline(config.pipeline, self.images)
         shard_paths(records, "dev")  # missing ones are told now, not after an epoch
         if replicas.config.xla and replicas.count > 1 and self.encoder_config.batch_norm:
@@ -85,10 +87,7 @@ class ClassifierTask(Task):
     def _sums(self, batch: Any, smoothing: float, *, training: bool) -> Sums:
         images, labels = batch
         logits = self.encoder(images, training=training)["logits"]  # (B, C)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        if smoothing > 0:
-            even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-            losses = (1 - smoothing) * losses + smoothing * even
+        losses = smoothed_cross_entropy(logits, labels, smoothing)
         figures = {f"top{k}": 100 * _count(tf.math.in_top_k(labels, logits, k)) for k in (1, 5)}
         return Sums(tf.reduce_sum(losses), tf.cast(tf.size(labels), tf.float32), figures)
 
@@ -137,9 +136,8 @@ def train_classifier(directory: Path, task: ClassifierTask, config: RunConfig) -
     """
     run = Run(directory, task, config)
     if task.replicas.chief:
-        entries = [{"id": name.id, "label": name.label} for name in task.classes]
         with atomic_file(directory / CLASSES) as file:
-            file.write_text(json.dumps(entries) + "\n", encoding="utf-8")
+            write_classes(file, task.classes)
         with atomic_file(directory / CONFIG) as file:
             file.write_text(json.dumps(task.settings, indent=2) + "\n")
     return run.train()

@@ -9,7 +9,7 @@ Source:
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import ConfigError, DataError
+from training.config import TopConfig
 from training.data.ahead import ahead
 from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.encoder.distill import FeatureLoss, SoftClassLoss
@@ -33,42 +34,6 @@ _BATCH = 32
 _COMPARED_STEPS = 500
 
 Halves = npt.NDArray[np.float16]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopConfig:
-    """Holds the options of training an encoder's top.
-
-    Attributes:
-        train_from: First layer that learns; all behind it do too.
-        epochs: Passes over all views.
-        batch_size: Views a step.
-        learning_rate: Peak of the schedule (linear warm-up over 2 % of the steps, then cosine to zero).
-        weight_decay: Decoupled weight decay of AdamW.
-        temperature: Softening of teacher and student classes.
-        class_weight: Weight of the class loss beside the feature loss of weight 1.
-        seed: Seed of the order.
-
-    Raises:
-        ConfigError: A value is outside its range.
-    """
-
-    train_from: str = "block5_conv4"
-    epochs: int = 20
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
-    temperature: float = 2.0
-    class_weight: float = 0.5
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}: expected a positive number, received {getattr(self, name)}")
-        for name in ("weight_decay", "class_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name}: expected at least 0, received {getattr(self, name)}")
 
 
 class TopData:

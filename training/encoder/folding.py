@@ -63,38 +63,3 @@ def _statistics(
             counts[name] += len(rows)
     means = {name: sums[name] / counts[name] for name in names}
     return {name: (means[name], np.maximum(squares[name] / counts[name] - means[name] ** 2, 0)) for name in names}
-
-
-def identity_kernel(channels: int) -> npt.NDArray[np.float32]:
-    """Returns the kernel of a convolution that gives its input, shape (3, 3, channels, channels)."""
-    kernel = np.zeros((3, 3, channels, channels), np.float32)
-    kernel[1, 1] = np.eye(channels, dtype=np.float32)
-    return kernel
-
-
-def is_identity(layer: keras.layers.Conv2D) -> bool:
-    """Returns whether a 3x3 convolution gives its input."""
-    kernel, bias = (keras.ops.convert_to_numpy(value) for value in layer.weights)
-    return kernel.shape[2] == kernel.shape[3] and not bias.any() and np.array_equal(kernel, identity_kernel(len(bias)))
-
-
-def without_identities(encoder: keras.Model) -> keras.Model:
-    """Returns a network of the same outputs that does not compute convolutions that are identities.
-
-    Args:
-        encoder: From `build_encoder`, without batch norm and residual branches; it stays as it is.
-
-    Returns:
-        A copy, its layers called the same; an identity is an activation without weights, which passes values on.
-    """
-
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, keras.layers.Conv2D) and is_identity(layer):
-            return keras.layers.Activation("linear", name=layer.name)
-        return layer.__class__.from_config(layer.get_config())
-
-    network = keras.models.clone_model(encoder, clone_function=copy)
-    for layer in network.layers:
-        if layer.weights:
-            layer.set_weights(encoder.get_layer(layer.name).get_weights())
-    return network

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from model.bundle import weight_shapes
 from model.config import paper
 from model.errors import ConfigError, DataError
-from training.encoder.folding import identity_kernel
 
 Tensor = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -101,6 +100,13 @@ def grow_imagenet(path: Path, encoder: keras.Model) -> None:
         weights[f"{layer}/kernel"] = identity_kernel(channels)
         weights[f"{layer}/bias"] = np.zeros(channels, np.float32)
     _assign(encoder, weights)
+
+
+def identity_kernel(channels: int) -> Tensor:
+    """Returns the kernel of a convolution that gives its input, shape (3, 3, channels, channels)."""
+    kernel = np.zeros((3, 3, channels, channels), np.float32)
+    kernel[1, 1] = np.eye(channels, dtype=np.float32)
+    return kernel
 
 
 def _assign(encoder: keras.Model, weights: dict[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.atomic import atomic_file
+from model.manifest import sha256_of
 from training.config import DistillConfig
 from training.data.ahead import ahead
 from training.encoder.teacher import MAP_SIDE, Projection, load_teacher
@@ -36,7 +37,7 @@ def targets_key(paths: Sequence[Path], teacher_weights: Path, config: DistillCon
         "names": hashlib.sha256(names).hexdigest(),
         "views": [config.views, config.smallest_crop, config.seed],
         "components": config.map_components,
-        "teacher": hashlib.sha256(teacher_weights.read_bytes()).hexdigest(),
+        "teacher": sha256_of(teacher_weights),
     }
 
 

@@ -5,8 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from model.errors import DataError
+from training.config import TopConfig
 from training.data.photo_cache import PhotoCache
-from training.encoder.distill_top import INPUTS, TopConfig, TopData, distill_top, learning_part
+from training.encoder.distill_top import INPUTS, TopData, distill_top, learning_part
 from training.encoder.lite2 import load_lite2
 from training.encoder.maps import open_maps
 from training.encoder.sources import encoder_file, load_encoder

@@ -35,7 +35,7 @@ from model.runtime.protocol import MAX_BEAM_SIZE
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 from training.data.pipeline import ImageRecord, image_batches
-from training.encoder.folding import without_identities
+from training.encoder.growing import without_identities
 from training.shipping.rounding import round_weights
 
 Floats = npt.NDArray[np.float32]

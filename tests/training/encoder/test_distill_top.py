@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from training.config import TopConfig
 from training.encoder import distill_top as module
-from training.encoder.distill_top import TopConfig, learning_part
+from training.encoder.distill_top import learning_part
 from training.encoder.lite2 import cache_answers
 from training.encoder.maps import cache_maps, top_part
 from training.encoder.sources import CHECKPOINT, load_encoder
