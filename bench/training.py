@@ -89,7 +89,7 @@ def _steps(task: Any, replicas: Any, *, synthetic: bool) -> dict[str, list[float
     from training.loop.step import Stepper
 
     with replicas.strategy.scope():
-        optimizer = Optimizer(task.encoder.trainable_variables, task.optimizer)
+        optimizer = Optimizer(task.encoder.trainable_variables, task.spec.optimizer)
 
     def batches(share: Callable[[Any], Any]) -> Any:
         return share(_synthetic().repeat()) if synthetic else task.epoch_batches(0, 0, share).repeat()

@@ -15,10 +15,11 @@ from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, D
 from training.data.captioned import read_folder
 from training.data.labelled import LabelledImage
 from training.data.records import write_class_records, write_records
-from training.decoder.tasks import DecoderTask, train_captioner
-from training.encoder.classifier import ClassifierTask, train_classifier
+from training.decoder.tasks import DecoderTask
+from training.encoder.classifier import ClassifierTask
 from training.encoder.lite2 import tensor_shapes
 from training.loop.replicas import Replicas
+from training.loop.run import train_task
 
 CLASSES = tuple(ClassName(f"n{index}", name) for index, name in enumerate(("red", "green", "blue", "yellow")))
 RUN = RunConfig(summary_steps=1, histogram_steps=0)
@@ -60,10 +61,10 @@ def train_stages(
     labelled = [LabelledImage(image.path, image.name, i % 4, image.split) for i, image in enumerate(ordered)]
     write_class_records(root / "classes", labelled, CLASSES)
     colours = ClassifierTrainingConfig(epochs=encoder_epochs, pipeline=PipelineConfig(batch_size=4))
-    assert train_classifier(made.encoder, ClassifierTask(root / "classes", encoder, colours, one_device()), RUN)
+    assert train_task(made.encoder, ClassifierTask(root / "classes", encoder, colours, one_device()), RUN)
     preset = small()
     preset = replace(preset, decoder=replace(preset.decoder, embedding_units=16, units=24, dropout=0.0))
-    assert train_captioner(made.captioner, DecoderTask(made.encoder, made.records, preset, training, one_device()), RUN)
+    assert train_task(made.captioner, DecoderTask(made.encoder, made.records, preset, training, one_device()), RUN)
     return made
 
 

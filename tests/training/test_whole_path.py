@@ -28,12 +28,12 @@ from model.image import read_image
 from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
 from training.data.records import VOCABULARY
 from training.decoder.features import load_features
-from training.decoder.tasks import DecoderTask, train_captioner
+from training.decoder.tasks import DecoderTask
 from training.encoder.distill import distill
 from training.encoder.sources import CHECKPOINT, load_student
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
 from training.loop.replicas import Replicas
-from training.loop.run import CHECKPOINTS
+from training.loop.run import CHECKPOINTS, train_task
 from training.loop.summaries import METRICS, SUMMARIES
 from training.provenance import stage
 from training.shipping.export import assemble, export
@@ -78,7 +78,7 @@ def runs(drawn: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -
     command += ["--out", str(made.records), "--min-count", "1", "--dev-fraction", "0.3"]
     subprocess.run(command, check=True, capture_output=True)
     assert distill(made.encoder, [drawn], frozenset({"photo-00.jpg"}), teacher, toy_preset().encoder, DISTILLING)
-    assert train_captioner(made.captioner, decoder_task(made), RUN)
+    assert train_task(made.captioner, decoder_task(made), RUN)
     yield made
     keras.config.set_dtype_policy("float32")
 
@@ -146,8 +146,8 @@ def test_tensorboard_shows_dev_photos_over_their_captions(runs: Runs) -> None:
 
 def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path: Path) -> None:
     with terminated_when_there_is(tmp_path / BEST):
-        assert not train_captioner(tmp_path, decoder_task(runs), RUN)
-    assert train_captioner(tmp_path, decoder_task(runs), RUN)
+        assert not train_task(tmp_path, decoder_task(runs), RUN)
+    assert train_task(tmp_path, decoder_task(runs), RUN)
     networks = []
     for directory in (runs.captioner, tmp_path):
         config = CaptionerConfig.from_json((directory / "config.json").read_text())
@@ -162,7 +162,7 @@ def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path
 
 def test_resuming_with_other_options_is_refused(runs: Runs) -> None:
     with pytest.raises(DataError, match=r"differs in training\.batch_size; give the same"):
-        train_captioner(runs.captioner, decoder_task(runs, replace(TRAINING, batch_size=8)), RUN)
+        train_task(runs.captioner, decoder_task(runs, replace(TRAINING, batch_size=8)), RUN)
 
 
 def test_features_are_computed_once_and_are_those_of_the_encoder(runs: Runs, drawn: Path) -> None:

@@ -76,7 +76,7 @@ def captioner(
       showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset vgg19 \\
           --average 0.999 --label-smoothing 0.1 --out runs/captioner
     """  # noqa: D301 - \b tells click not to wrap
-    from training.decoder.tasks import DecoderTask, train_captioner
+    from training.decoder.tasks import DecoderTask
     from training.loop.replicas import Replicas
 
     if (encoder is None) == (imagenet is None):
@@ -92,7 +92,7 @@ def captioner(
     def task() -> DecoderTask:
         return DecoderTask(source, records, architecture, config, replicas, start_from=start_from, maps=maps)
 
-    train(out, options, replicas, task, train_captioner)
+    train(out, options, replicas, task)
 
 
 @click.command()
@@ -121,7 +121,6 @@ def self_critical(
           --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
     from training.decoder.self_critical import SelfCriticalTask
-    from training.decoder.tasks import train_captioner
     from training.loop.replicas import Replicas
 
     config = chosen(SelfCriticalConfig(), options)
@@ -129,7 +128,7 @@ def self_critical(
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
     task = lambda: SelfCriticalTask(encoder, captioner_run, records, config, replicas, maps=maps)  # noqa: E731
-    train(out, options, replicas, task, train_captioner)
+    train(out, options, replicas, task)
 
 
 @click.command()
@@ -168,7 +167,7 @@ def finetune(
     """  # noqa: D301 - \b tells click not to wrap
     from training.decoder.finetune import FinetuneTask
     from training.decoder.finetune_maps import MapsFinetuneTask
-    from training.decoder.tasks import CaptionTask, train_captioner
+    from training.decoder.tasks import CaptionTask
     from training.loop.replicas import Replicas
 
     if answers is not None and maps is None:
@@ -190,4 +189,4 @@ def finetune(
         given = (encoder, captioner_run, records, maps, config, replicas)
         return MapsFinetuneTask(*given, answers=answers, class_weight=class_weight)
 
-    train(out, options, replicas, task, train_captioner)
+    train(out, options, replicas, task)

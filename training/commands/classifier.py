@@ -65,7 +65,7 @@ def classifier(
       showtell-train classifier --records runs/mine --out runs/mine-vgg --preset paper --imagenet download
       showtell-train classifier --records runs/tiny --out runs/two --devices cpu:2 --estimate
     """  # noqa: D301 - \b tells click not to wrap
-    from training.encoder.classifier import ClassifierTask, train_classifier
+    from training.encoder.classifier import ClassifierTask
     from training.loop.replicas import Replicas
 
     encoder = chosen(PRESETS[preset]().encoder, options)
@@ -78,7 +78,7 @@ def classifier(
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     weights = imagenet_file(imagenet, replicas) if imagenet is not None else None
     options["records"] = records
-    train(out, options, replicas, lambda: ClassifierTask(records, encoder, config, replicas, weights), train_classifier)
+    train(out, options, replicas, lambda: ClassifierTask(records, encoder, config, replicas, weights))
 
 
 @click.command()

@@ -19,6 +19,7 @@ from training.provenance import recorded
 
 if TYPE_CHECKING:
     from training.loop.replicas import Replicas
+    from training.loop.task import Task
 
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY = click.Path(path_type=Path)
@@ -63,20 +64,18 @@ def train(
     out: Path,
     options: Mapping[str, Any],
     replicas: "Replicas",
-    task: Callable[[], Any],
-    run: Callable[[Path, Any, RunConfig], bool],
+    task: Callable[[], "Task"],
 ) -> None:
     """Runs a training command: an estimate, or the training itself from its last checkpoint.
 
     Args:
         out: Run directory.
-        options: The command's options, those of `run_options` among them.
+        options: The command's options, those of `run_flags` among them.
         replicas: Who computes; the chief alone writes.
         task: Makes what is trained.
-        run: Trains it.
     """
     from training.loop.estimate import estimate
-    from training.loop.run import restart
+    from training.loop.run import restart, train_task
 
     given = [options.get(name) for name in ("encoder", "captioner_run", "records")]
     if out.resolve() in [path.resolve() for path in given if path is not None]:
@@ -90,7 +89,7 @@ def train(
         with replicas.chief_first():
             if not options["resume"] and replicas.chief:
                 restart(out)
-        run(out, trained, chosen(RunConfig(), options))
+        train_task(out, trained, chosen(RunConfig(), options))
 
 
 def imagenet_file(text: str, replicas: "Replicas") -> Path:

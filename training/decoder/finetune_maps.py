@@ -1,7 +1,6 @@
 """Training an encoder's last block and its top together with the decoder, from maps that were computed once."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from model.config import CaptionerConfig
 from model.errors import DataError
 from training.config import FinetuneConfig
 from training.data.mixing import source_of
 from training.data.photo_cache import PhotoCache, photo_key
 from training.data.pipeline import Share
-from training.data.records import INDEX, VOCABULARY, read_weights
+from training.data.records import read_weights
 from training.decoder.features import FeatureSet, encode_maps, known_views, raw_records
-from training.decoder.tasks import CONFIG, CaptionTask, check_belongs, load_decoder
+from training.decoder.finetune import load_networks
+from training.decoder.tasks import CaptionTask
 from training.encoder.distill import FeatureLoss, SoftClassLoss
 from training.encoder.maps import FROZEN, MAPS, open_maps, top_part
-from training.encoder.sources import load_encoder
-from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
 from training.loop.step import Sums
-from training.provenance import key_of
 
 TEMPERATURE = 2.0
 """Softening of teacher and student classes."""
@@ -54,35 +50,26 @@ class MapsFinetuneTask(CaptionTask):
         self, encoder_run: Path, captioner_run: Path, records: Path, maps: Path, config: FinetuneConfig,
         replicas: Replicas, *, answers: Path | None = None, class_weight: float = 0.1,
     ) -> None:  # fmt: skip
-        check_belongs(captioner_run, encoder_run, records)
-        self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
-        keras.utils.set_random_seed(config.captions.seed)
-        with replicas.strategy.scope():
-            encoder = load_encoder(encoder_run).network
-            decoder = load_decoder(captioner_run, self.captioner_config)
+        self.config = config.captions
+        self._batch_size = config.pipeline.batch_size
+        self._maps_directory = maps
+        self._class_weight = class_weight
+        networks = load_networks(encoder_run, captioner_run, records, config, replicas)
+        encoder = networks.encoder
         _freeze(encoder)
-        super().__init__(records, (encoder, decoder), self.captioner_config.search, replicas)
-        self.config, self._maps_directory, self._class_weight = config.captions, maps, class_weight
-        self._maps, self._top = open_maps(maps, encoder), top_part(encoder)
-        self.networks = {"encoder": encoder, "decoder": decoder}
-        ratio = config.encoder_learning_rate / config.captions.optimizer.learning_rate
-        self.multipliers = {variable.path: ratio for variable in encoder.trainable_variables}
         if answers is None:
-            _freeze_unused(encoder, self.captioner_config.encoder.features)
-        self._batch_size, self._seed = config.pipeline.batch_size, config.captions.seed
+            _freeze_unused(encoder, networks.config.encoder.features)
+        self._maps = open_maps(maps, encoder)
+        self._top = top_part(encoder)
         self._data = _Photos(records, self._maps, None if answers is None else PhotoCache(answers))
-        self._losses = FeatureLoss(self._data.variance()), SoftClassLoss(TEMPERATURE)
-        self.optimizer, self.epochs = config.captions.optimizer, config.captions.epochs
-        self.steps_per_epoch = len(self._data.keys) // self._batch_size
-        if self.steps_per_epoch == 0:
+        self._feature_loss = FeatureLoss(self._data.variance())
+        self._class_loss = SoftClassLoss(TEMPERATURE)
+        steps_per_epoch = len(self._data.keys) // self._batch_size
+        if steps_per_epoch == 0:
             raise DataError(f"expected at least {self._batch_size} photos for a batch; give a smaller --batch-size")
-        self.settings = {
-            "encoder": asdict(self.captioner_config.encoder),
-            "decoder": asdict(self.captioner_config.decoder),
-            "finetuning": asdict(config),
-            "inputs": key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY),
-            "answers": class_weight if answers is not None else None,
-        }
+        kept = class_weight if answers is not None else None
+        spec = networks.specification(records, config, replicas, steps_per_epoch, answers=kept)
+        super().__init__(spec, networks.config, encoder, networks.decoder)
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
         """Sums the loss of a part: maps (B, H, W, C), tokens (B, captions, T), weights (B,), a teacher's answers."""
@@ -93,23 +80,24 @@ class MapsFinetuneTask(CaptionTask):
         sums = self.caption_sums((features, tf.reshape(tokens, (-1, length)), counts), step, self.config)
         if not self._data.answered:
             return sums
-        own = self._losses[0].call(answers[0], outputs["taught"]) + self._losses[1].call(answers[1], outputs["logits"])
+        own = self._feature_loss.call(answers[0], outputs["taught"])
+        own += self._class_loss.call(answers[1], outputs["logits"])
         share = tf.math.divide_no_nan(tf.reduce_sum(own), tf.cast(tf.shape(maps)[0], tf.float32))
         # The mean over photos, weighed like a mean over words.
         return sums._replace(loss=sums.loss + self._class_weight * share * sums.weight)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
         """Deals out every photo once, or its mirror image, with all its captions."""
-        random = np.random.default_rng((self._seed, epoch))
-        rows = random.permutation(len(self._data.keys))[: self.steps_per_epoch * self._batch_size]
+        random = np.random.default_rng((self.config.seed, epoch))
+        rows = random.permutation(len(self._data.keys))[: self.spec.steps_per_epoch * self._batch_size]
         mirrored = random.random(len(rows)) < 0.5
         indices = tf.data.Dataset.from_tensor_slices((rows, mirrored)).batch(self._batch_size).skip(first_step)
         return share(indices).map(self._data.batch(), num_parallel_calls=1, deterministic=True).prefetch(2)
 
     def evaluate(self) -> dict[str, float]:
         """Encodes dev with the last block as it is, and scores greedy captions."""
-        views = known_views(self._maps, self.records, "dev")[:1]
-        dev: FeatureSet = encode_maps(self.encoder, self.records, "dev", self._maps_directory, views)
+        views = known_views(self._maps, self.spec.records, "dev")[:1]
+        dev: FeatureSet = encode_maps(self.encoder, self.spec.records, "dev", self._maps_directory, views)
         return self.scores(dev)
 
 

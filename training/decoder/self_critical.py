@@ -1,10 +1,10 @@
 """Self-critical training: the decoder learns to raise the CIDEr of captions that it draws itself."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -18,11 +18,12 @@ from training.data.pipeline import Share
 from training.data.records import INDEX, VOCABULARY
 from training.decoder.consensus import Consensus
 from training.decoder.features import input_key, load_features
-from training.decoder.tasks import CONFIG, CaptionTask, check_belongs, load_decoder
+from training.decoder.tasks import BEST_FIGURE, CONFIG, CaptionTask, check_belongs, load_decoder
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
 from training.loop.step import Sums
+from training.loop.task import Specification
 from training.loss import full_softmax_losses, word_mask
 from training.provenance import key_of
 
@@ -55,25 +56,32 @@ class SelfCriticalTask(CaptionTask):
         check_belongs(captioner_run, encoder_run, records)
         if replicas.config.xla:
             raise ConfigError("xla: expected to be off, since XLA cannot compile the reward, which Python computes")
-        self.captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+        self.options = config
+        captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
         with replicas.chief_first(), full_precision():
-            self.train, self.dev = (load_features(encoder_run, records, split, maps) for split in ("train", "dev"))
+            self.train = load_features(encoder_run, records, "train", maps)
+            self.dev = load_features(encoder_run, records, "dev", maps)
             encoder = load_encoder(encoder_run).network
         with replicas.strategy.scope():
-            decoder = load_decoder(captioner_run, self.captioner_config)
-        super().__init__(records, (encoder, decoder), self.captioner_config.search, replicas)
-        self.options = config
-        self.networks: dict[str, keras.Model] = {"decoder": decoder}
-        self.multipliers = {}
-        self.optimizer, self.epochs = config.optimizer, config.epochs
-        self.steps_per_epoch = -(-len(self.train.names) // config.batch_size)
+            decoder = load_decoder(captioner_run, captioner_config)
         self._consensus = Consensus([[[*tokenize(text), END] for text in texts] for texts in self.train.references])
-        self.settings = {
-            "decoder": asdict(self.captioner_config.decoder),
+        settings = {
+            "decoder": asdict(captioner_config.decoder),
             "self_critical": asdict(config),
             "start": key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY),
             "inputs": input_key(encoder_run, records),
         }
+        spec = Specification(
+            replicas=replicas,
+            records=records,
+            networks={"decoder": decoder},
+            optimizer=config.optimizer,
+            steps_per_epoch=math.ceil(len(self.train.names) / config.batch_size),
+            epochs=config.epochs,
+            settings=settings,
+            best_figure=BEST_FIGURE,
+        )
+        super().__init__(spec, captioner_config, encoder, decoder)
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
         """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones.

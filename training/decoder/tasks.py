@@ -16,42 +16,49 @@ from model.errors import DataError
 from model.runtime.tensorflow import TensorFlowEngine
 from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
-from training.config import CaptionerTrainingConfig, RunConfig
+from training.config import CaptionerTrainingConfig
 from training.data.pipeline import Share, caption_batches, count_batches, split_batches
 from training.data.records import VOCABULARY, check_kind, read_weights
 from training.decoder.features import FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
 from training.loop.replicas import Replicas
-from training.loop.run import Run, Task
 from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
+from training.loop.task import Specification, Task
 from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
 from training.provenance import key_of
 from training.scoring.captions import source_scores
 
 CONFIG = "config.json"
+BEST_FIGURE = "CIDEr"
+"""The dev figure that chooses the best checkpoint."""
+
 SHOWN = 4
 """Dev photos that TensorBoard shows with their captions."""
 
 
 class CaptionTask(Task):
-    """Holds what the stages share: the loss of captions given features, and how captions of dev are scored."""
+    """A task that trains a decoder: the loss of captions given features, and the scores of captions of dev.
 
-    best_figure = "CIDEr"
-    captioner_config: CaptionerConfig
+    Args:
+        spec: What the run must know of it.
+        config: Architecture of the captioner.
+        encoder: The encoder, trained or not.
+        decoder: The decoder.
+    """
 
-    def __init__(
-        self, records: Path, networks: tuple[keras.Model, Decoder], search: SearchConfig, replicas: Replicas
-    ) -> None:
-        self.encoder, self.decoder = networks
-        self.records, self.replicas = records, replicas
-        self.vocabulary = Vocabulary.load(records / VOCABULARY)
-        self.search = replace(search, beam_size=1)
+    def __init__(self, spec: Specification, config: CaptionerConfig, encoder: keras.Model, decoder: Decoder) -> None:
+        super().__init__(spec)
+        self.captioner_config = config
+        self.encoder = encoder
+        self.decoder = decoder
+        self.vocabulary = Vocabulary.load(spec.records / VOCABULARY)
+        self.search = replace(config.search, beam_size=1)
         self.captions: dict[str, str] = {}
         self._photos: list[tuple[str, Any]] = []
-        self._engine = TensorFlowEngine(*networks)
-        self._loss_of = evaluator(replicas, lambda batch, _step: self._true_sums(*batch))
+        self._engine = TensorFlowEngine(encoder, decoder)
+        self._loss_of = evaluator(spec.replicas, lambda batch, _step: self._true_sums(*batch))
 
     def caption_sums(
         self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor], step: tf.Tensor, config: CaptionerTrainingConfig
@@ -83,7 +90,7 @@ class CaptionTask(Task):
 
         Then `CIDEr` is the mean of theirs.
         """
-        batches = self.replicas.distribute(
+        batches = self.spec.replicas.distribute(
             lambda share: share(caption_batches(dev.features, dev.rows, dev.captions, batch_size=256))
         )
         loss = self._loss_of(batches)["loss"]
@@ -92,10 +99,17 @@ class CaptionTask(Task):
         scores = source_scores(references, self.captions)
         return {"loss": loss, "perplexity": float(np.exp(loss))} | scores
 
+    def describe(self, directory: Path) -> None:
+        """Writes the architecture and the vocabulary."""
+        with atomic_file(directory / CONFIG) as file:
+            file.write_text(self.captioner_config.to_json())
+        with atomic_file(directory / VOCABULARY) as file:
+            self.vocabulary.save(file)
+
     def pictures(self) -> Iterator[tuple[str, Any]]:
         """Yields the first photos of dev over their captions."""
         if not self._photos:
-            batch = next(iter(split_batches(self.records, "dev", SHOWN, "reading photos to show")))
+            batch = next(iter(split_batches(self.spec.records, "dev", SHOWN, "reading photos to show")))
             self._photos = [
                 (name.decode(), image) for name, image in zip(batch.names.numpy(), batch.images.numpy(), strict=True)
             ]
@@ -123,30 +137,37 @@ class DecoderTask(CaptionTask):
         self, encoder_run: Path, records: Path, preset: CaptionerConfig, config: CaptionerTrainingConfig,
         replicas: Replicas, *, start_from: Path | None = None, maps: Path | None = None,
     ) -> None:  # fmt: skip
+        self.config = config
         with replicas.chief_first(), full_precision():
-            self.train, self.dev = (load_features(encoder_run, records, split, maps) for split in ("train", "dev"))
+            train = load_features(encoder_run, records, "train", maps)
+            self.dev = load_features(encoder_run, records, "dev", maps)
             encoder, encoder_config, _ = load_encoder(encoder_run)
-        self.train, weights = weighted(self.train, read_weights(records), config.source_weights)
-        self._weights = weights
+        self.train, self._weights = weighted(train, read_weights(records), config.source_weights)
         size = len(Vocabulary.load(records / VOCABULARY))
-        self.captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
+        captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
-            decoder = Decoder(self.captioner_config.decoder, encoder_config.feature_units)
+            decoder = Decoder(captioner_config.decoder, encoder_config.feature_units)
             if start_from is not None:
-                check_start(start_from, records, self.captioner_config)
+                check_start(start_from, records, captioner_config)
                 load_checkpoint(start_from / BEST, named_variables(decoder, "decoder"))
-        super().__init__(records, (encoder, decoder), preset.search, replicas)
-        self.config = config
-        self.networks, self.multipliers = {"decoder": decoder}, {}
-        self.optimizer, self.epochs = config.optimizer, config.epochs
-        self.steps_per_epoch = count_batches(self.train.captions, config.batch_size)
-        self.settings = {
-            "decoder": asdict(self.captioner_config.decoder),
+        settings = {
+            "decoder": asdict(captioner_config.decoder),
             "training": asdict(config),
             "inputs": input_key(encoder_run, records),
             "start": None if start_from is None else key_of(start_from / BEST),
         }
+        spec = Specification(
+            replicas=replicas,
+            records=records,
+            networks={"decoder": decoder},
+            optimizer=config.optimizer,
+            steps_per_epoch=count_batches(self.train.captions, config.batch_size),
+            epochs=config.epochs,
+            settings=settings,
+            best_figure=BEST_FIGURE,
+        )
+        super().__init__(spec, captioner_config, encoder, decoder)
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
         """Sums the loss of a part: features (B, D), tokens (B, T) and weights (B,)."""
@@ -186,30 +207,6 @@ def check_start(captioner_run: Path, records: Path, config: CaptionerConfig) -> 
         raise DataError(
             f"{captioner_run}: expected a decoder {config.decoder}, found {found.decoder}; give its options"
         )
-
-
-def train_captioner(directory: Path, task: CaptionTask, config: RunConfig) -> bool:
-    """Trains a decoder, or both networks, in a run directory, going on where it stopped.
-
-    Args:
-        directory: Run directory; see `training.loop.run.Run` for what it holds, beside `config.json` and
-            `vocabulary.txt`.
-        task: What is trained.
-        config: How the run is kept.
-
-    Returns:
-        Whether training is complete; False after a requested stop.
-
-    Raises:
-        DataError: The directory holds another run.
-    """
-    run = Run(directory, task, config)
-    if task.replicas.chief:
-        with atomic_file(directory / CONFIG) as file:
-            file.write_text(task.captioner_config.to_json())
-        with atomic_file(directory / VOCABULARY) as file:
-            task.vocabulary.save(file)
-    return run.train()
 
 
 def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:

@@ -14,15 +14,15 @@ from model.bundle import CLASSES, write_classes
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError
-from training.config import ClassifierTrainingConfig, RunConfig
+from training.config import ClassifierTrainingConfig
 from training.data.pipeline import Share, class_batches, labelled_batches
 from training.data.records import INDEX, check_kind, damaged_records, read_index, read_record_classes, shard_paths
 from training.data.shards import count_records
 from training.encoder.imagenet import load_imagenet
 from training.loop.replicas import Replicas
-from training.loop.run import Run, Task
 from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
+from training.loop.task import Specification, Task
 from training.loss import smoothed_cross_entropy
 from training.provenance import key_of
 
@@ -46,8 +46,6 @@ class ClassifierTask(Task):
         DataError: The records are incomplete or hold captions.
     """
 
-    best_figure = "top1"
-
     def __init__(
         self,
         records: Path,
@@ -57,7 +55,7 @@ class ClassifierTask(Task):
         imagenet: Path | None = None,
     ) -> None:
         check_kind(records, "classes")
-        self.records, self.config, self.replicas = records, config, replicas
+        self.config = config
         self.classes = read_record_classes(records)
         self.encoder_config = replace(encoder_config, classes=len(self.classes))
         keras.utils.set_random_seed(config.seed)
@@ -66,19 +64,28 @@ class ClassifierTask(Task):
             if imagenet is not None:
                 load_imagenet(imagenet, self.encoder)
         self._evaluate = evaluator(replicas, lambda batch, _step: self._sums(batch, 0.0, training=False))
-        self.networks, self.multipliers = {"encoder": self.encoder}, {}
-        self.optimizer, self.epochs = config.optimizer, config.epochs
-        self.images = count_records(read_index(records), "train")
-        replicas.check_pipeline(config.pipeline, self.images)
+        images = count_records(read_index(records), "train")
+        replicas.check_pipeline(config.pipeline, images)
         shard_paths(records, "dev")  # missing ones are told now, not after an epoch
         if replicas.config.xla and replicas.count > 1 and self.encoder_config.batch_norm:
             raise ConfigError("xla: expected one replica, or no batch norm, which XLA cannot take over several")
-        self.steps_per_epoch = self.images // config.pipeline.batch_size
-        self.settings = {
+        settings = {
             "encoder": asdict(self.encoder_config),
             "training": asdict(config),
             "records": key_of(records / INDEX, records / CLASSES),
         }
+        super().__init__(
+            Specification(
+                replicas=replicas,
+                records=records,
+                networks={"encoder": self.encoder},
+                optimizer=config.optimizer,
+                steps_per_epoch=images // config.pipeline.batch_size,
+                epochs=config.epochs,
+                settings=settings,
+                best_figure="top1",
+            )
+        )
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:  # noqa: ARG002 - part of the protocol
         """Sums the cross-entropy, smoothed, and the correct first guesses."""
@@ -93,20 +100,29 @@ class ClassifierTask(Task):
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
         """Reads an epoch's shuffled, augmented records."""
-        return class_batches(shard_paths(self.records, "train"), self.config.pipeline, epoch, first_step, share=share)
+        return class_batches(
+            shard_paths(self.spec.records, "train"), self.config.pipeline, epoch, first_step, share=share
+        )
 
     def evaluate(self) -> dict[str, float]:
         """Returns the mean cross-entropy and top-1 and top-5 accuracy in percent on dev."""
-        paths = shard_paths(self.records, "dev")
-        batches = self.replicas.distribute(lambda share: labelled_batches(paths, EVALUATION_BATCH, share=share))
+        paths = shard_paths(self.spec.records, "dev")
+        batches = self.spec.replicas.distribute(lambda share: labelled_batches(paths, EVALUATION_BATCH, share=share))
         try:
             return self._evaluate(batches)
         except tf.errors.DataLossError as error:
-            raise damaged_records(self.records, "dev", error) from error
+            raise damaged_records(self.spec.records, "dev", error) from error
+
+    def describe(self, directory: Path) -> None:
+        """Writes the architecture and the classes."""
+        with atomic_file(directory / CLASSES) as file:
+            write_classes(file, self.classes)
+        with atomic_file(directory / CONFIG) as file:
+            file.write_text(json.dumps(self.spec.settings, indent=2) + "\n")
 
     def pictures(self) -> Iterator[tuple[str, Any]]:
         """Yields the first images of dev over their label and, in brackets, the class that was guessed."""
-        images, labels = next(iter(labelled_batches(shard_paths(self.records, "dev"), SHOWN)))
+        images, labels = next(iter(labelled_batches(shard_paths(self.spec.records, "dev"), SHOWN)))
         guesses = tf.argmax(self.encoder(images, training=False)["logits"], axis=-1)
         for number, (image, label, guess) in enumerate(
             zip(images.numpy(), labels.numpy(), guesses.numpy(), strict=True)
@@ -117,27 +133,3 @@ class ClassifierTask(Task):
 
 def _count(hits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(hits, tf.float32))
-
-
-def train_classifier(directory: Path, task: ClassifierTask, config: RunConfig) -> bool:
-    """Trains an encoder on class records in a run directory, going on where it stopped.
-
-    Args:
-        directory: Run directory; see `training.loop.run.Run` for what it holds, beside `config.json` and
-            `classes.json`.
-        task: What is trained.
-        config: How the run is kept.
-
-    Returns:
-        Whether training is complete; False after a requested stop.
-
-    Raises:
-        DataError: The directory holds another run.
-    """
-    run = Run(directory, task, config)
-    if task.replicas.chief:
-        with atomic_file(directory / CLASSES) as file:
-            write_classes(file, task.classes)
-        with atomic_file(directory / CONFIG) as file:
-            file.write_text(json.dumps(task.settings, indent=2) + "\n")
-    return run.train()

@@ -9,8 +9,8 @@ import keras
 
 from model.decoder import Decoder
 from training.loop.optimizer import Optimizer
-from training.loop.run import Task
 from training.loop.step import Stepper
+from training.loop.task import Task
 
 STEPS = 3
 MIB = 2**20
@@ -25,10 +25,10 @@ def estimate(task: Task) -> str:
     Returns:
         Lines of text.
     """
-    replicas = task.replicas
+    spec = task.spec
+    replicas = spec.replicas
     with replicas.strategy.scope():
-        trainable = [v for network in task.networks.values() for v in network.trainable_variables]
-        optimizer = Optimizer(trainable, task.optimizer, task.multipliers)
+        optimizer = Optimizer(spec.trainable, spec.optimizer, spec.multipliers)
     batches = replicas.distribute(lambda share: task.epoch_batches(0, 0, share))
     stepper = Stepper(replicas, task.loss, optimizer, batches.element_spec)
     seconds, part = [], None
@@ -40,18 +40,18 @@ def estimate(task: Task) -> str:
     step = min(seconds[1:], default=seconds[0])
     lines = [
         f"{name}: {sum(math.prod(v.shape) for v in network.trainable_variables):,} parameters"
-        for name, network in task.networks.items()
+        for name, network in spec.networks.items()
     ]
-    weights = _bytes([v for network in task.networks.values() for v in network.variables])
-    slots, gradients = _bytes(list(optimizer.slots.values())), _bytes(trainable)
-    activations = sum(_activation_bytes(network, part) for network in task.networks.values())
+    weights = _bytes([v for network in spec.networks.values() for v in network.variables])
+    slots, gradients = _bytes(list(optimizer.slots.values())), _bytes(spec.trainable)
+    activations = sum(_activation_bytes(network, part) for network in spec.networks.values())
     parts = {"weights": weights, "optimizer": slots, "gradients": gradients, "activations": activations}
     listed = ", ".join(f"{name} {size / MIB:,.0f}" for name, size in parts.items())
     lines += [
         f"memory on each of {replicas.count} devices, about: {sum(parts.values()) / MIB:,.0f} MiB ({listed})",
         f"first step {seconds[0]:.1f} s, then {step:.3f} s each, the best of {len(seconds) - 1}",
-        f"{task.steps_per_epoch:,} steps an epoch, {_duration(step * task.steps_per_epoch)}; "
-        f"{task.epochs} epochs, {_duration(step * task.steps_per_epoch * task.epochs)}, without scoring",
+        f"{spec.steps_per_epoch:,} steps an epoch, {_duration(step * spec.steps_per_epoch)}; "
+        f"{spec.epochs} epochs, {_duration(step * spec.steps_per_epoch * spec.epochs)}, without scoring",
     ]
     return "\n".join(lines)
 

@@ -3,70 +3,25 @@
 import json
 import time
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from model.errors import DataError
-from training.config import OptimizerConfig, RunConfig
-from training.data.pipeline import Share
+from training.config import RunConfig
 from training.data.records import damaged_records
 from training.loop.checkpoint import BEST, CheckpointStore, differences, named_variables, read_progress, save_checkpoint
 from training.loop.curves import draw_curves
 from training.loop.optimizer import Optimizer
-from training.loop.replicas import Replicas
-from training.loop.step import Stepper, StepResult, Sums
+from training.loop.step import Stepper, StepResult
 from training.loop.summaries import METRICS, SUMMARIES, Metrics
+from training.loop.task import Task
 from training.progress import StopRequest, note, progress
 
 CHECKPOINTS, CURVES = "checkpoints", "curves.svg"
-
-
-class Task(ABC):
-    """Says what a run trains: networks, data, loss, and how dev is scored.
-
-    Attributes:
-        replicas: Who computes.
-        records: Finished records that it is trained on.
-        networks: Built networks by their part of a checkpoint, `encoder` or `decoder`; those that are trained.
-        multipliers: Factor on the learning rate by path of a variable.
-        optimizer: How gradients become updates.
-        steps_per_epoch: Steps between two evaluations.
-        epochs: Passes over the data.
-        settings: Everything that a resumed run must share with the run before, JSON values only.
-        best_figure: The dev figure, higher is better, that chooses the best checkpoint.
-    """
-
-    replicas: Replicas
-    records: Path
-    networks: Mapping[str, keras.Model]
-    multipliers: Mapping[str, float]
-    optimizer: OptimizerConfig
-    steps_per_epoch: int
-    epochs: int
-    settings: Mapping[str, Any]
-    best_figure: str
-
-    @abstractmethod
-    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        """Returns the sums of one replica's part of a training batch."""
-
-    @abstractmethod
-    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Returns an epoch's batches from a step of it on, the same every time it is asked, cut by `share`."""
-
-    @abstractmethod
-    def evaluate(self) -> dict[str, float]:
-        """Scores the networks as they are on dev."""
-
-    def pictures(self) -> Iterator[tuple[str, Any]]:
-        """Yields names and images (H, W, 3) uint8 for TensorBoard after an evaluation."""
-        yield from ()
 
 
 class Run:
@@ -84,17 +39,21 @@ class Run:
     """
 
     def __init__(self, directory: Path, task: Task, config: RunConfig) -> None:
-        self.directory, self.task, self.replicas, self.config = directory, task, task.replicas, config
+        self.directory = directory
+        self.task = task
+        self.spec = task.spec
+        self.replicas = task.spec.replicas
+        self.config = config
         with self.replicas.strategy.scope():
-            trainable = [v for network in task.networks.values() for v in network.trainable_variables]
-            self.optimizer = Optimizer(trainable, task.optimizer, task.multipliers)
-        self.settings = dict(task.settings) | {"precision": self.replicas.config.precision}
+            self.optimizer = Optimizer(self.spec.trainable, self.spec.optimizer, self.spec.multipliers)
+        self.settings = dict(self.spec.settings) | {"precision": self.replicas.config.precision}
         self.variables = dict(self.optimizer.slots)
-        for part, network in task.networks.items():
+        for part, network in self.spec.networks.items():
             self.variables |= named_variables(network, part)
         self.store = CheckpointStore(directory / CHECKPOINTS, config.keep)
-        self.total = task.epochs * task.steps_per_epoch
-        self.step, self.best = 0, float("-inf")
+        self.total = self.spec.total_steps
+        self.step = 0
+        self.best = float("-inf")
         self._stepper: Stepper | None = None
         self._loss_scale: dict[str, Any] = {}
         self._restore()
@@ -114,9 +73,9 @@ class Run:
         """
         with StopRequest() as stop, self._metrics, self.replicas.peers_named():
             while self.step < self.total:
-                epoch, within = divmod(self.step, self.task.steps_per_epoch)
+                epoch, within = divmod(self.step, self.spec.steps_per_epoch)
                 stopped = not self._train_epoch(epoch, within, stop)
-                if self.step % self.task.steps_per_epoch:
+                if self.step % self.spec.steps_per_epoch:
                     self._save()
                 else:
                     # Even when stopping: the next run begins with the next epoch.
@@ -126,11 +85,11 @@ class Run:
         return True
 
     def _train_epoch(self, epoch: int, within: int, stop: StopRequest) -> bool:
-        steps = self.task.steps_per_epoch
+        steps = self.spec.steps_per_epoch
         batches = self.replicas.distribute(lambda share: self.task.epoch_batches(epoch, within, share))
         stepper = self._stepper_for(batches)
         bar = progress(
-            range(within, steps), f"epoch {epoch + 1}/{self.task.epochs}", total=steps, initial=within, unit="step"
+            range(within, steps), f"epoch {epoch + 1}/{self.spec.epochs}", total=steps, initial=within, unit="step"
         )
         iterator = iter(batches)
         with bar:
@@ -169,15 +128,15 @@ class Run:
                 return next(iterator)
         except StopIteration:
             raise DataError(
-                f"expected {self.task.steps_per_epoch} batches an epoch, the data ended at step {self.step}"
+                f"expected {self.spec.steps_per_epoch} batches an epoch, the data ended at step {self.step}"
             ) from None
         except tf.errors.DataLossError as error:
-            raise damaged_records(self.task.records, "train", error) from error
+            raise damaged_records(self.spec.records, "train", error) from error
         except tf.errors.OpError as error:
             raise DataError(f"step {self.step}: expected a batch, the input failed: {error.message}") from error
 
     def _step(self, stepper: Stepper, batch: Any, **options: Any) -> StepResult:
-        rate = self.task.optimizer.rate(self.step, self.total)
+        rate = self.spec.optimizer.rate(self.step, self.total)
         try:
             result = stepper.step(batch, self.step, rate, **options)
         except tf.errors.ResourceExhaustedError as error:
@@ -207,11 +166,11 @@ class Run:
     def _finish_epoch(self) -> None:
         with self.optimizer.averaged():
             figures = self.task.evaluate()
-            epoch = self.step // self.task.steps_per_epoch
+            epoch = self.step // self.spec.steps_per_epoch
             note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
             self._metrics.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
-            improved = figures[self.task.best_figure] > self.best
-            self.best = max(self.best, figures[self.task.best_figure])
+            improved = figures[self.spec.best_figure] > self.best
+            self.best = max(self.best, figures[self.spec.best_figure])
             if improved and self.replicas.chief:
                 save_checkpoint(self.directory / BEST, self.variables, self._place())
         self._save()
@@ -261,6 +220,26 @@ class Run:
         self.best = float("-inf") if saved["best"] is None else float(saved["best"])
         self._loss_scale = saved["loss_scale"]
         note(f"going on from step {self.step} of {self.total}")
+
+
+def train_task(directory: Path, task: Task, config: RunConfig) -> bool:
+    """Trains a task in a run directory, going on where it stopped.
+
+    Args:
+        directory: Run directory; see `Run` for what it holds, beside the task's description.
+        task: What is trained.
+        config: How the run is kept.
+
+    Returns:
+        Whether training is complete; False after a requested stop.
+
+    Raises:
+        DataError: The directory holds another run.
+    """
+    run = Run(directory, task, config)
+    if task.spec.replicas.chief:
+        task.describe(directory)
+    return run.train()
 
 
 def restart(directory: Path) -> None:

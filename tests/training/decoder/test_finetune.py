@@ -25,9 +25,9 @@ from training.config import (
     PipelineConfig,
 )
 from training.decoder.finetune import FinetuneTask
-from training.decoder.tasks import load_decoder, train_captioner
+from training.decoder.tasks import load_decoder
 from training.encoder.sources import load_encoder
-from training.loop.run import CHECKPOINTS
+from training.loop.run import CHECKPOINTS, train_task
 from training.loop.summaries import METRICS
 from training.shipping.export import assemble
 
@@ -57,7 +57,7 @@ def finetuned(runs: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the directory of a finished fine-tuning."""
     directory = tmp_path_factory.mktemp("finetuned")
     task = FinetuneTask(runs.encoder, runs.captioner, runs.records, TOGETHER, one_device())
-    assert train_captioner(directory, task, RUN)
+    assert train_task(directory, task, RUN)
     return directory
 
 
@@ -94,9 +94,9 @@ def test_the_encoder_learns_at_a_rate_of_its_own(runs: Stages, tmp_path: Path, n
         encoder_learning_rate=1e-9,
     )
     task = FinetuneTask(runs.encoder, runs.captioner, runs.records, config, one_device())
-    before = {part: values(network) for part, network in task.networks.items()}
-    assert train_captioner(tmp_path, task, RUN)
-    after = {part: values(network) for part, network in task.networks.items()}
+    before = {part: values(network) for part, network in task.spec.networks.items()}
+    assert train_task(tmp_path, task, RUN)
+    after = {part: values(network) for part, network in task.spec.networks.items()}
     assert 0 <= change(before["encoder"], after["encoder"]) < 1e-6
     assert change(before["decoder"], after["decoder"]) > 1e-4
 
@@ -142,7 +142,7 @@ def test_fine_tuning_goes_on_from_an_older_checkpoint_to_the_same_figures(
     for path in sorted((directory / CHECKPOINTS).iterdir())[1:]:
         path.unlink()
     task = FinetuneTask(runs.encoder, runs.captioner, runs.records, TOGETHER, one_device())
-    assert train_captioner(directory, task, RUN)
+    assert train_task(directory, task, RUN)
     assert dev_losses(directory) == dev_losses(finetuned)
 
 

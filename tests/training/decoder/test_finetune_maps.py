@@ -15,9 +15,9 @@ from training.config import CaptionerTrainingConfig, FinetuneConfig, OptimizerCo
 from training.data.photo_cache import PhotoCache, fill
 from training.decoder.finetune import FinetuneTask
 from training.decoder.finetune_maps import MapsFinetuneTask
-from training.decoder.tasks import train_captioner
 from training.encoder.maps import MAPS, cache_maps, open_maps
 from training.encoder.sources import load_encoder
+from training.loop.run import train_task
 from training.shipping.export import assemble
 
 pytestmark = pytest.mark.slow
@@ -81,7 +81,7 @@ def test_the_last_block_learns_and_the_classes_along_with_a_teacher_alone(
     runs: Stages, maps: Path, answers: Path, tmp_path: Path, taught: bool
 ) -> None:
     task = made(runs, maps, answers=answers if taught else None)
-    assert train_captioner(tmp_path / "run", task, RUN)
+    assert train_task(tmp_path / "run", task, RUN)
     expected = BLOCK | ({"fc1", "fc2", "predictions"} if taught else set())
     assert changed(tmp_path / "run", runs.encoder) == expected
     bundle = assemble(tmp_path / "run", tmp_path / "run", runs.records, CLASSES)

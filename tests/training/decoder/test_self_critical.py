@@ -26,8 +26,8 @@ from training.data.pipeline import whole
 from training.data.records import write_records
 from training.decoder.consensus import Consensus
 from training.decoder.self_critical import SelfCriticalTask, sample
-from training.decoder.tasks import train_captioner
 from training.loop.replicas import Replicas
+from training.loop.run import train_task
 from training.loop.summaries import METRICS
 from training.loss import full_softmax_losses
 from training.shipping.export import assemble
@@ -89,10 +89,10 @@ def runs(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Stages:
 
 def test_the_reward_rises_and_the_decoder_is_exported(runs: Stages, tmp_path: Path) -> None:
     task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
-    assert train_captioner(tmp_path / "run", task, RUN)
+    assert train_task(tmp_path / "run", task, RUN)
     lines = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
     rewards = [line["reward"] for line in lines if "reward" in line]
-    per_epoch = task.steps_per_epoch
+    per_epoch = task.spec.steps_per_epoch
     assert len(rewards) == CONFIG.epochs * per_epoch
     assert np.mean(rewards[-2 * per_epoch :]) > np.mean(rewards[: 2 * per_epoch])
     bundle = assemble(runs.encoder, tmp_path / "run", runs.records, CLASSES)

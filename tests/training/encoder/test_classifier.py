@@ -24,11 +24,12 @@ from training.config import ClassifierTrainingConfig, OptimizerConfig, PipelineC
 from training.data.captioned import CaptionedImage
 from training.data.labelled import LabelledImage
 from training.data.records import write_class_records, write_records
-from training.encoder.classifier import ClassifierTask, train_classifier
+from training.encoder.classifier import ClassifierTask
 from training.encoder.sources import load_encoder
 from training.loop.checkpoint import load_checkpoint, named_variables
 from training.loop.estimate import estimate
 from training.loop.replicas import Replicas
+from training.loop.run import train_task
 from training.loop.summaries import METRICS, SUMMARIES
 
 # A clock decides whether matplotlib says so, on a busy machine.
@@ -79,7 +80,7 @@ def trained(records: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """Returns the directory and the task of a finished run."""
     directory = tmp_path_factory.mktemp("trained")
     task = ClassifierTask(records, ENCODER, TRAINING, one_device())
-    assert train_classifier(directory, task, RUN)
+    assert train_task(directory, task, RUN)
     return directory, task
 
 

@@ -16,13 +16,14 @@ from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.errors import DataError
+from tests.training.stages import one_device
 from training.config import OptimizerConfig, RunConfig
 from training.data.pipeline import Share
 from training.loop.checkpoint import BEST
-from training.loop.replicas import Replicas
-from training.loop.run import CHECKPOINTS, CURVES, Run, Task, restart
+from training.loop.run import CHECKPOINTS, CURVES, Run, restart
 from training.loop.step import Sums
 from training.loop.summaries import METRICS, SUMMARIES
+from training.loop.task import Specification, Task
 
 pytestmark = pytest.mark.slow
 
@@ -34,19 +35,30 @@ EVERY_STEP = RunConfig(summary_steps=1, histogram_steps=0, checkpoint_steps=100)
 class Line(Task):
     """Fits a line through points that are drawn anew for every epoch."""
 
-    best_figure = "closeness"
-
     def __init__(
-        self, optimizer: OptimizerConfig = ADAM, epochs: int = 2, at_step: Mapping[int, Callable[[], None]] = {}
+        self,
+        optimizer: OptimizerConfig = ADAM,
+        epochs: int = 2,
+        at_step: Mapping[int, Callable[[], None]] = {},
+        steps_per_epoch: int = STEPS,
     ) -> None:
-        self.replicas, self.records = Replicas(tf.distribute.get_strategy(), 1, 1), Path("none")
         keras.utils.set_random_seed(4)
         self.layer = keras.Sequential(
             [keras.Input((3,)), keras.layers.Dropout(0.2), keras.layers.Dense(1, name="line")], name="fit"
         )
-        self.networks, self.multipliers = {"encoder": self.layer}, {}
-        self.optimizer, self.epochs, self.steps_per_epoch = optimizer, epochs, STEPS
-        self.settings = {"training": {"optimizer": {"learning_rate": optimizer.learning_rate, "name": optimizer.name}}}
+        settings = {"training": {"optimizer": {"learning_rate": optimizer.learning_rate, "name": optimizer.name}}}
+        super().__init__(
+            Specification(
+                replicas=one_device(),
+                records=Path("none"),
+                networks={"encoder": self.layer},
+                optimizer=optimizer,
+                steps_per_epoch=steps_per_epoch,
+                epochs=epochs,
+                settings=settings,
+                best_figure="closeness",
+            )
+        )
         self.at_step = at_step
         self.evaluations = 0
 
@@ -237,8 +249,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_checkpo
 
 
 def test_data_that_end_early_are_an_error_that_says_where(tmp_path: Path) -> None:
-    task = Line(epochs=1)
-    task.steps_per_epoch = STEPS + 2
+    task = Line(epochs=1, steps_per_epoch=STEPS + 2)
     with pytest.raises(DataError, match="expected 8 batches an epoch, the data ended at step 6"):
         Run(tmp_path, task, EVERY_STEP).train()
 
