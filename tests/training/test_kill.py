@@ -27,8 +27,7 @@ from training.data.captioned import CaptionedImage
 from training.data.labelled import LabelledImage
 from training.data.records import write_class_records, write_records
 from training.loop.checkpoint import BEST
-from training.loop.run import CHECKPOINTS
-from training.loop.summaries import METRICS, SUMMARIES
+from training.loop.directory import CHECKPOINTS, METRICS, SUMMARIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

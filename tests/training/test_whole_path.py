@@ -32,9 +32,9 @@ from training.decoder.tasks import DecoderTask
 from training.encoder.distill import distill
 from training.encoder.sources import CHECKPOINT, load_student
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
+from training.loop.directory import CHECKPOINTS, METRICS, SUMMARIES
 from training.loop.replicas import Replicas
-from training.loop.run import CHECKPOINTS, train_task
-from training.loop.summaries import METRICS, SUMMARIES
+from training.loop.run import train_task
 from training.provenance import stage
 from training.shipping.export import assemble, export
 

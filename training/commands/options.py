@@ -74,8 +74,9 @@ def train(
         replicas: Who computes; the chief alone writes.
         task: Makes what is trained.
     """
+    from training.loop.directory import restart
     from training.loop.estimate import estimate
-    from training.loop.run import restart, train_task
+    from training.loop.run import train_task
 
     given = [options.get(name) for name in ("encoder", "captioner_run", "records")]
     if out.resolve() in [path.resolve() for path in given if path is not None]:

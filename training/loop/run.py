@@ -15,13 +15,12 @@ from training.config import RunConfig
 from training.data.records import damaged_records
 from training.loop.checkpoint import BEST, CheckpointStore, differences, named_variables, read_progress, save_checkpoint
 from training.loop.curves import draw_curves
+from training.loop.directory import CHECKPOINTS, CURVES, METRICS
 from training.loop.optimizer import Optimizer
 from training.loop.step import Stepper, StepResult
-from training.loop.summaries import METRICS, SUMMARIES, Metrics
+from training.loop.summaries import Summaries
 from training.loop.task import Task
 from training.progress import StopRequest, note, progress
-
-CHECKPOINTS, CURVES = "checkpoints", "curves.svg"
 
 
 class Run:
@@ -59,7 +58,7 @@ class Run:
         self._restore()
         self._check_workers()
         self._saved_at, self._saved_time = self.step, time.monotonic()
-        self._metrics = Metrics(directory, self.step, active=self.replicas.chief)
+        self._summaries = Summaries(directory, self.step, active=self.replicas.chief)
 
     def train(self) -> bool:
         """Trains to the end.
@@ -71,7 +70,7 @@ class Run:
             DataError: The loss is not finite, a batch could not be read, or another worker has gone; the last good
                 checkpoint stays.
         """
-        with StopRequest() as stop, self._metrics, self.replicas.peers_named():
+        with StopRequest() as stop, self._summaries, self.replicas.peers_named():
             while self.step < self.total:
                 epoch, within = divmod(self.step, self.spec.steps_per_epoch)
                 stopped = not self._train_epoch(epoch, within, stop)
@@ -103,12 +102,12 @@ class Run:
                 took = time.monotonic() - started
                 figures = result.figures | {"step_seconds": took, "input_wait_seconds": waited}
                 if np.isfinite(figures["gradient_norm"]):  # an overflow of float16 is no figure
-                    self._metrics.train(self.step, figures, write=self._due(self.config.summary_steps))
+                    self._summaries.train(self.step, figures, write=self._due(self.config.summary_steps))
                 if histograms:
-                    self._metrics.histograms(self.step, self.optimizer.variables, result.gradients)
+                    self._summaries.histograms(self.step, self.optimizer.variables, result.gradients)
                 if self.step == within + 1 + epoch * steps:
-                    self._metrics.graph(stepper.function)
-                bar.set_postfix({"loss": f"{self._metrics.recent('loss'):.3f}"}, refresh=False)
+                    self._summaries.graph(stepper.function)
+                bar.set_postfix({"loss": f"{self._summaries.recent('loss'):.3f}"}, refresh=False)
                 if result.stopping > 0:
                     return False
                 if self.step % steps and self._checkpoint_due():
@@ -168,7 +167,7 @@ class Run:
             figures = self.task.evaluate()
             epoch = self.step // self.spec.steps_per_epoch
             note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
-            self._metrics.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
+            self._summaries.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
             improved = figures[self.spec.best_figure] > self.best
             self.best = max(self.best, figures[self.spec.best_figure])
             if improved and self.replicas.chief:
@@ -183,7 +182,7 @@ class Run:
         return self.settings | {"step": self.step, "total": self.total, "best": best, "loss_scale": state}
 
     def _save(self) -> None:
-        self._metrics.flush()
+        self._summaries.flush()
         if self.replicas.chief:
             self.store.save(self.step, self.variables, self._place())
         self._saved_at, self._saved_time = self.step, time.monotonic()
@@ -240,11 +239,3 @@ def train_task(directory: Path, task: Task, config: RunConfig) -> bool:
     if task.spec.replicas.chief:
         task.describe(directory)
     return run.train()
-
-
-def restart(directory: Path) -> None:
-    """Removes what a run has written, so that the next one begins anew."""
-    for file in [*(directory / CHECKPOINTS).glob("step-*"), directory / BEST, directory / METRICS, directory / CURVES]:
-        file.unlink(missing_ok=True)
-    for file in (directory / SUMMARIES).glob("events.*"):
-        file.unlink()

@@ -1,6 +1,5 @@
-"""What a run writes to be looked at: figures as JSON lines, and TensorBoard's summaries with pictures."""
+"""TensorBoard's summaries of a run, with pictures."""
 
-import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,9 +11,9 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from model.atomic import atomic_file
+from training.loop.directory import SUMMARIES
+from training.loop.figures import FigureLog
 
-METRICS, SUMMARIES = "metrics.jsonl", "tensorboard"
 HISTOGRAM_VALUES = 100_000
 """Most values of a variable that its histogram is made of."""
 
@@ -46,58 +45,32 @@ def _some(values: Any) -> Any:
     return flat[:: -(-flat.size // HISTOGRAM_VALUES)]
 
 
-class Metrics:
-    """Writes figures as JSON lines and TensorBoard summaries; a worker that is not the chief writes nothing."""
+class Summaries(FigureLog):
+    """The figures of a run, as JSON lines and for TensorBoard, with its pictures, histograms and graph."""
 
     def __init__(self, directory: Path, step: int, *, active: bool) -> None:
-        self.path, self.directory, self.active = directory / METRICS, directory, active
-        self._recent: dict[str, list[float]] = {}
-        self._lines: list[str] = []
-        self._drawn = self._written = False
+        super().__init__(directory, step, active=active)
+        self._drawn = False
         if active:
-            self._forget_after(step)
             self.writer: Any = tf.summary.create_file_writer(str(directory / SUMMARIES))
         else:
             self.writer = tf.summary.create_noop_writer()
-
-    def __enter__(self) -> "Metrics":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.flush()
         self.writer.close()
 
-    def _forget_after(self, step: int) -> None:
-        """Drops the lines of steps that a killed run took after its last checkpoint: they will be taken again."""
-        if not self.path.exists():
-            return
-        kept = []
-        for line in self.path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(f"{line}\n")
-            except ValueError:
-                continue  # cut off by the kill
-        with atomic_file(self.path) as file:
-            file.write_text("".join(kept))
-
-    def recent(self, name: str) -> float:
-        """Returns the mean of a figure since the last line."""
-        return float(np.mean(self._recent.get(name, [float("nan")])))
-
-    def train(self, step: int, figures: Mapping[str, float], *, write: bool) -> None:
-        """Takes the figures of a step; when due, writes a line with their means since the last one."""
-        if self._written:
-            self._recent, self._written = {}, False
-        for name, value in figures.items():
-            self._recent.setdefault(name, []).append(value)
-        if write:
-            self._write(step, "train", {name: float(np.mean(values)) for name, values in self._recent.items()})
-            self._written = True
+    def write(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
+        """Writes a line, and its figures for TensorBoard."""
+        if self.active:
+            with self.writer.as_default(step):
+                for name, value in figures.items():
+                    tf.summary.scalar(f"{kind}/{name}", value)
+        super().write(step, kind, figures)
 
     def dev(self, step: int, figures: Mapping[str, float], pictures: Iterator[tuple[str, Any]]) -> None:
         """Writes the figures and pictures of an evaluation."""
-        self._write(step, "dev", figures)
+        self.write(step, "dev", figures)
         if self.active:
             with self.writer.as_default(step):
                 for name, image in pictures:
@@ -121,19 +94,5 @@ class Metrics:
 
     def flush(self) -> None:
         """Puts what was written on the disk."""
-        if self.active and self._lines:
-            with self.path.open("a") as file:
-                file.write("".join(self._lines))
-            self._lines = []
+        super().flush()
         self.writer.flush()
-
-    def _write(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
-        if not self.active:
-            return
-        rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
-        self._lines.append(json.dumps({"step": step, "kind": kind} | rounded) + "\n")
-        with self.writer.as_default(step):
-            for name, value in figures.items():
-                tf.summary.scalar(f"{kind}/{name}", value)
-        if kind == "dev":
-            self.flush()

@@ -27,8 +27,8 @@ from training.config import (
 from training.decoder.finetune import FinetuneTask
 from training.decoder.tasks import load_decoder
 from training.encoder.sources import load_encoder
-from training.loop.run import CHECKPOINTS, train_task
-from training.loop.summaries import METRICS
+from training.loop.directory import CHECKPOINTS, METRICS
+from training.loop.run import train_task
 from training.shipping.export import assemble
 
 # A clock decides whether matplotlib says so, on a busy machine.

@@ -26,9 +26,9 @@ from training.data.pipeline import whole
 from training.data.records import write_records
 from training.decoder.consensus import Consensus
 from training.decoder.self_critical import SelfCriticalTask, sample
+from training.loop.directory import METRICS
 from training.loop.replicas import Replicas
 from training.loop.run import train_task
-from training.loop.summaries import METRICS
 from training.loss import full_softmax_losses
 from training.shipping.export import assemble
 

@@ -27,10 +27,10 @@ from training.data.records import write_class_records, write_records
 from training.encoder.classifier import ClassifierTask
 from training.encoder.sources import load_encoder
 from training.loop.checkpoint import load_checkpoint, named_variables
+from training.loop.directory import METRICS, SUMMARIES
 from training.loop.estimate import estimate
 from training.loop.replicas import Replicas
 from training.loop.run import train_task
-from training.loop.summaries import METRICS, SUMMARIES
 
 # A clock decides whether matplotlib says so, on a busy machine.
 pytestmark = pytest.mark.slow

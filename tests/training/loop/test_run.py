@@ -20,9 +20,9 @@ from tests.training.stages import one_device
 from training.config import OptimizerConfig, RunConfig
 from training.data.pipeline import Share
 from training.loop.checkpoint import BEST
-from training.loop.run import CHECKPOINTS, CURVES, Run, restart
+from training.loop.directory import CHECKPOINTS, CURVES, METRICS, SUMMARIES, restart
+from training.loop.run import Run
 from training.loop.step import Sums
-from training.loop.summaries import METRICS, SUMMARIES
 from training.loop.task import Specification, Task
 
 pytestmark = pytest.mark.slow
