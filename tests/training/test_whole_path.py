@@ -30,9 +30,9 @@ from training.data.records import VOCABULARY
 from training.decoder.features import load_features
 from training.decoder.tasks import DecoderTask
 from training.encoder.distill import distill
-from training.encoder.sources import CHECKPOINT, load_student
+from training.encoder.sources import load_student
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
-from training.loop.directory import CHECKPOINTS, METRICS, SUMMARIES
+from training.loop.directory import CHECKPOINTS, DISTILLED, METRICS, SUMMARIES
 from training.loop.replicas import Replicas
 from training.loop.run import train_task
 from training.provenance import stage
@@ -113,9 +113,9 @@ def test_distilling_stopped_and_resumed_is_distilling_in_one_go(
     drawn: Path, teacher: Path, runs: Runs, tmp_path: Path
 ) -> None:
     arguments = (tmp_path, [drawn], frozenset({"photo-00.jpg"}), teacher, toy_preset().encoder, DISTILLING)
-    with terminated_when_there_is(tmp_path / CHECKPOINT):
+    with terminated_when_there_is(tmp_path / DISTILLED):
         assert not distill(*arguments, checkpoint_steps=2)
-    assert 2 <= read_progress(tmp_path / CHECKPOINT)["step"] < 6
+    assert 2 <= read_progress(tmp_path / DISTILLED)["step"] < 6
     assert distill(*arguments)
     assert_same_weights(load_student(runs.encoder)[0], load_student(tmp_path)[0])
 
@@ -206,7 +206,7 @@ def test_export_refuses_a_decoder_of_another_encoder(runs: Runs, tmp_path: Path)
     encoder, config = load_student(runs.encoder)
     encoder.get_layer("fc2").bias.assign_add(np.ones(config.fc_units))
     variables = named_variables(encoder, "encoder")
-    save_checkpoint(tmp_path / "encoder" / CHECKPOINT, variables, read_progress(runs.encoder / CHECKPOINT))
+    save_checkpoint(tmp_path / "encoder" / DISTILLED, variables, read_progress(runs.encoder / DISTILLED))
     with pytest.raises(DataError, match="belong together"):
         assemble(tmp_path / "encoder", runs.captioner, runs.records, CLASSES)
 

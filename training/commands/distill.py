@@ -6,7 +6,7 @@ from typing import Any, Literal
 import click
 
 from model.config import small
-from training.commands.options import ANY, EXISTING, command_line, flags, option, reported
+from training.commands.options import ANY, EXISTING, again_flags, check_out, command_line, flags, option, reported
 from training.config import DeviceConfig, DistillConfig
 from training.provenance import recorded
 
@@ -23,6 +23,7 @@ from training.provenance import recorded
 @option("--start-from", type=EXISTING, help="Earlier run of `distill`, or a bundle, whose encoder goes on learning.")
 @flags(DistillConfig, "epochs", "views", "batch_size", "learning_rate", "weight_decay", "seed")
 @flags(DeviceConfig, "precision")
+@again_flags
 @reported
 def distill(
     photos: tuple[Path, ...],
@@ -31,6 +32,8 @@ def distill(
     out: Path,
     start_from: Path | None,
     precision: Literal["float32", "bfloat16", "float16"],
+    resume: bool,
+    estimate: bool,
     **options: Any,
 ) -> None:
     """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions.
@@ -42,9 +45,24 @@ def distill(
           --out runs/encoder-2
     """  # noqa: D301 - \b tells click not to wrap
     from training.encoder.distill import distill as run
+    from training.encoder.distill import estimate_distillation
 
+    check_out(out, start_from)
     names = frozenset(exclude.read_text(encoding="utf-8").splitlines()) if exclude else frozenset()
+    policy = DeviceConfig(precision=precision).policy
+    config = DistillConfig(**options)
+    if estimate:
+        click.echo(estimate_distillation(photos, names, teacher, small().encoder, config, precision=policy))
+        return
     with recorded(out, command_line(), after=start_from):
-        policy = DeviceConfig(precision=precision).policy
-        config = DistillConfig(**options)
-        run(out, photos, names, teacher, small().encoder, config, start_from=start_from, precision=policy)
+        run(
+            out,
+            photos,
+            names,
+            teacher,
+            small().encoder,
+            config,
+            start_from=start_from,
+            precision=policy,
+            anew=not resume,
+        )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from model.config import FEATURES, vgg19
-from training.commands.options import ANY, EXISTING, command_line, flags, option, reported
+from training.commands.options import ANY, EXISTING, again_flags, check_out, command_line, flags, option, reported
 from training.config import TopConfig
 from training.data.captioned import find_photos, read_lines
 from training.fields import MAX_SEED
@@ -110,10 +110,11 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
 )
 @flags(TopConfig, *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "seed"))
 @option("--out", type=ANY, required=True, help="Run directory.")
+@again_flags
 @reported
 def distill_top(
     encoder: Path, maps: Path, answers_directory: Path, teacher: Path, photos: tuple[Path, ...],
-    exclude: tuple[Path, ...], out: Path, **options: Any,
+    exclude: tuple[Path, ...], out: Path, *, resume: bool, estimate: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Teaches a grown encoder's top what a teacher says of photos.
 
@@ -122,11 +123,16 @@ def distill_top(
       showtell-train distill-top --encoder runs/encoder --maps runs/maps --answers runs/answers \\
           --teacher efficientnet_lite2.safetensors --photos data/photos --exclude runs/records/dev.txt --out runs/top
     """  # noqa: D301 - \b tells click not to wrap
-    from training.encoder.teach import teach_top
+    from training.encoder.teach import estimate_top, teach_top
 
+    check_out(out, encoder)
     names = [name for file in exclude for name in read_lines(file)]
+    config = TopConfig(**options)
+    if estimate:
+        click.echo(estimate_top(encoder, maps, teacher, find_photos(photos), names, config))
+        return
     with recorded(out, command_line(), after=encoder):
         complete = teach_top(
-            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, TopConfig(**options)
+            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, config, anew=not resume
         )
     sys.exit(0 if complete else STOPPED)

@@ -78,9 +78,7 @@ def train(
     from training.loop.estimate import estimate
     from training.loop.run import train_task
 
-    given = [options.get(name) for name in ("encoder", "captioner_run", "records")]
-    if out.resolve() in [path.resolve() for path in given if path is not None]:
-        raise click.UsageError(f"--out: expected a directory of its own, received an input of the run, {out}")
+    check_out(out, *(options.get(name) for name in ("encoder", "captioner_run", "records")))
     if options["estimate"]:
         click.echo(estimate(task()))
         return
@@ -91,6 +89,16 @@ def train(
             if not options["resume"] and replicas.chief:
                 restart(out)
         train_task(out, trained, chosen(RunConfig(), options))
+
+
+def check_out(out: Path, *inputs: Path | None) -> None:
+    """Checks that a run does not write where it reads.
+
+    Raises:
+        UsageError: It would.
+    """
+    if out.resolve() in [path.resolve() for path in inputs if path is not None]:
+        raise click.UsageError(f"--out: expected a directory of its own, received an input of the run, {out}")
 
 
 def imagenet_file(text: str, replicas: "Replicas") -> Path:
@@ -174,8 +182,13 @@ pipeline_flags = flags(
 )
 
 
-def run_flags(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the flags of `RunConfig`, and those that say what to do with an earlier run."""
+def again_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags that say what to do with an earlier run, and whether to train at all."""
     estimate = option("--estimate", is_flag=True, help="Print parameters, memory and time an epoch, and train nothing.")
     resume = option("--resume/--restart", default=True, help="Go on from the last checkpoint in --out, or begin anew.")
-    return flags(RunConfig)(resume(estimate(function)))
+    return resume(estimate(function))
+
+
+def run_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of `RunConfig` and those of `again_flags`."""
+    return flags(RunConfig)(again_flags(function))

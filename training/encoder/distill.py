@@ -10,8 +10,7 @@ Source:
     their own, and the student's class layer starts from the teacher's.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,23 +23,16 @@ from model.bundle import WEIGHTS, load_bundle
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import DataError
-from training.config import DistillConfig
-from training.data.ahead import ahead
+from training.config import DistillConfig, RunConfig
 from training.data.captioned import find_photos
 from training.encoder.folding import unfold
 from training.encoder.held_out import HeldOut
-from training.encoder.sources import CHECKPOINT, load_student
+from training.encoder.sources import load_student
 from training.encoder.targets import Targets, targets_key
 from training.encoder.teacher import MAP_SIDE, load_teacher
-from training.loop.checkpoint import (
-    Variables,
-    differences,
-    load_checkpoint,
-    named_variables,
-    read_progress,
-    save_checkpoint,
-)
-from training.progress import StopRequest, note, progress
+from training.loop.checkpoint import Variables, load_checkpoint, named_variables
+from training.loop.directory import DISTILLED, restart
+from training.loop.keras_run import KerasRun, Lesson, check_settings, estimate, optimizer_variables
 from training.provenance import key_of
 
 HELD_OUT = "held_out.npy"
@@ -80,7 +72,7 @@ class SoftClassLoss(keras.losses.Loss):  # type: ignore[misc]
 
 
 class Trainee:
-    """Holds a student and what only its training needs: the regressor of the teacher's maps, losses and optimizer.
+    """A student and what its training alone needs: the regressor of the teacher's maps, losses and optimizer.
 
     Args:
         student: The encoder.
@@ -101,15 +93,10 @@ class Trainee:
         maps = regressor(student.get_layer(HINTED).output)
         if maps.shape[1:3] != (MAP_SIDE, MAP_SIDE):
             maps = keras.layers.Resizing(MAP_SIDE, MAP_SIDE, dtype="float32")(maps)
-        self.student, self.network = student, keras.Model(student.input, student.output | {"maps": maps})
-        warmup = max(1, total // 50)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            1e-5, max(1, total - warmup), alpha=0.0, warmup_target=config.learning_rate, warmup_steps=warmup
-        )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, clipnorm=1.0)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+        self.student = student
+        self.network = keras.Model(student.input, student.output | {"maps": maps})
         self.network.compile(
-            optimizer,
+            adamw(config.learning_rate, config.weight_decay, total, clip_norm=1.0),
             loss={
                 "features": FeatureLoss(variance),
                 "logits": SoftClassLoss(config.temperature),
@@ -118,24 +105,34 @@ class Trainee:
             loss_weights={"features": 1.0, "logits": config.class_weight, "maps": config.map_weight},
             jit_compile=keras.backend.backend() == "jax",
         )
-        optimizer_part = {
-            name: variable
-            for name, variable in named_variables(self.network, "network").items()
-            if name.startswith("optimizer/")
-        }
         regressor_part = {f"regressor/{variable.path}": variable for variable in regressor.variables}
-        self.variables: Variables = named_variables(student, "encoder") | regressor_part | optimizer_part
+        self.variables: Variables = {
+            **named_variables(student, "encoder"), **regressor_part, **optimizer_variables(self.network)
+        }  # fmt: skip
 
-    def train_step(self, images: Any, targets: Any) -> dict[str, float]:
-        """Learns from one batch; returns the mean losses since the metrics were last reset."""
-        logs = self.network.train_on_batch(images, targets, return_dict=True)
-        return {name: float(value) for name, value in logs.items()}
+
+def adamw(learning_rate: float, weight_decay: float, total: int, clip_norm: float | None = None) -> Any:
+    """Returns AdamW with a linear warm-up over 2 % of the steps, then a cosine to zero; kernels alone decay.
+
+    Args:
+        learning_rate: Highest rate.
+        weight_decay: Decoupled weight decay.
+        total: Steps of the whole run.
+        clip_norm: Largest norm of each variable's gradient; None for no limit.
+    """
+    warmup = max(1, total // 50)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        1e-5, max(1, total - warmup), alpha=0.0, warmup_target=learning_rate, warmup_steps=warmup
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, clipnorm=clip_norm)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
 
 
 def distill(
     directory: Path, folders: Sequence[Path], exclude: frozenset[str], teacher_weights: Path,
     encoder_config: EncoderConfig, config: DistillConfig, *, start_from: Path | None = None,
-    precision: str = "float32", checkpoint_steps: int = 200, held_out_steps: int = 500,
+    precision: str = "float32", anew: bool = False, checkpoint_steps: int = 200, held_out_steps: int = 500,
 ) -> bool:  # fmt: skip
     """Trains a student encoder, going on from the run directory's checkpoint where there is one.
 
@@ -148,6 +145,7 @@ def distill(
         config: Options of the run.
         start_from: Directory of an earlier run, or a bundle, whose encoder this one goes on from; None for a new one.
         precision: Keras dtype policy of the student, for example `mixed_bfloat16`.
+        anew: Whether what an earlier run has learned is removed; the teacher's answers stay.
         checkpoint_steps: Steps between two checkpoints.
         held_out_steps: Steps between two comparisons with the teacher on held-out photos.
 
@@ -157,15 +155,17 @@ def distill(
     Raises:
         DataError: Photos, checkpoint or the earlier student do not fit.
     """
-    photos, checkpoint = find_photos(folders, exclude), directory / CHECKPOINT
-    settings: dict[str, object] = {
+    photos = find_photos(folders, exclude)
+    settings = {
         "encoder": asdict(encoder_config),
         "distill": asdict(config),
         "targets": targets_key(photos, teacher_weights, config),
         "precision": precision,
         "start": None if start_from is None else _started_from(start_from, encoder_config),
     }
-    _check_same(checkpoint, settings)  # before the answers of another run are replaced
+    if anew:
+        restart(directory)
+    check_settings(directory, settings)  # before the answers of another run are replaced
     keras.config.set_dtype_policy("float32")
     targets = Targets(directory, photos, teacher_weights, config)
     if not targets.complete:
@@ -174,43 +174,55 @@ def distill(
     variance = np.asarray(targets.features[:, 0], np.float32).var(axis=0)
     unseen = sorted({photo for photo in find_photos(folders) if photo.name in exclude})
     held_out = HeldOut(directory / HELD_OUT, unseen, teacher, variance) if unseen else None
+    trainee = _new_trainee(encoder_config, config, teacher, variance, len(photos), precision)
+    if start_from is not None and not (directory / DISTILLED).exists():
+        _go_on_from(start_from, trainee.student, targets)
+    lesson = Lesson(
+        label="distilling",
+        network=trainee.network,
+        variables=trainee.variables,
+        batch=targets.batch,
+        total=_total_steps(config, len(photos)),
+        settings=settings,
+        compare=None if held_out is None else lambda: held_out.compared(trainee.student).figures(),
+        best_figure="correlation",
+    )
+    run = KerasRun(directory, lesson, RunConfig(checkpoint_steps=checkpoint_steps), compare_steps=held_out_steps)
+    return run.train()
+
+
+def estimate_distillation(
+    folders: Sequence[Path], exclude: frozenset[str], teacher_weights: Path, encoder_config: EncoderConfig,
+    config: DistillConfig, *, precision: str = "float32",
+) -> str:  # fmt: skip
+    """Measures a few steps on made-up images and adds the memory up; the arguments are those of `distill`.
+
+    Returns:
+        Lines of text.
+
+    Raises:
+        DataError: There is no photo, or the student does not fit its teacher.
+    """
+    photos = len(find_photos(folders, exclude))
+    teacher = load_teacher(teacher_weights)
+    variance = np.ones(teacher.output["features"].shape[-1], np.float32)
+    trainee = _new_trainee(encoder_config, config, teacher, variance, photos, precision)
+    return estimate(trainee.network, config.batch_size, _total_steps(config, photos))
+
+
+def _total_steps(config: DistillConfig, photos: int) -> int:
+    return round(config.epochs * photos * config.views / config.batch_size)
+
+
+def _new_trainee(
+    encoder_config: EncoderConfig, config: DistillConfig, teacher: keras.Model, variance: npt.NDArray[np.float32],
+    photos: int, precision: str,
+) -> Trainee:  # fmt: skip
+    """Builds a student for a number of photos, in the run's arithmetic."""
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(precision)
-    total = round(config.epochs * len(photos) * config.views / config.batch_size)
     student = _new_student(encoder_config, teacher)
-    if start_from is not None and not checkpoint.exists():
-        _go_on_from(start_from, student, targets)
-    trainee = Trainee(student, config, variance, total)
-    done = saved_at = int(load_checkpoint(checkpoint, trainee.variables)["step"]) if checkpoint.exists() else 0
-    with StopRequest() as stop:
-        steps = progress(range(done, total), "distilling", total=total, initial=done, unit="step")
-        for step, (images, answers) in zip(
-            stop.until_requested(steps), ahead(targets.batch, range(done, total)), strict=False
-        ):
-            logs = trainee.train_step(images, answers)
-            done = step + 1
-            if step % 100 == 0:
-                steps.set_postfix({name: f"{value:.3f}" for name, value in logs.items()}, refresh=False)
-                trainee.network.reset_metrics()
-            if held_out and (done % held_out_steps == 0 or done == total):
-                note(f"step {done}, held out: {held_out.compared(trainee.student)}")
-            if done % checkpoint_steps == 0 or done == total:
-                save_checkpoint(checkpoint, trainee.variables, settings | {"step": done, "total": total})
-                saved_at = done
-    if done > saved_at:
-        save_checkpoint(checkpoint, trainee.variables, settings | {"step": done, "total": total})
-    return bool(done == total)
-
-
-def _check_same(checkpoint: Path, settings: Mapping[str, object]) -> None:
-    if not checkpoint.exists():
-        return
-    different = ", ".join(sorted(differences(read_progress(checkpoint), json.loads(json.dumps(settings)))))
-    if different:
-        raise DataError(
-            f"{checkpoint}: expected the photos, teacher and options of this run, differs in {different}; "
-            "give the same, or choose another directory"
-        )
+    return Trainee(student, config, variance, _total_steps(config, photos))
 
 
 def _started_from(start: Path, expected: EncoderConfig) -> str:
@@ -219,7 +231,7 @@ def _started_from(start: Path, expected: EncoderConfig) -> str:
         file, found = start / WEIGHTS, load_bundle(start).config.encoder
         expected = replace(expected, batch_norm=False, residual=False, dropout=0.0)
     else:
-        file, found = start / CHECKPOINT, load_student(start)[1]
+        file, found = start / DISTILLED, load_student(start)[1]
     if found != expected:
         raise DataError(f"{start}: expected a student of the architecture {expected}, found {found}; give another")
     return key_of(file)
@@ -246,4 +258,4 @@ def _go_on_from(start: Path, student: keras.Model, targets: Targets) -> None:
         weights = {name.removeprefix(part): value for name, value in stored if name.startswith(part)}
         unfold(student, weights, np.concatenate([targets.batch(step)[0] for step in range(CALIBRATION_STEPS)]))
     else:
-        load_checkpoint(start / CHECKPOINT, named_variables(student, "encoder"))
+        load_checkpoint(start / DISTILLED, named_variables(student, "encoder"))

@@ -8,7 +8,7 @@ Source:
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import ConfigError, DataError
-from training.config import TopConfig
-from training.data.ahead import ahead
+from training.config import RunConfig, TopConfig
 from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
-from training.encoder.distill import FeatureLoss, SoftClassLoss
-from training.encoder.sources import CHECKPOINT
-from training.loop.checkpoint import differences, load_checkpoint, named_variables, read_progress, save_checkpoint
-from training.progress import StopRequest, note, progress
+from training.encoder.distill import FeatureLoss, SoftClassLoss, adamw
+from training.loop.checkpoint import named_variables
+from training.loop.directory import restart
+from training.loop.keras_run import KerasRun, Lesson, check_settings, optimizer_variables
+from training.progress import progress
 
 INPUTS = "inputs.npy"
 FIRST = "block4_pool"
 """Layer whose output the maps are."""
 
 _BATCH = 32
-_COMPARED_STEPS = 500
 
 Halves = npt.NDArray[np.float16]
 
@@ -54,9 +53,7 @@ class TopData:
         self, file: Path, before: keras.Model, paths: Sequence[Path], maps: PhotoCache, answers: PhotoCache
     ) -> None:
         keys = list(dict.fromkeys(photo_key(path.read_bytes()) for path in paths))
-        self.views: list[tuple[str, View]] = [
-            (key, view) for key in keys for view in VIEWS if view == "whole" or (key, view) in maps
-        ]
+        self.views = views_of(keys, maps)
         self._answers = answers
         places = {key: row for row, key in enumerate(keys)}
         self._rows = np.array([places[key] for key, _ in self.views])
@@ -73,6 +70,11 @@ class TopData:
         rows = self._rows[chosen]
         targets = {name: getattr(self, name)[rows].astype(np.float32) for name in ("features", "logits")}
         return self.inputs[chosen].astype(np.float32), targets
+
+
+def views_of(keys: Sequence[str], maps: PhotoCache) -> list[tuple[str, View]]:
+    """Returns the views of photos that can be learned from: each photo, and its mirror image where it has maps."""
+    return [(key, view) for key in keys for view in VIEWS if view == "whole" or (key, view) in maps]
 
 
 def _inputs(file: Path, before: keras.Model, views: Sequence[tuple[str, View]], maps: PhotoCache) -> Halves:
@@ -116,8 +118,9 @@ def learning_part(encoder: keras.Model, first: str) -> tuple[keras.Model, keras.
 
 
 def distill_top(
-    directory: Path, encoder: keras.Model, settings: dict[str, Any], data: TopData, config: TopConfig,
-    classifier: Sequence[npt.NDArray[np.float32]], held_out: TopData | None = None, *, checkpoint_steps: int = 500,
+    directory: Path, encoder: keras.Model, settings: Mapping[str, Any], data: TopData, config: TopConfig,
+    classifier: Sequence[npt.NDArray[np.float32]], held_out: TopData | None = None, *, anew: bool = False,
+    checkpoint_steps: int = 500,
 ) -> bool:  # fmt: skip
     """Trains an encoder's top, going on from the run directory's checkpoint where there is one.
 
@@ -129,6 +132,7 @@ def distill_top(
         config: Options.
         classifier: Kernel and bias of the teacher's class layer, which the encoder's starts as.
         held_out: What it is compared with the teacher on; None for nothing.
+        anew: Whether what an earlier run has learned is removed.
         checkpoint_steps: Steps between two checkpoints.
 
     Returns:
@@ -137,38 +141,30 @@ def distill_top(
     Raises:
         DataError: The encoder's features are not as long as the teacher's, or the directory holds another run.
     """
-    _, learner = learning_part(encoder, config.train_from)
-    checkpoint, settings = directory / CHECKPOINT, settings | {"top": asdict(config), "views": len(data)}
-    if checkpoint.exists():
-        different = sorted(differences(read_progress(checkpoint), json.loads(json.dumps(settings))))
-        if different:
-            raise DataError(f"{directory}: expected the run that is here, differs in {', '.join(different)}")
+    settings = {**settings, "top": asdict(config), "views": len(data)}
+    if anew:
+        restart(directory)
+    check_settings(directory, settings)
+    variance = np.asarray(data.features, np.float32).var(axis=0)
+    learner = new_learner(encoder, config, classifier, variance, len(data))
     per_epoch = len(data) // config.batch_size
-    total = config.epochs * per_epoch
-    _start(encoder, learner, data, config, classifier, total)
-    variables = named_variables(encoder, "encoder") | {
-        name: variable
-        for name, variable in named_variables(learner, "learner").items()
-        if name.startswith("optimizer/")
-    }
-    done = int(load_checkpoint(checkpoint, variables)["step"]) if checkpoint.exists() else 0
-    keys = [(step // per_epoch, step % per_epoch) for step in range(done, total)]
     orders = _Orders(len(data), config)
-    with StopRequest() as stop:
-        bar = progress(keys, "distilling the top", total=total, initial=done, unit="step")
-        batches = ahead(lambda key: data.batch(orders.batch(*key)), keys)
-        for _, (inputs, targets) in zip(stop.until_requested(bar), batches, strict=False):
-            logs = learner.train_on_batch(inputs, targets, return_dict=True)
-            done += 1
-            if done % 50 == 0:
-                bar.set_postfix({name: f"{float(value):.3f}" for name, value in logs.items()}, refresh=False)
-                learner.reset_metrics()
-            if held_out is not None and (done % _COMPARED_STEPS == 0 or done == total):
-                note(f"step {done}, held out: same class as the teacher {100 * agreement(learner, held_out):.1f} %")
-            if done % checkpoint_steps == 0:
-                save_checkpoint(checkpoint, variables, settings | {"step": done, "total": total})
-    save_checkpoint(checkpoint, variables, settings | {"step": done, "total": total})
-    return done == total
+    lesson = Lesson(
+        label="distilling the top",
+        network=learner,
+        variables={**named_variables(encoder, "encoder"), **optimizer_variables(learner)},
+        batch=lambda step: data.batch(orders.batch(*divmod(step, per_epoch))),
+        total=total_steps(config, len(data)),
+        settings=settings,
+        compare=None if held_out is None else lambda: {"agreement": agreement(learner, held_out)},
+        best_figure="agreement",
+    )
+    return KerasRun(directory, lesson, RunConfig(checkpoint_steps=checkpoint_steps)).train()
+
+
+def total_steps(config: TopConfig, views: int) -> int:
+    """Returns the steps of a run over a number of views."""
+    return config.epochs * (views // config.batch_size)
 
 
 def agreement(learner: keras.Model, data: TopData) -> float:
@@ -181,29 +177,36 @@ def agreement(learner: keras.Model, data: TopData) -> float:
     return hits / len(data)
 
 
-def _start(
-    encoder: keras.Model, learner: keras.Model, data: TopData, config: TopConfig,
-    classifier: Sequence[npt.NDArray[np.float32]], total: int,
-) -> None:  # fmt: skip
-    """Gives the class layer the teacher's weights, and the learner its losses and optimizer."""
+def new_learner(
+    encoder: keras.Model, config: TopConfig, classifier: Sequence[npt.NDArray[np.float32]],
+    variance: npt.NDArray[np.float32], views: int,
+) -> keras.Model:  # fmt: skip
+    """Returns the part of an encoder that learns, compiled, its class layer with the teacher's weights.
+
+    Args:
+        encoder: The encoder; the part shares its weights.
+        config: Options.
+        classifier: Kernel and bias of the teacher's class layer.
+        variance: Variance of each of the teacher's features. Shape (F,).
+        views: Views that are learned from.
+
+    Raises:
+        DataError: The encoder's features are not as long as the teacher's.
+    """
+    _, learner = learning_part(encoder, config.train_from)
     predictions = encoder.get_layer("predictions")
-    shapes = [value.shape for value in classifier], [tuple(value.shape) for value in predictions.weights]
-    if shapes[0] != shapes[1]:
-        raise DataError(f"expected a class layer of the teacher's shapes {shapes[0]}, received {shapes[1]}")
+    expected = [value.shape for value in classifier]
+    received = [tuple(value.shape) for value in predictions.weights]
+    if expected != received:
+        raise DataError(f"expected a class layer of the teacher's shapes {expected}, received {received}")
     predictions.set_weights(classifier)
-    warmup = max(1, total // 50)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        1e-5, max(1, total - warmup), alpha=0.0, warmup_target=config.learning_rate, warmup_steps=warmup
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, clipnorm=1.0)
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
-    variance = np.asarray(data.features, np.float32).var(axis=0)
     learner.compile(
-        optimizer,
+        adamw(config.learning_rate, config.weight_decay, total_steps(config, views)),
         loss={"features": FeatureLoss(variance), "logits": SoftClassLoss(config.temperature)},
         loss_weights={"features": 1.0, "logits": config.class_weight},
         jit_compile=keras.backend.backend() == "jax",
     )
+    return learner
 
 
 class _Orders:

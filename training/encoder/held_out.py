@@ -27,8 +27,9 @@ class Comparison(NamedTuple):
     correlation: float
     agreement: float
 
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value:.3f}" for name, value in self._asdict().items())
+    def figures(self) -> dict[str, float]:
+        """Returns the figures by name."""
+        return self._asdict()
 
 
 class HeldOut:

@@ -14,10 +14,8 @@ from model.errors import ConfigError, DataError
 from model.weights import assign_weights
 from training.encoder.imagenet import load_imagenet
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
+from training.loop.directory import DISTILLED
 from training.progress import note
-
-CHECKPOINT = "distill.safetensors"
-"""What `distill` and `distill-top` leave in a run directory."""
 
 
 class TrainedEncoder(NamedTuple):
@@ -57,10 +55,10 @@ def encoder_file(path: Path) -> Path:
     """
     if path.suffix == ".h5" and path.is_file():
         return path
-    found = next((path / name for name in (BEST, CHECKPOINT, WEIGHTS) if (path / name).is_file()), None)
+    found = next((path / name for name in (BEST, DISTILLED, WEIGHTS) if (path / name).is_file()), None)
     if found is None:
         raise DataError(
-            f"{path}: expected a trained encoder ({BEST} or {CHECKPOINT}), found none; run `showtell-train distill` or "
+            f"{path}: expected a trained encoder ({BEST} or {DISTILLED}), found none; run `showtell-train distill` or "
             "`classifier` first, or give a bundle or the Keras VGG-19 file"
         )
     return found
@@ -83,7 +81,7 @@ def load_encoder(path: Path) -> TrainedEncoder:
         config = EncoderConfig()
         network = build_encoder(config)
         load_imagenet(file, network)
-    elif file.name == CHECKPOINT:
+    elif file.name == DISTILLED:
         network, config = load_student(path)
     elif file.name == WEIGHTS:
         bundle = load_bundle(path)
@@ -112,10 +110,10 @@ def load_student(directory: Path) -> tuple[keras.Model, EncoderConfig]:
     Raises:
         DataError: There is no checkpoint, or it is damaged.
     """
-    checkpoint = directory / CHECKPOINT
+    checkpoint = directory / DISTILLED
     if not checkpoint.exists():
         raise DataError(
-            f"{directory}: expected a distilled encoder ({CHECKPOINT}), found none; run `showtell-train distill`"
+            f"{directory}: expected a distilled encoder ({DISTILLED}), found none; run `showtell-train distill`"
         )
     place = read_progress(checkpoint)
     try:

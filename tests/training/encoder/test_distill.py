@@ -21,13 +21,14 @@ from model.weights import assign_weights, bundle_weights
 from training.config import DistillConfig
 from training.data.captioned import find_photos
 from training.encoder import targets as targets_module
-from training.encoder.distill import FeatureLoss, SoftClassLoss, distill
+from training.encoder.distill import FeatureLoss, SoftClassLoss, distill, estimate_distillation
 from training.encoder.held_out import HeldOut
-from training.encoder.sources import CHECKPOINT, load_student
+from training.encoder.sources import load_encoder, load_student
 from training.encoder.targets import PHOTOS, STAMP, Targets
 from training.encoder.teacher import load_teacher
 from training.encoder.views import Photos, read_photos, view_of
-from training.loop.checkpoint import load_checkpoint, named_variables, read_progress
+from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
+from training.loop.directory import CURVES, DISTILLED, METRICS
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +129,7 @@ def test_a_requested_stop_of_the_teacher_keeps_its_answers(
     monkeypatch.setattr(targets_module, "_answers", stopping)
     assert not distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, CONFIG)
     assert json.loads((tmp_path / STAMP).read_text())["answered"] == 8
-    assert not (tmp_path / CHECKPOINT).exists()
+    assert not (tmp_path / DISTILLED).exists()
 
 
 def test_the_losses_fall(run: Path, drawn: Path, teacher: Path, targets: Targets) -> None:
@@ -163,7 +164,7 @@ def test_the_regressor_is_in_the_checkpoint_and_not_in_the_encoder(run: Path) ->
     assert not [layer.name for layer in student.layers if "regressor" in layer.name]
     kernel = keras.Variable(np.zeros((1, 1, 15, 6), np.float32), name="kernel")
     bias = keras.Variable(np.zeros(6, np.float32), name="bias")
-    load_checkpoint(run / CHECKPOINT, {"regressor/regressor/kernel": kernel, "regressor/regressor/bias": bias})
+    load_checkpoint(run / DISTILLED, {"regressor/regressor/kernel": kernel, "regressor/regressor/bias": bias})
     assert keras.ops.convert_to_numpy(kernel).any()
     assert set(student.output) == {"features", "logits"}
     assert named_variables(student, "encoder").keys() == named_variables(build_encoder(config), "encoder").keys()
@@ -249,10 +250,10 @@ def test_a_student_that_does_not_fit_its_teacher_is_refused(drawn: Path, teacher
 
 
 def test_a_finished_run_has_nothing_left_to_do(run: Path, drawn: Path, teacher: Path) -> None:
-    place = read_progress(run / CHECKPOINT)
+    place = read_progress(run / DISTILLED)
     assert place["step"] == place["total"] == round(22 * 3 / 8)
     assert distill(run, [drawn], HELD_OUT, teacher, STUDENT, CONFIG)
-    assert read_progress(run / CHECKPOINT) == place
+    assert read_progress(run / DISTILLED) == place
 
 
 def test_photos_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -285,3 +286,46 @@ def test_an_option_out_of_range_is_named(field: str, value: float) -> None:
 
 def test_the_small_preset_is_what_the_teacher_needs() -> None:
     assert (small().encoder.fc_units, small().encoder.classes) == (1280, 1000)
+
+
+def lines(directory: Path, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (directory / METRICS).read_text().splitlines()]
+    return [line for line in found if line["kind"] == kind]
+
+
+def test_a_run_keeps_figures_curves_and_the_best(drawn: Path, teacher: Path, tmp_path: Path, run: Path) -> None:
+    assert distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, CONFIG, held_out_steps=3)
+    total = round(22 * 3 / 8)
+    assert [line["step"] for line in lines(tmp_path, "train")] == [total]
+    assert lines(tmp_path, "train")[0].keys() >= {"loss", "features_loss", "logits_loss", "maps_loss", "step_seconds"}
+    compared = lines(tmp_path, "dev")
+    assert [line["step"] for line in compared] == [3, 6, 8]
+    assert (tmp_path / CURVES).read_text().lstrip().startswith("<?xml")
+    best = max(compared, key=lambda line: line["correlation"])
+    assert read_progress(tmp_path / BEST)["step"] == best["step"]
+    assert load_encoder(tmp_path).file == tmp_path / BEST
+    assert (run / BEST).exists()
+
+
+def test_a_run_without_held_out_photos_has_no_best(drawn: Path, teacher: Path, tmp_path: Path) -> None:
+    assert distill(tmp_path, [drawn], frozenset(), teacher, STUDENT, replace(CONFIG, views=1))
+    assert not (tmp_path / BEST).exists()
+    assert load_encoder(tmp_path).file == tmp_path / DISTILLED
+
+
+def test_a_run_begins_anew_where_that_is_asked_for(drawn: Path, teacher: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, views=1)
+    assert distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, config)
+    answers = (tmp_path / STAMP).stat().st_mtime_ns
+    other = replace(config, learning_rate=1e-3)
+    assert distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, other, anew=True)
+    assert read_progress(tmp_path / DISTILLED)["distill"]["learning_rate"] == 1e-3
+    assert len(lines(tmp_path, "train")) == 1
+    assert (tmp_path / STAMP).stat().st_mtime_ns == answers
+
+
+def test_an_estimate_says_what_a_run_needs(drawn: Path, teacher: Path) -> None:
+    text = estimate_distillation([drawn], HELD_OUT, teacher, STUDENT, CONFIG)
+    assert "encoder: " in text
+    assert "memory on each of 1 devices" in text
+    assert "8 steps, " in text

@@ -1,5 +1,6 @@
 """An encoder's top that learns a teacher's answers from maps."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from training.encoder import distill_top as module
 from training.encoder.distill_top import learning_part
 from training.encoder.lite2 import cache_answers
 from training.encoder.maps import cache_maps, top_part
-from training.encoder.sources import CHECKPOINT, load_encoder
-from training.encoder.teach import teach_top
+from training.encoder.sources import load_encoder
+from training.encoder.teach import estimate_top, teach_top
 from training.loop.checkpoint import BEST, named_variables, read_progress, save_checkpoint
+from training.loop.directory import DISTILLED, METRICS
 
 ENCODER = EncoderConfig(
     widths=(0.05,) * 5, fc_units=1280, classes=1000, input_pooling=2, pooling="average", features="average", dropout=0.0
@@ -51,7 +53,7 @@ def teach(directory: Path, inputs: Inputs, config: TopConfig = CONFIG) -> bool:
 
 
 def weights_of(directory: Path) -> dict[str, Any]:
-    return {name: value for name, value in load_file(directory / CHECKPOINT).items() if name.startswith("encoder/")}
+    return {name: value for name, value in load_file(directory / DISTILLED).items() if name.startswith("encoder/")}
 
 
 @pytest.mark.parametrize("first", ["block5_conv4", "fc1"])
@@ -74,12 +76,12 @@ def test_what_learns_learns_and_what_is_frozen_stays(inputs: Inputs, tmp_path: P
         notes.append(float(np.mean(np.square(np.asarray(top(maps)) - wanted))))
     assert notes[1] < 0.5 * notes[0]
     assert top_part(after)(maps)["logits"].shape == (20, 1000)
-    assert read_progress(tmp_path / CHECKPOINT)["step"] == read_progress(tmp_path / CHECKPOINT)["total"] == 60
+    assert read_progress(tmp_path / DISTILLED)["step"] == read_progress(tmp_path / DISTILLED)["total"] == 60
 
 
 def test_both_views_of_the_photos_that_are_not_excluded_are_learned_from(inputs: Inputs, tmp_path: Path) -> None:
     assert teach(tmp_path, inputs, replace(CONFIG, train_from="fc1", epochs=1))
-    assert read_progress(tmp_path / CHECKPOINT)["views"] == 2 * (24 - len(EXCLUDED))
+    assert read_progress(tmp_path / DISTILLED)["views"] == 2 * (24 - len(EXCLUDED))
     assert np.load(tmp_path / "held_out_inputs.npy").shape == (2 * len(EXCLUDED), round(0.05 * 512))
 
 
@@ -101,7 +103,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(
     monkeypatch.setattr(module.TopData, "batch", killed)
     with pytest.raises(KeyboardInterrupt):
         teach(tmp_path / "killed", inputs, config)
-    assert read_progress(tmp_path / "killed" / CHECKPOINT)["step"] in (7, 14)
+    assert read_progress(tmp_path / "killed" / DISTILLED)["step"] in (7, 14)
     monkeypatch.setattr(module.TopData, "batch", batch)
     assert teach(tmp_path / "killed", inputs, config)
     for name, value in weights_of(tmp_path / "whole").items():
@@ -126,3 +128,20 @@ def test_what_does_not_fit_is_told(inputs: Inputs, tmp_path: Path) -> None:
 def test_an_option_out_of_range_is_told(option: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{option}: expected"):
         replace(CONFIG, **{option: value})
+
+
+def test_a_run_keeps_figures_and_the_best_and_can_begin_anew(inputs: Inputs, tmp_path: Path) -> None:
+    assert teach(tmp_path, inputs, replace(CONFIG, train_from="fc1", epochs=1))
+    (line,) = [line for line in map(json.loads, (tmp_path / METRICS).read_text().splitlines()) if line["kind"] == "dev"]
+    assert 0 <= line["agreement"] <= 1
+    assert load_encoder(tmp_path).file == tmp_path / BEST
+    config = replace(CONFIG, train_from="fc1", epochs=2)
+    assert teach_top(tmp_path, *inputs, EXCLUDED, config, anew=True)
+    assert read_progress(tmp_path / DISTILLED)["step"] == 10
+
+
+def test_an_estimate_says_what_a_run_needs(inputs: Inputs) -> None:
+    encoder, maps, _, lite2, photos = inputs
+    text = estimate_top(encoder, maps, lite2, photos, EXCLUDED, CONFIG)
+    assert "memory on each of 1 devices" in text
+    assert "30 steps, " in text

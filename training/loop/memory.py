@@ -1,0 +1,51 @@
+"""What training needs, in words: parameters, memory and time. Any Keras backend."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import keras
+
+MIB = 2**20
+
+
+def bytes_of(variables: Sequence[keras.Variable]) -> int:
+    """Returns the size of variables of four bytes a number: float32 and int32."""
+    return sum(4 * math.prod(variable.shape) for variable in variables)
+
+
+def activation_bytes(network: keras.Model, batch_size: int) -> int:
+    """Returns the size of the outputs of all layers, kept for the backward pass, and of their gradients."""
+    outputs = [layer.output for layer in network.layers if not isinstance(layer.output, dict)]
+    return int(2 * batch_size * activation_width() * sum(math.prod(output.shape[1:]) for output in outputs))
+
+
+def activation_width() -> int:
+    """Returns the bytes of a number between two layers."""
+    return 2 if "16" in keras.config.dtype_policy().compute_dtype else 4
+
+
+def parameters_told(name: str, network: keras.Model) -> str:
+    """Returns a line on the size of a network."""
+    return f"{name}: {sum(math.prod(v.shape) for v in network.trainable_variables):,} parameters"
+
+
+def memory_told(devices: int, parts: Mapping[str, int]) -> str:
+    """Returns a line on the memory of each device, and of its parts in bytes."""
+    listed = ", ".join(f"{name} {size / MIB:,.0f}" for name, size in parts.items())
+    return f"memory on each of {devices} devices, about: {sum(parts.values()) / MIB:,.0f} MiB ({listed})"
+
+
+def steps_told(seconds: Sequence[float]) -> str:
+    """Returns a line on the time of the steps that were measured."""
+    return f"first step {seconds[0]:.1f} s, then {best_of(seconds):.3f} s each, the best of {len(seconds) - 1}"
+
+
+def best_of(seconds: Sequence[float]) -> float:
+    """Returns the time of a step: the shortest but for the first, which includes tracing."""
+    return min(seconds[1:], default=seconds[0])
+
+
+def duration_told(seconds: float) -> str:
+    """Returns a time in minutes, or in hours from two on."""
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
