@@ -162,7 +162,8 @@ def _flag(field: Field[Any], about: str | None, *, preset: bool) -> Decorator:
 
 
 def _type_of(field: Field[Any]) -> Any:
-    choices, allowed = choices_of(field), field.metadata["allowed"]
+    choices = choices_of(field)
+    allowed = field.metadata["allowed"]
     if choices:
         return click.Choice(choices)
     if allowed is None:

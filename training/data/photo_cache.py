@@ -146,7 +146,8 @@ class _Reader:
     """Reads one view of photos by their keys."""
 
     def __init__(self, photos: Mapping[str, Path], view: View) -> None:
-        self._photos, self._view = photos, view
+        self._photos = photos
+        self._view = view
 
     def __call__(self, keys: Sequence[str]) -> Pixels:
         return np.stack([self._pixels(self._photos[key]) for key in keys])

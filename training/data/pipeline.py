@@ -125,10 +125,12 @@ def caption_batches(
     padded = np.zeros((len(captions), lengths.max()), np.int32)  # (S, T)
     for index, ids in enumerate(captions):
         padded[index, : len(ids)] = ids
-    order, views = np.arange(len(captions)), np.zeros(len(captions), np.int64)
+    order = np.arange(len(captions))
+    views = np.zeros(len(captions), np.int64)
     if seed is not None:
         random = np.random.default_rng(seed)
-        order, views = random.permutation(order), random.integers(features.shape[1], size=len(captions))
+        order = random.permutation(order)
+        views = random.integers(features.shape[1], size=len(captions))
     bounds = _bucket_bounds(lengths)
     counts = np.ones(len(captions), np.float32) if weights is None else weights
     dataset = tf.data.Dataset.from_tensor_slices((rows[order], views, padded[order], counts[order], lengths[order]))
@@ -313,7 +315,8 @@ def augment(images: tf.Tensor, numbers: tf.Tensor, config: PipelineConfig) -> tf
         aspect = tf.exp((2 * numbers[:, 1] - 1) * math.log(4 / 3))
         height = tf.minimum(1.0, tf.sqrt(area / aspect))
         width = tf.minimum(1.0, tf.sqrt(area * aspect))
-        top, left = (1 - height) * numbers[:, 2], (1 - width) * numbers[:, 3]
+        top = (1 - height) * numbers[:, 2]
+        left = (1 - width) * numbers[:, 3]
         boxes = tf.stack([top, left, top + height, left + width], axis=1)  # (B, 4)
         rows = tf.range(tf.shape(images)[0])
         cropped = tf.image.crop_and_resize(images, boxes, rows, (IMAGE_PIXELS, IMAGE_PIXELS))

@@ -143,7 +143,8 @@ def encode_maps(encoder: keras.Model, records: Path, split: str, directory: Path
     Raises:
         DataError: The maps are of another encoder, or those of a photo are missing.
     """
-    maps, top = open_maps(directory, encoder), top_part(encoder)
+    maps = open_maps(directory, encoder)
+    top = top_part(encoder)
     encode = tf.function(lambda values: top(values, training=False)["features"])
     found = list(raw_records(records, split))
     keys = [photo_key(record.image.numpy()) for record in found]
@@ -175,7 +176,10 @@ def encode_split(encoder: keras.Model, records: Path, split: str) -> FeatureSet:
         DataError: The records are incomplete or damaged, or hold classes.
     """
     encode = tf.function(lambda images: encoder(images, training=False)["features"])
-    features, names, references, tokens = [], [], [], []
+    features = []
+    names = []
+    references = []
+    tokens = []
     for batch in split_batches(records, split, ENCODE_BATCH, f"encoding {split}"):
         views = [encode(batch.images).numpy(), encode(batch.images[:, :, ::-1]).numpy()]
         features.append(np.stack(views, axis=1))  # (B, 2, D)

@@ -121,7 +121,8 @@ class FinetuneTask(CaptionTask):
         """Sums the loss of a part: images (B, 224, 224, 3) and the tokens of all their captions (B, captions, T)."""
         images, tokens = batch
         features = self.encoder(images, training=False)["features"]  # (B, D)
-        captions, length = tf.shape(tokens)[1], tf.shape(tokens)[2]
+        captions = tf.shape(tokens)[1]
+        length = tf.shape(tokens)[2]
         repeated = tf.repeat(features, captions, axis=0)  # (B * captions, D)
         flat = tf.reshape(tokens, (-1, length))
         return self.caption_sums((repeated, flat, tf.ones_like(flat[:, 0], tf.float32)), step, self.config)

@@ -75,7 +75,8 @@ class MapsFinetuneTask(CaptionTask):
         """Sums the loss of a part: maps (B, H, W, C), tokens (B, captions, T), weights (B,), a teacher's answers."""
         maps, tokens, weights, *answers = batch
         outputs = self._top(maps, training=False)
-        captions, length = tf.shape(tokens)[1], tf.shape(tokens)[2]
+        captions = tf.shape(tokens)[1]
+        length = tf.shape(tokens)[2]
         features, counts = (tf.repeat(values, captions, axis=0) for values in (outputs["features"], weights))
         sums = self.caption_sums((features, tf.reshape(tokens, (-1, length)), counts), step, self.config)
         if not self._data.answered:
@@ -120,7 +121,8 @@ class _Photos:
     """Holds the photos of train by their rows: keys of their maps, captions, weights, and a teacher's answers."""
 
     def __init__(self, records: Path, maps: PhotoCache, answers: PhotoCache | None) -> None:
-        self._maps, by_source = maps, read_weights(records)
+        self._maps = maps
+        by_source = read_weights(records)
         self.keys: list[str] = []
         captions: list[list[list[int]]] = []
         weights = []
@@ -152,7 +154,8 @@ class _Photos:
     def batch(self) -> Callable[[tf.Tensor, tf.Tensor], Any]:
         """Returns a function of `tf.data` from rows (B,) and whether each is mirrored to what `loss` takes."""
         answers = [tf.constant(values) for values in self._answers] if self.answered else []
-        tokens, weights = tf.constant(self._tokens), tf.constant(self._weights)
+        tokens = tf.constant(self._tokens)
+        weights = tf.constant(self._weights)
         shape = (None, *self._maps.shapes[MAPS])
 
         def gather(rows: tf.Tensor, mirrored: tf.Tensor) -> Any:

@@ -67,7 +67,8 @@ class CaptionTask(Task):
         features, tokens, weights = batch
         hidden = self.decoder.hidden(features, tokens, training=True)
         if config.loss == "sampled":
-            seed, count = tf.stack([tf.constant(config.seed, tf.int64), step]), config.negative_samples
+            seed = tf.stack([tf.constant(config.seed, tf.int64), step])
+            count = config.negative_samples
             losses = sampled_softmax_losses(
                 hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias, negative_samples=count, seed=seed
             )

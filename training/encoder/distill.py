@@ -228,10 +228,12 @@ def _new_trainee(
 def _started_from(start: Path, expected: EncoderConfig) -> str:
     """Returns a hash of the weights of an earlier encoder, after a look at whether it is of this kind."""
     if (start / WEIGHTS).exists():
-        file, found = start / WEIGHTS, load_bundle(start).config.encoder
+        file = start / WEIGHTS
+        found = load_bundle(start).config.encoder
         expected = replace(expected, batch_norm=False, residual=False, dropout=0.0)
     else:
-        file, found = start / DISTILLED, load_student(start)[1]
+        file = start / DISTILLED
+        found = load_student(start)[1]
     if found != expected:
         raise DataError(f"{start}: expected a student of the architecture {expected}, found {found}; give another")
     return key_of(file)

@@ -213,8 +213,10 @@ class _Orders:
     """Deals out the views, each epoch in an order of its own; those that fill no batch sit it out."""
 
     def __init__(self, views: int, config: TopConfig) -> None:
-        self._views, self._config = views, config
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self._views = views
+        self._config = config
+        self._epoch = -1
+        self._order = np.empty(0, np.int64)
 
     def batch(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
         if self._epoch != epoch:

@@ -23,7 +23,8 @@ def unfold(encoder: keras.Model, weights: Mapping[str, npt.NDArray[Any]], images
         gives it, the square root of 2 (arXiv:1502.01852, eq. 10), so that it learns as fast as it did at first.
     """
     names = {layer.name for layer in encoder.layers}
-    biases, scales = {}, {}
+    biases = {}
+    scales = {}
     for layer in encoder.layers:
         if not isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
             continue
@@ -33,16 +34,20 @@ def unfold(encoder: keras.Model, weights: Mapping[str, npt.NDArray[Any]], images
             kernel[1, 1] -= np.eye(kernel.shape[-1], dtype=np.float32)
         if f"{layer.name}_bn" in names:
             norms = np.sqrt(np.square(kernel).sum(axis=tuple(range(kernel.ndim - 1))))
-            scales[layer.name], biases[layer.name] = np.sqrt(2.0) / np.maximum(norms, 1e-6), bias
-            kernel, bias = kernel * scales[layer.name], np.zeros_like(bias)
+            scales[layer.name] = np.sqrt(2.0) / np.maximum(norms, 1e-6)
+            biases[layer.name] = bias
+            kernel = kernel * scales[layer.name]
+            bias = np.zeros_like(bias)
             norm = encoder.get_layer(f"{layer.name}_bn")
             # The plain network's outputs while the statistics are taken, which are those of its own layers.
             ones = np.ones_like(bias)
             norm.set_weights([1 / scales[layer.name], biases[layer.name], 0 * ones, ones - norm.epsilon])
         layer.set_weights([kernel, bias])
     for name, (mean, variance) in _statistics(encoder, list(scales), images).items():
-        norm, scale = encoder.get_layer(f"{name}_bn"), scales[name]
-        gamma, beta = np.sqrt(variance + norm.epsilon) / scale, biases[name] + mean / scale
+        norm = encoder.get_layer(f"{name}_bn")
+        scale = scales[name]
+        gamma = np.sqrt(variance + norm.epsilon) / scale
+        beta = biases[name] + mean / scale
         norm.set_weights([gamma, beta, mean, variance])
 
 
@@ -59,7 +64,8 @@ def _statistics(
     for start in range(0, len(images), BATCH):
         for name, output in watched.predict_on_batch(images[start : start + BATCH]).items():
             rows = np.asarray(output, np.float32).reshape(-1, output.shape[-1]).astype(np.float64)  # (B H W, C)
-            sums[name], squares[name] = sums[name] + rows.sum(axis=0), squares[name] + np.square(rows).sum(axis=0)
+            sums[name] = sums[name] + rows.sum(axis=0)
+            squares[name] = squares[name] + np.square(rows).sum(axis=0)
             counts[name] += len(rows)
     means = {name: sums[name] / counts[name] for name in names}
     return {name: (means[name], np.maximum(squares[name] / counts[name] - means[name] ** 2, 0)) for name in names}

@@ -75,6 +75,7 @@ class HeldOut:
 
 def _correlation(one: npt.NDArray[np.float32], two: npt.NDArray[np.float32]) -> float:
     """Returns the mean over features, shape (B, D), of their correlation; a constant feature counts as 0."""
-    one, two = one - one.mean(axis=0), two - two.mean(axis=0)
+    one = one - one.mean(axis=0)
+    two = two - two.mean(axis=0)
     scale = np.sqrt(np.sum(one * one, axis=0) * np.sum(two * two, axis=0))
     return float(np.mean(np.sum(one * two, axis=0) / np.maximum(scale, 1e-9)))

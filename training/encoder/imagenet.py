@@ -152,7 +152,8 @@ def _check_plain(
         if layer.name.startswith(prefix)
     }
     for name in sorted(shapes.keys() | found.keys()):
-        expected, received = shapes.get(name), found.get(name)
+        expected = shapes.get(name)
+        received = found.get(name)
         if expected != received and (name not in free or received is None):
             raise ConfigError(f"encoder, {name}: expected {_told(expected)}, received {_told(received)}; {what}")
     return found

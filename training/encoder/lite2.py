@@ -18,8 +18,11 @@ from training.provenance import key_of
 PIXELS = 260
 """Height and width of its images."""
 
-FEATURES, CLASSES = 1280, 1000
-_STEM, _EPSILON, _RELU6 = 32, 1e-3, 6.0
+FEATURES = 1280
+CLASSES = 1000
+_STEM = 32
+_EPSILON = 1e-3
+_RELU6 = 6.0
 
 Floats = npt.NDArray[np.float32]
 
@@ -111,7 +114,8 @@ def cache_answers(directory: Path, weights: Path, paths: Sequence[Path]) -> bool
     Raises:
         DataError: A photo or the file cannot be read, or the directory holds another network's answers.
     """
-    network, shapes = load_lite2(weights), {"features": (FEATURES,), "logits": (CLASSES,)}
+    network = load_lite2(weights)
+    shapes = {"features": (FEATURES,), "logits": (CLASSES,)}
 
     def answer(images: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[Any]]:
         found = network.predict_on_batch(np.stack([resized(image) for image in images]))
@@ -128,15 +132,18 @@ def resized(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _layers() -> Iterator[_Layer]:
     """Yields the convolutions in the order of the computation."""
     yield _Layer("_conv_stem", "_bn0", (_STEM, 3, 3, 3))
-    inputs, number = _STEM, 0
+    inputs = _STEM
+    number = 0
     for stage in STAGES:
         for _ in range(stage.repeats):
-            block, wide = f"_blocks.{number}.", inputs * stage.expansion
+            block = f"_blocks.{number}."
+            wide = inputs * stage.expansion
             if stage.expansion > 1:
                 yield _Layer(f"{block}_expand_conv", f"{block}_bn0", (wide, inputs, 1, 1))
             yield _Layer(f"{block}_depthwise_conv", f"{block}_bn1", (wide, 1, stage.kernel, stage.kernel))
             yield _Layer(f"{block}_project_conv", f"{block}_bn2", (stage.channels, wide, 1, 1))
-            inputs, number = stage.channels, number + 1
+            inputs = stage.channels
+            number = number + 1
     yield _Layer("_conv_head", "_bn1", (FEATURES, inputs, 1, 1))
 
 

@@ -26,7 +26,9 @@ FITTED_VIEWS = 2048
 STAMP_BATCHES = 50
 """The teacher's batches between two notes of how far it has come."""
 
-STAMP, PHOTOS, PROJECTION = "targets.json", "photos.npy", "projection.npz"
+STAMP = "targets.json"
+PHOTOS = "photos.npy"
+PROJECTION = "projection.npz"
 
 
 def targets_key(paths: Sequence[Path], teacher_weights: Path, config: DistillConfig) -> dict[str, object]:
@@ -64,7 +66,9 @@ class Targets:
 
     def __init__(self, directory: Path, paths: Sequence[Path], teacher_weights: Path, config: DistillConfig) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.config, self.directory, self._key = config, directory, targets_key(paths, teacher_weights, config)
+        self.config = config
+        self.directory = directory
+        self._key = targets_key(paths, teacher_weights, config)
         distinct = {path: place for place, path in enumerate(dict.fromkeys(paths))}
         places = np.array([distinct[path] for path in paths])
         done = self._answered()
@@ -78,7 +82,9 @@ class Targets:
         self.complete = done == len(views)
         self.projection = Projection.load(directory / PROJECTION)
         answers = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("features", "logits", "maps")}
-        self.features, self.logits, self.maps = answers["features"], answers["logits"], answers["maps"]
+        self.features = answers["features"]
+        self.logits = answers["logits"]
+        self.maps = answers["maps"]
         self._kept_order = (-1, np.empty(0, np.int64))
 
     def _answered(self) -> int | None:
@@ -104,7 +110,8 @@ class Targets:
                 answers = _answers(teacher, images)
                 rows = tuple(np.array(chunk).T)
                 files["maps"][rows] = projection.codes(answers["maps"])
-                files["features"][rows], files["logits"][rows] = answers["features"], answers["logits"]
+                files["features"][rows] = answers["features"]
+                files["logits"][rows] = answers["logits"]
                 done += len(chunk)
                 if number % STAMP_BATCHES == 0:
                     self._keep(files, done)
@@ -156,11 +163,13 @@ class Targets:
         position = step * self.config.batch_size
         index = np.arange(position, position + self.config.batch_size)
         chosen = np.array([self._order(int(p))[int(i)] for p, i in zip(index // samples, index % samples, strict=True)])
-        rows, views = chosen // self.config.views, chosen % self.config.views
+        rows = chosen // self.config.views
+        views = chosen % self.config.views
         mirrored = np.random.default_rng((self.config.seed, step)).random(len(rows)) < 0.5
         images = self._images([(int(row), int(view)) for row, view in zip(rows, views, strict=True)])
         maps = self.projection.targets(self.maps[rows, views])
-        images[mirrored], maps[mirrored] = images[mirrored, :, ::-1], maps[mirrored, :, ::-1]
+        images[mirrored] = images[mirrored, :, ::-1]
+        maps[mirrored] = maps[mirrored, :, ::-1]
         features, logits = (np.asarray(answer[rows, views], np.float32) for answer in (self.features, self.logits))
         return images, {"features": features, "logits": logits, "maps": maps}
 

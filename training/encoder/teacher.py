@@ -72,7 +72,9 @@ class Projection(NamedTuple):
         Returns:
             The projection.
         """
-        count, total, products = 0, np.zeros(1), np.zeros((1, 1))
+        count = 0
+        total = np.zeros(1)
+        products = np.zeros((1, 1))
         for batch in batches:
             rows = batch.reshape(-1, batch.shape[-1])  # (B H W, C)
             count += len(rows)

@@ -28,7 +28,8 @@ class Photos:
     """
 
     def __init__(self, pixels: Pixels, places: npt.NDArray[np.int64]) -> None:
-        self._pixels, self._places = pixels, places
+        self._pixels = pixels
+        self._places = places
 
     def __len__(self) -> int:
         return len(self._places)
@@ -71,7 +72,8 @@ def _random_crop(photo: Pixels, smallest: float, random: np.random.Generator) ->
     area = random.uniform(smallest, 1.0)
     aspect = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
     width, height = (min(1.0, float(side)) * IMAGE_PIXELS for side in (np.sqrt(area * aspect), np.sqrt(area / aspect)))
-    left, top = random.uniform(0, IMAGE_PIXELS - width), random.uniform(0, IMAGE_PIXELS - height)
+    left = random.uniform(0, IMAGE_PIXELS - width)
+    top = random.uniform(0, IMAGE_PIXELS - height)
     size = (IMAGE_PIXELS, IMAGE_PIXELS)
     crop = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
     pixels = np.asarray(crop)

@@ -124,7 +124,8 @@ def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            text, digest = file.metadata()["progress"], file.metadata()["sha256"]
+            text = file.metadata()["progress"]
+            digest = file.metadata()["sha256"]
         progress = dict(json.loads(text))
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: expected a checkpoint, received an unreadable file ({error}); delete it") from error
@@ -160,7 +161,8 @@ class CheckpointStore:
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-        self.directory, self.keep = directory, keep
+        self.directory = directory
+        self.keep = keep
 
     def save(self, step: int, variables: Variables, progress: Mapping[str, object]) -> Path:
         """Writes the checkpoint of a step and removes the oldest beyond those kept."""

@@ -18,11 +18,15 @@ Series = Sequence[tuple[int, float]]
 Panels = Mapping[str, Mapping[str, Series]]
 
 COLUMNS = 3
-POINTS, MARKED_POINTS = 400, 30
-"""Most points of a line, and how many at most are marked one by one."""
+POINTS = 400
+"""Most points of a line."""
+
+MARKED_POINTS = 30
+"""Most points that are marked one by one."""
 
 PANEL_INCHES = (3.6, 2.4)
-COLOURS, OTHER_COLOUR = {"train": "#1f77b4", "dev": "#d62728"}, "#7f7f7f"
+COLOURS = {"train": "#1f77b4", "dev": "#d62728"}
+OTHER_COLOUR = "#7f7f7f"
 FIXED: dict[Any, Any] = {"svg.hashsalt": "curves", "svg.fonttype": "none", "path.simplify": False, "text.usetex": False}
 """Settings under which the same metrics give the same bytes."""
 
@@ -91,7 +95,8 @@ def _entries(metrics: Path) -> list[tuple[int, str, dict[str, object]]]:
 
 def _entry(line: bytes) -> tuple[int, str, dict[str, object]]:
     figures = dict(json.loads(line))
-    step, kind = figures.pop("step"), figures.pop("kind")
+    step = figures.pop("step")
+    kind = figures.pop("kind")
     if type(step) is not int or type(kind) is not str:
         raise TypeError
     return step, kind, figures

@@ -14,9 +14,14 @@ import tensorflow as tf
 
 from training.config import OptimizerConfig
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
-"""Decay of Adam's two averages, and what keeps its division finite (Kingma & Ba 2014, arXiv:1412.6980)."""
+BETA_1 = 0.9
+"""Decay of Adam's average of gradients (Kingma & Ba 2014, arXiv:1412.6980)."""
 
+BETA_2 = 0.999
+"""Decay of Adam's average of their squares."""
+
+EPSILON = 1e-7
+"""What keeps Adam's division finite."""
 
 AVERAGE_WARMUP = 10.0
 """Steps in which the average of the variables comes to follow half as fast as they move."""
@@ -40,7 +45,8 @@ class Optimizer:
         config: OptimizerConfig,
         multipliers: Mapping[str, float] | None = None,
     ) -> None:
-        self.variables, self.config = list(variables), config
+        self.variables = list(variables)
+        self.config = config
         factors = multipliers or {}
         self._factors = [factors.get(variable.path, 1.0) for variable in self.variables]
         kept = {"first": config.name == "adam", "second": config.name == "adam"}

@@ -140,7 +140,8 @@ class Replicas:
             size = tf.shape(tf.nest.flatten(batch)[0])[0]
 
             def part(replica: tf.Tensor) -> Any:
-                begin, end = replica * size // self.count, (replica + 1) * size // self.count
+                begin = replica * size // self.count
+                end = (replica + 1) * size // self.count
                 return tf.nest.map_structure(lambda values: values[begin:end], batch)
 
             first = self.worker * self.local

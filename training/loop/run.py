@@ -57,7 +57,8 @@ class Run:
         self._loss_scale: dict[str, Any] = {}
         self._restore()
         self._check_workers()
-        self._saved_at, self._saved_time = self.step, time.monotonic()
+        self._saved_at = self.step
+        self._saved_time = time.monotonic()
         self._summaries = Summaries(directory, self.step, active=self.replicas.chief)
 
     def train(self) -> bool:
@@ -185,7 +186,8 @@ class Run:
         self._summaries.flush()
         if self.replicas.chief:
             self.store.save(self.step, self.variables, self._place())
-        self._saved_at, self._saved_time = self.step, time.monotonic()
+        self._saved_at = self.step
+        self._saved_time = time.monotonic()
 
     def _check_settings(self) -> None:
         """Refuses other options before any variable is restored: they may be those of another network."""

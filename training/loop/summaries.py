@@ -17,7 +17,8 @@ from training.loop.figures import FigureLog
 HISTOGRAM_VALUES = 100_000
 """Most values of a variable that its histogram is made of."""
 
-LINE_LETTERS, LINE_PIXELS = 34, 14
+LINE_LETTERS = 34
+LINE_PIXELS = 14
 
 
 def captioned_picture(image: npt.NDArray[np.uint8], caption: str) -> npt.NDArray[np.uint8]:
@@ -33,7 +34,8 @@ def captioned_picture(image: npt.NDArray[np.uint8], caption: str) -> npt.NDArray
     height, width, _ = image.shape
     picture = Image.new("RGB", (width, height + 3 * LINE_PIXELS + 4), "white")
     picture.paste(Image.fromarray(image))
-    pencil, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    pencil = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=12)
     for number, line in enumerate(textwrap.wrap(caption, LINE_LETTERS)[:3]):
         pencil.text((3, height + 2 + number * LINE_PIXELS), line, fill="black", font=font)
     return np.asarray(picture)

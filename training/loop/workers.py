@@ -27,7 +27,8 @@ def read_cluster() -> Cluster | None:
         return None
     try:
         content = json.loads(text)
-        workers, index = content["cluster"]["worker"], content["task"]["index"]
+        workers = content["cluster"]["worker"]
+        index = content["task"]["index"]
         if set(content["cluster"]) != {"worker"} or content["task"]["type"] != "worker":
             raise ValueError("a job that is not worker")  # noqa: TRY301
         if not all(is_address(address) for address in workers) or not 0 <= index < len(workers):

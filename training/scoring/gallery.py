@@ -201,10 +201,8 @@ def _card(evaluation: Evaluation, name: str, photo: bytes) -> str:
 
 def _caption(evaluation: Evaluation, name: str, text: str, sizes: Sequence[int]) -> str:
     result = evaluation.beams[sizes[0]]
-    probability, cider = (
-        _percent(result.captions[name].probability),
-        f"CIDEr\N{NO-BREAK SPACE}{result.ciders[name]:.1f}",
-    )
+    probability = _percent(result.captions[name].probability)
+    cider = f"CIDEr\N{NO-BREAK SPACE}{result.ciders[name]:.1f}"
     figures = f"beam {', '.join(map(str, sizes))}: probability {probability}, {cider}"
     return f'<p class="ours" dir="auto">{escape(text)}</p>\n<p class="figures">{figures}</p>'
 
