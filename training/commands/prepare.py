@@ -145,7 +145,7 @@ def _add(
     @reported
     def command(source: Path, out: Path, *, download: bool = False, **values: Any) -> None:
         if download:
-            from training.data.download import fetch
+            from training.data.public import fetch
 
             fetch(name, source)
         elif not source.exists():

@@ -1,6 +1,5 @@
 """Input pipelines (`tf.data`): records to images, and features with captions to padded batches."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from model.config import IMAGE_PIXELS
 from model.errors import DataError
 from model.image import read_image
 from training.config import PipelineConfig
+from training.data.pixels import augment, decode_images, decode_in_graph
 from training.data.records import damaged_records, read_index, shard_paths
 from training.data.shards import count_records
 from training.progress import progress
@@ -42,9 +42,6 @@ def whole(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 CYCLE = 4
 """Shards read at once; part of the order of the records, which the number of threads is not."""
-
-BUCKET_STEP = 3
-"""Captions whose lengths differ by less than this share a bucket."""
 
 
 class ImageRecord(NamedTuple):
@@ -95,65 +92,6 @@ def _parse(record: tf.Tensor) -> ImageRecord:
 
 def _decode(data: bytes) -> npt.NDArray[np.uint8]:
     return read_image(data).pixels
-
-
-def caption_batches(
-    features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], captions: Sequence[Sequence[int]], *,
-    batch_size: int, seed: int | None = None, first_batch: int = 0, weights: npt.NDArray[np.float32] | None = None,
-) -> tf.data.Dataset:  # fmt: skip
-    """Pairs features with captions in batches of similar length, so that little padding is computed.
-
-    Args:
-        features: Views of each image. Shape (P, views, D), float32.
-        rows: Image of each caption. Shape (S,), in [0, P).
-        captions: Token ids of each caption with its end id, S of them.
-        batch_size: Captions a batch.
-        seed: Seed of the order and of the view drawn for each caption; None keeps the order and takes view 0.
-        first_batch: Batches that were taken before.
-        weights: How much each caption counts. Shape (S,), float32; None for 1 each.
-
-    Returns:
-        A dataset of (features (B, D) float32, tokens (B, T) int32 padded with 0, weights (B,) float32), one pass long,
-        the same every time.
-
-    Raises:
-        DataError: There is no caption.
-    """
-    if not captions:
-        raise DataError("expected captions to train on, received none")
-    lengths = np.array([len(ids) for ids in captions], np.int32)
-    padded = np.zeros((len(captions), lengths.max()), np.int32)  # (S, T)
-    for index, ids in enumerate(captions):
-        padded[index, : len(ids)] = ids
-    order = np.arange(len(captions))
-    views = np.zeros(len(captions), np.int64)
-    if seed is not None:
-        random = np.random.default_rng(seed)
-        order = random.permutation(order)
-        views = random.integers(features.shape[1], size=len(captions))
-    bounds = _bucket_bounds(lengths)
-    counts = np.ones(len(captions), np.float32) if weights is None else weights
-    dataset = tf.data.Dataset.from_tensor_slices((rows[order], views, padded[order], counts[order], lengths[order]))
-    dataset = dataset.bucket_by_sequence_length(
-        lambda _row, _view, _tokens, _weight, length: length, bounds, [batch_size] * (len(bounds) + 1), no_padding=True
-    )
-    table = tf.constant(features)
-
-    def gather(row: tf.Tensor, view: tf.Tensor, tokens: tf.Tensor, weight: tf.Tensor, length: tf.Tensor) -> Any:
-        return tf.gather_nd(table, tf.stack([row, view], axis=1)), tokens[:, : tf.reduce_max(length)], weight
-
-    return dataset.skip(first_batch).map(gather, num_parallel_calls=1, deterministic=True).prefetch(2)
-
-
-def count_batches(captions: Sequence[Sequence[int]], batch_size: int) -> int:
-    """Returns the number of batches in one pass of `caption_batches`; the order does not change it."""
-    lengths = np.array([len(ids) for ids in captions], np.int32)
-    buckets = np.bincount(np.searchsorted(_bucket_bounds(lengths), lengths, side="right"))
-    return int(np.sum(-(-buckets // batch_size)))
-
-
-def _bucket_bounds(lengths: npt.NDArray[np.int32]) -> list[int]:
-    return list(range(int(lengths.min()) + BUCKET_STEP, int(lengths.max()) + 1, BUCKET_STEP))
 
 
 def training_records(paths: Sequence[str], config: PipelineConfig, epoch: int, first_batch: int) -> tf.data.Dataset:
@@ -267,63 +205,6 @@ def _fed(
         )
     )
     return share(served).prefetch(config.prefetch)
-
-
-def decode_images(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes image files (B,) as the server does: (B, 224, 224, 3) uint8."""
-    images = tf.numpy_function(_decode_all, [encoded], tf.uint8, stateful=False)
-    images.set_shape((None, IMAGE_PIXELS, IMAGE_PIXELS, 3))
-    return images
-
-
-def _decode_all(encoded: Sequence[bytes]) -> npt.NDArray[np.uint8]:
-    images = np.empty((len(encoded), IMAGE_PIXELS, IMAGE_PIXELS, 3), np.uint8)
-    for index, data in enumerate(encoded):
-        images[index] = read_image(data).pixels
-    return images
-
-
-def decode_in_graph(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes image files (B,) by TensorFlow alone, for machines that run no Python: (B, 224, 224, 3) uint8.
-
-    Within a few levels of what `decode_images` gives, since JPEG is decoded by another inverse transform, but for EXIF
-    orientation and transparency, which are ignored.
-    """
-
-    def one(data: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
-        size = (IMAGE_PIXELS, IMAGE_PIXELS)
-        resized = tf.image.resize(tf.ensure_shape(image, (None, None, 3)), size, antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-
-    return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec((IMAGE_PIXELS, IMAGE_PIXELS, 3), tf.uint8))
-
-
-def augment(images: tf.Tensor, numbers: tf.Tensor, config: PipelineConfig) -> tf.Tensor:
-    """Crops and mirrors images by given random numbers.
-
-    Args:
-        images: Shape (B, 224, 224, 3), uint8.
-        numbers: In [0, 1): area, aspect, top, left, mirrored. Shape (B, 5), float32.
-        config: Whether to mirror, and the least share of the area in a crop.
-
-    Returns:
-        Shape (B, 224, 224, 3), uint8; crops, with an aspect of 3/4 to 4/3, are stretched to the whole.
-    """
-    if config.smallest_crop < 1:
-        area = config.smallest_crop + (1 - config.smallest_crop) * numbers[:, 0]
-        aspect = tf.exp((2 * numbers[:, 1] - 1) * math.log(4 / 3))
-        height = tf.minimum(1.0, tf.sqrt(area / aspect))
-        width = tf.minimum(1.0, tf.sqrt(area * aspect))
-        top = (1 - height) * numbers[:, 2]
-        left = (1 - width) * numbers[:, 3]
-        boxes = tf.stack([top, left, top + height, left + width], axis=1)  # (B, 4)
-        rows = tf.range(tf.shape(images)[0])
-        cropped = tf.image.crop_and_resize(images, boxes, rows, (IMAGE_PIXELS, IMAGE_PIXELS))
-        images = tf.cast(tf.round(cropped), tf.uint8)
-    if config.flip:
-        images = tf.where(numbers[:, 4, None, None, None] < 0.5, images[:, :, ::-1], images)
-    return images
 
 
 def split_batches(records: Path, split: str, batch_size: int, label: str) -> Iterator[ImageRecord]:

@@ -17,7 +17,8 @@ from model.runtime.tensorflow import TensorFlowEngine
 from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.config import CaptionerTrainingConfig
-from training.data.pipeline import Share, caption_batches, count_batches, split_batches
+from training.data.caption_batches import caption_batches, count_batches
+from training.data.pipeline import Share, split_batches
 from training.data.records import VOCABULARY, check_kind, read_weights
 from training.decoder.features import FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder

@@ -20,7 +20,8 @@ import pytest
 from model.errors import DataError
 from training.data.archives import unpack
 from training.data.captioned import read_coco, read_flickr8k
-from training.data.download import ATTEMPTS, SOURCES, Source, download, fetch
+from training.data.download import ATTEMPTS, download
+from training.data.public import SOURCES, Source, fetch
 
 BODY = np.random.default_rng(5).bytes(400_000)
 SHA256 = "sha256:" + hashlib.sha256(BODY).hexdigest()

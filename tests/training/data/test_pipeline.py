@@ -13,18 +13,11 @@ from model.bundle import ClassName
 from model.errors import DataError
 from model.vocabulary import Vocabulary
 from training.config import PipelineConfig
+from training.data.caption_batches import caption_batches, count_batches
 from training.data.captioned import CaptionedImage
 from training.data.labelled import LabelledImage
-from training.data.pipeline import (
-    augment,
-    caption_batches,
-    captioned_batches,
-    class_batches,
-    count_batches,
-    decode_images,
-    decode_in_graph,
-    labelled_batches,
-)
+from training.data.pipeline import captioned_batches, class_batches, labelled_batches
+from training.data.pixels import augment, decode_images, decode_in_graph
 from training.data.records import shard_paths, write_class_records, write_records
 from training.loop.replicas import Replicas
 
