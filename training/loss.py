@@ -55,7 +55,7 @@ def full_softmax_losses(
 def sampled_softmax_losses(
     hidden: tf.Tensor, tokens: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, negative_samples: int, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Estimates the cross-entropy of every true word against a few words drawn by a log-uniform law of their rank.
+    """Estimates the cross-entropy of every true word against words drawn from a log-uniform distribution of ranks.
 
     Args:
         hidden: Decoder output; position t predicts token t. Shape (B, T, U).

@@ -234,7 +234,7 @@ def test_killed_at_ten_random_moments_a_run_ends_as_if_it_had_not_been(
         assert status == -signal.SIGKILL, log
     status, log = launcher.run(*command)
     assert status == 0, log
-    assert "going on from step" in log
+    assert "continuing from step" in log
     assert_same_run(tmp_path, whole.directory)
 
 
@@ -248,7 +248,7 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(
     status, log = launcher.run(*captioner.command, "--out", str(directory))
     assert status == 0, log
     assert f"WARNING: {last}: expected" in log
-    assert f"WARNING: going on from {before} instead" in log
+    assert f"WARNING: continuing from {before} instead" in log
     assert_same_run(directory, captioner.directory)
 
 

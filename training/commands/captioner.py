@@ -46,9 +46,11 @@ from training.config import (
 @option("--image-every-step/--image-once", default=None, help="Show the image beside every word, or once at first.")
 @option("--residual/--no-residual", default=None, help="Add the input of every cell but the first to its output.")
 @option("--tied-embeddings/--own-scores", default=None, help="Score words by their embeddings.")
-@option("--weight", "weights", multiple=True, help="NAME=NUMBER: how much a caption of a source counts; 0 for none.")
-@option("--start-from", type=EXISTING, help="Earlier run of `captioner` whose decoder goes on learning.")
-@option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
+@option(
+    "--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each caption of a source; 0 leaves them out."
+)
+@option("--start-from", type=EXISTING, help="Earlier run of `captioner` whose decoder is trained further.")
+@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only the encoder's last block runs.")
 @optimizer_flags
 @device_flags
 @run_flags
@@ -101,7 +103,7 @@ def captioner(
 @option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
 @flags(SelfCriticalConfig)
-@option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
+@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only the encoder's last block runs.")
 @optimizer_flags
 @device_flags
 @run_flags
@@ -109,9 +111,9 @@ def captioner(
 def self_critical(
     records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, **options: Any
 ) -> None:
-    """Trains a decoder further on captions that it draws itself: those with a better CIDEr become likelier.
+    """Trains a decoder further on captions that it draws itself: those with a better CIDEr become more likely.
 
-    Raises what CIDEr measures and makes captions more alike; keeps the best on dev.
+    CIDEr rises, and captions become more alike. Keeps the best on dev.
 
     \b
     Example:
@@ -143,11 +145,14 @@ def self_critical(
     about={"epochs": "Passes over all photos.", "seed": "Seed of order, augmentation and dropout."},
 )
 @flags(FinetuneConfig, preset=True)
+@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only later layers are trained, far faster.")
+@option("--answers", type=EXISTING, help="With --maps: directory of `answers`, so that classes are trained too.")
 @option(
-    "--maps", type=EXISTING, help="Maps of all photos from `maps`: only what is behind them is trained, far faster."
+    "--class-weight",
+    type=click.FloatRange(0),
+    default=0.1,
+    help="Weight of the loss of --answers; that of the captions is 1.",
 )
-@option("--answers", type=EXISTING, help="With --maps: a teacher's `answers`, so that classes are learned along.")
-@option("--class-weight", type=click.FloatRange(0), default=0.1, help="Weight of --answers beside the captions.")
 @pipeline_flags
 @optimizer_flags
 @device_flags
@@ -171,7 +176,7 @@ def finetune(
     from training.loop.replicas import Replicas
 
     if answers is not None and maps is None:
-        raise click.UsageError("expected --maps with --answers; give both")
+        raise click.UsageError("expected --maps with --answers, received --answers alone; give both")
 
     config = chosen(FinetuneConfig(), options)
     captions = chosen(config.captions, {name: value for name, value in options.items() if name != "batch_size"})

@@ -20,7 +20,7 @@ from training.provenance import recorded
 )
 @option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--start-from", type=EXISTING, help="Earlier run of `distill`, or a bundle, whose encoder goes on learning.")
+@option("--start-from", type=EXISTING, help="Earlier run of `distill`, or a bundle, whose encoder is trained further.")
 @flags(DistillConfig, "epochs", "views", "batch_size", "learning_rate", "weight_decay", "seed")
 @flags(DeviceConfig, "precision")
 @again_flags
@@ -36,7 +36,7 @@ def distill(
     estimate: bool,
     **options: Any,
 ) -> None:
-    """Trains a small VGG-19 to see like a larger teacher; needs photos but no captions.
+    """Trains a small VGG-19 to give the features and classes of a larger teacher; needs no captions.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`showtell-train grow` and `maps`: VGG-19 from VGG-16's convolutions, and what its frozen part sees."""
+"""`showtell-train grow`, `maps`, `answers` and `distill-top`: a full-size encoder from VGG-16's convolutions."""
 
 import sys
 from dataclasses import replace
@@ -15,20 +15,25 @@ from training.fields import MAX_SEED
 from training.provenance import recorded
 
 STOPPED = 130
-"""Exit status after a requested stop, so that no later command of a script goes on without the rest."""
+"""Exit status after a requested stop, so that a script stops too."""
 
 
 @click.command()
 @option("--vgg16", required=True, help="Keras's file of ImageNet VGG-16, with or without the top, or `download`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--features", type=click.Choice(list(FEATURES)), default="average", help="What a decoder will read.")
+@option(
+    "--features",
+    type=click.Choice(list(FEATURES)),
+    default="average",
+    help="Output of the encoder that a decoder will read.",
+)
 @option("--seed", type=click.IntRange(0, MAX_SEED), default=1, help="Seed of the fully connected layers.")
 @reported
 def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
-    """Makes a VGG-19 that sees what ImageNet's VGG-16 sees: three convolutions more, which start as identities.
+    """Makes a VGG-19 from ImageNet's VGG-16: its three additional convolutions start as identities.
 
-    Its fully connected layers know nothing yet; `distill-top` trains them. VGG-19's own file needs no growing:
-    `captioner --imagenet` takes it.
+    The fully connected layers are untrained; `distill-top` trains them. VGG-19's own file needs no growing: give it to
+    `captioner --imagenet`.
 
     \b
     Example:
@@ -47,7 +52,7 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
 
 
 @click.command()
-@option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of what goes on from it.")
+@option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of a later stage.")
 @option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; in the order given.")
 @option("--only", type=EXISTING, multiple=True, help="Text file of photo names, a name a line: these alone.")
 @option(
@@ -61,7 +66,7 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
 @option("--out", type=ANY, required=True, help="Directory for the maps; 200 kB a view.")
 @reported
 def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views: tuple[str, ...], out: Path) -> None:
-    """Computes once what the first four blocks see in each photo, which later stages start from.
+    """Computes the output of the first four blocks for each photo, once; later stages start from it.
 
     \b
     Example:
@@ -83,7 +88,7 @@ def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views:
 @option("--out", type=ANY, required=True, help="Directory for the answers; 5 kB a photo.")
 @reported
 def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
-    """Asks a teacher once about each photo: its features and classes, which `distill-top` learns.
+    """Computes a teacher's features and classes of each photo, once; `distill-top` trains on them.
 
     \b
     Example:
@@ -116,7 +121,7 @@ def distill_top(
     encoder: Path, maps: Path, answers_directory: Path, teacher: Path, photos: tuple[Path, ...],
     exclude: tuple[Path, ...], out: Path, *, resume: bool, estimate: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Teaches a grown encoder's top what a teacher says of photos.
+    """Trains the top of a grown encoder on a teacher's answers to photos.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What every command shares: how options look, how errors are told, and the command line itself."""
+"""What all commands share: flags, error messages, and the frame of a training run."""
 
 import math
 import sys
@@ -27,7 +27,7 @@ option = partial(click.option, show_default=True)
 
 
 def reported(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Prints an error of the project or of the disk, or that a package is missing, as one line and exits with 1."""
+    """Prints errors of the project, of the disk and of missing packages as one line, and exits with 1."""
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -37,7 +37,7 @@ def reported(function: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
             raise click.ClickException(
-                f"expected what training needs, found the package {error.name} not installed; install all of it with "
+                f"expected the packages of training, found {error.name} not installed; install them with "
                 "`pip install '.[training]'` in the project's directory"
             ) from error
 
@@ -54,7 +54,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def chosen(config: C, options: Mapping[str, Any]) -> C:
-    """Returns a configuration with those of its fields replaced that were given on the command line."""
+    """Returns a configuration whose fields are replaced by the options that were given."""
     known = {field.name for field in fields(config)}  # type: ignore[arg-type]
     given = {name: value for name, value in options.items() if name in known and value is not None}
     return replace(config, **given)  # type: ignore[type-var]
@@ -71,7 +71,7 @@ def train(
     Args:
         out: Run directory.
         options: The command's options, those of `run_flags` among them.
-        replicas: Who computes; the chief alone writes.
+        replicas: The devices that compute; only the chief writes.
         task: Makes what is trained.
     """
     from training.loop.directory import restart
@@ -84,7 +84,7 @@ def train(
         return
     before = options.get("captioner_run")
     with recorded(out, command_line(), after=before) if replicas.chief else nullcontext():
-        trained = task()  # before anything of an earlier run is removed
+        trained = task()  # before an earlier run is removed: it may raise an error
         with replicas.chief_first():
             if not options["resume"] and replicas.chief:
                 restart(out)
@@ -184,7 +184,7 @@ pipeline_flags = flags(
 
 
 def again_flags(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the flags that say what to do with an earlier run, and whether to train at all."""
+    """Adds `--restart` and `--estimate`."""
     estimate = option("--estimate", is_flag=True, help="Print parameters, memory and time an epoch, and train nothing.")
     resume = option("--resume/--restart", default=True, help="Go on from the last checkpoint in --out, or begin anew.")
     return resume(estimate(function))

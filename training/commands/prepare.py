@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from training.data.shards import Shard
 
     Written = tuple[list[Shard] | None, str]
-    """The shards, None after a requested stop, and what there is to say about them."""
+    """The shards, None after a requested stop, and a line about them."""
 
 _SHARD = option("--shard-images", type=click.IntRange(1), default=512, help="Most photos in a shard.")
 _WORDS = (
@@ -69,7 +69,7 @@ READERS: dict[str, Callable[..., list[CaptionedImage]]] = {
 """Kinds of captioned sources that can be mixed."""
 
 _OWN_SPLIT = ("flickr8k", "coco")
-"""Kinds that say themselves which photos are dev."""
+"""Kinds that have their own dev split."""
 
 
 @prepare.command()
@@ -140,7 +140,7 @@ def _add(
     name: str, read: Callable[..., Any], write: "Callable[..., Written]", *options: Callable[..., Any],
     text: str, example: str,
 ) -> None:  # fmt: skip
-    """Adds one source to `prepare`; they differ in how they are read, and in whether there are captions or classes."""
+    """Adds a sub-command to `prepare` for one kind of source."""
 
     @reported
     def command(source: Path, out: Path, *, download: bool = False, **values: Any) -> None:

@@ -1,4 +1,4 @@
-"""`showtell-train evaluate`, `recognize`, `export` and `convert`: what scores and ships."""
+"""`showtell-train evaluate`, `recognize`, `export` and `convert`: scores, and the bundle."""
 
 import json
 import shlex

@@ -1,1 +1,1 @@
-"""What lies on disk, and how it becomes batches."""
+"""Data sets: from photos on disk to batches."""

@@ -1,4 +1,4 @@
-"""Archives from elsewhere, unpacked safely and whole or not at all."""
+"""Unpacking of archives that may be hostile: entries appear whole or not at all."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ def check_space(directory: Path, needed_bytes: int, what: str) -> None:
     """Checks that a disk has room before it is written to.
 
     Raises:
-        DataError: It has less than `needed_bytes`; `what` is named.
+        DataError: It has less than `needed_bytes`; the message names `what`.
     """
     free = shutil.disk_usage(directory).free
     if needed_bytes > free:
@@ -42,7 +42,7 @@ def unpack(archive: Path, directory: Path, *, top: str = "") -> None:
     Args:
         archive: A `.zip`, or a `.tar` as it is or compressed by gzip, bzip2 or xz; known by its content.
         directory: Where its entries come to lie; made if missing.
-        top: Folder inside the archive whose content is meant; empty for the archive's own top.
+        top: Folder inside the archive whose content is unpacked; empty for all.
 
     Raises:
         DataError: The archive is damaged, holds links or paths that lead out of it, lacks `top`, or the disk is full.
@@ -69,7 +69,7 @@ def unpack(archive: Path, directory: Path, *, top: str = "") -> None:
 
 
 def _extract(archive: Path, directory: Path) -> None:
-    # Tar first: a tar that ends in a zip passes for a zip too.
+    # Tar first: a tar whose last member is a zip is a valid zip too.
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
             members = tar.getmembers()

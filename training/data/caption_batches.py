@@ -1,4 +1,4 @@
-"""Batches of features with captions of similar length (`tf.data`)."""
+"""Batches of features with captions of similar length, by `tf.data`."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Readers of captioned photo collections as they lie on disk; no framework."""
+"""Readers of photos with captions; no framework."""
 
 import csv
 import hashlib
@@ -14,7 +14,7 @@ from model.image import SUFFIXES
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """Names one photo with all its captions.
+    """A photo with all its captions.
 
     Attributes:
         path: The image file.

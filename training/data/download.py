@@ -24,13 +24,13 @@ AGAIN = "call the command again to go on from here"
 
 
 class _DroppedError(Exception):
-    """A download broke off in a way that a further try may mend."""
+    """A failed try after which another one may succeed."""
 
 
 def download(
     url: str, path: Path, *, checksum: str | None, timeout_seconds: float = 60.0, backoff_seconds: float = 1.0
 ) -> None:
-    """Downloads a file that appears under its name only when whole; an interrupted download is taken up again.
+    """Downloads a file, which appears under its name only when it is whole; continues an interrupted download.
 
     What has arrived is kept in `<name>.partial`, with `<name>.partial.json` noting which version of the file it is.
 
@@ -64,7 +64,7 @@ def download(
 
 
 def _persist(transfer: "_Transfer", backoff_seconds: float) -> None:
-    """Receives the whole file, trying again as long as tries bring something new."""
+    """Receives the whole file; tries again as long as a try brings new bytes."""
     failures = 0
     while True:
         before = transfer.received_bytes()
@@ -90,7 +90,7 @@ def _put_in_place(transfer: "_Transfer", path: Path, checksum: str | None) -> No
             transfer.forget()
             raise DataError(
                 f"{transfer.url}: expected a file with the checksum {checksum}, received {received}; removed it. Call "
-                "the command again; if it stays so, the file has changed: check where you fetch it from"
+                "the command again; if this happens again, the file has changed: check the address"
             )
     flush(transfer.partial)
     transfer.partial.replace(path)
@@ -107,7 +107,7 @@ def _digest(path: Path, checksum: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Transfer:
-    """Receives one file into `partial`, knowing which version of the remote file it began with."""
+    """The transfer of one file into `partial`, with the version of the remote file that it began with."""
 
     url: str
     partial: Path
@@ -126,7 +126,7 @@ class _Transfer:
         self._about.unlink(missing_ok=True)
 
     def receive(self) -> None:
-        """Asks for what is missing, once."""
+        """Requests the missing bytes, once."""
         validator = self._validator()
         if validator is None:
             self.forget()
@@ -143,7 +143,7 @@ class _Transfer:
             raise _DroppedError(f"the connection failed: {error}") from error
 
     def _validator(self) -> str | None:
-        """Returns what `If-Range` shall say, empty for nothing; None when the partial file is of no use."""
+        """Returns the value of `If-Range`, empty for none; None if the partial file cannot be continued."""
         try:
             about = json.loads(self._about.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -151,7 +151,7 @@ class _Transfer:
         if not isinstance(about, dict) or about.get("url") != self.url:
             return None
         validator = about.get("validator")
-        # Without a validator only the checksum can tell whether two parts belong together.
+        # Without a validator, only the checksum shows whether two parts are of one file.
         return str(validator) if validator else ("" if self.verified else None)
 
     def _take(self, response: requests.Response, done: int) -> None:
@@ -175,7 +175,7 @@ class _Transfer:
             )
 
     def _begin(self, response: requests.Response) -> None:
-        # Emptied before the note is written: a kill in between must not pair old bytes with a new version.
+        # Emptied before the note is written: after a kill in between, old bytes must not pass for the new version.
         self.partial.write_bytes(b"")
         about = {"url": self.url, "validator": _validator_of(response)}
         self._about.write_text(json.dumps(about), encoding="utf-8")

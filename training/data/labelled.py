@@ -1,4 +1,4 @@
-"""Readers of labelled images, one class each, as they lie on disk; no framework."""
+"""Readers of images with one class each; no framework."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ from training.data.mnist import CLASSES, read_arrays
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """Names one image with its class.
+    """An image with its class.
 
     Attributes:
         path: The image file, or the file of the array that it is a row of.
@@ -49,7 +49,7 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """Holds what a reader found.
+    """The images and classes of a data set.
 
     Attributes:
         images: The images of both splits, mixed by a hash of their names so that every shard holds many classes.
@@ -168,5 +168,5 @@ def _classes_in(folder: Path) -> list[str]:
 
 
 def _mixed(images: Iterable[LabelledImage]) -> tuple[LabelledImage, ...]:
-    """Orders by hash: the same every time, and no class comes in one piece."""
+    """Sorts by a hash of the name: the same order every time, with the classes mixed."""
     return tuple(sorted(images, key=lambda image: hashlib.sha256(image.name.encode()).digest()))

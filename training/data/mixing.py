@@ -1,4 +1,4 @@
-"""Several captioned photo collections as one: their names told apart, each caption weighed by where it comes from."""
+"""Several collections of captioned photos as one, with a weight for each source."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,15 +8,15 @@ from model.errors import DataError
 from training.data.captioned import CaptionedImage
 
 SEPARATOR = ":"
-"""Between a source and the name of a photo in it."""
+"""What stands between a source and the name of a photo in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Names a collection of captioned photos.
+    """A collection of captioned photos.
 
     Attributes:
-        name: What it is called in scores and weights.
+        name: Its name in scores and weights.
         images: Its photos.
         weight: How much each of its captions counts in training; at least 0.
     """
@@ -51,7 +51,7 @@ def mix(sources: Sequence[Source]) -> list[CaptionedImage]:
     splits: dict[Path, str] = {}
     for image in images:
         if splits.setdefault(image.path.resolve(), image.split) != image.split:
-            raise DataError(f"{image.path}: expected a photo in train or in dev, found it in both; take it out of one")
+            raise DataError(f"{image.path}: expected a photo in train or in dev, found it in both; remove it from one")
     return images
 
 

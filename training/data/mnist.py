@@ -1,4 +1,4 @@
-"""MNIST's arrays in the three forms that people have them in: `.npy`, `.npz` and idx."""
+"""MNIST's arrays in three file formats: `.npy`, `.npz` and idx."""
 
 import gzip
 import math
@@ -30,7 +30,7 @@ _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZ
 
 @dataclass(frozen=True, slots=True)
 class DigitArrays:
-    """Holds one split.
+    """The arrays of a split.
 
     Attributes:
         path: The file of the images.
@@ -81,7 +81,7 @@ def read_arrays(root: Path, split: str) -> DigitArrays:
 
 
 def _read(root: Path, array: str) -> tuple[Path, npt.NDArray[Any]]:
-    """Reads the first form of an array that is there."""
+    """Reads an array from the first of its possible files that exists."""
     bundled = root if root.is_file() else root / "mnist.npz"
     idx = [root / (_IDX_NAMES[array].format(mark) + end) for mark in ("-", ".") for end in ("", ".gz")]
     files = [root / f"{array}.npy", bundled, *idx]

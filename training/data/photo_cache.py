@@ -1,4 +1,4 @@
-"""What a network says of photos, computed once and kept on disk under a hash of each photo's bytes."""
+"""A cache of a network's answers to photos, on disk, under a hash of each photo's bytes."""
 
 import hashlib
 import json
@@ -22,25 +22,25 @@ VIEWS: tuple[View, ...] = get_args(View)
 
 STAMP = "cache.json"
 SHARD_PHOTOS = 256
-"""Photos in a file: what a kill loses at most."""
+"""Photos in a file; a kill loses at most one file."""
 
 Pixels = npt.NDArray[np.uint8]
 Halves = npt.NDArray[np.float16]
 Answer = Callable[[Pixels], Mapping[str, npt.NDArray[Any]]]
-"""Says something of images (B, 224, 224, 3): arrays (B, …) by name."""
+"""A network: from images (B, 224, 224, 3) to arrays (B, …) by name."""
 
 
 def photo_key(data: bytes) -> str:
-    """Returns what a photo is known by: a hash of its file's bytes, wherever it lies and whatever it is called."""
+    """Returns the key of a photo: a hash of its file's bytes. Its folder and name do not matter."""
     return hashlib.sha256(data).hexdigest()
 
 
 class PhotoCache:
-    """Reads what `fill` has written.
+    """A cache that `fill` has written.
 
     Args:
         directory: Where it lies.
-        source: What it must come from; None for anything.
+        source: The network that it must come from; None for any.
 
     Attributes:
         shapes: Shape of one photo's arrays by name.
@@ -53,10 +53,10 @@ class PhotoCache:
         self._directory = directory
         stamp = _read_stamp(directory)
         if stamp is None:
-            raise DataError(f"{directory}: expected what a network says of photos, found nothing; compute it first")
+            raise DataError(f"{directory}: expected cached answers of a network, found none; compute them first")
         if source is not None and stamp["source"] != source:
             raise DataError(
-                f"{directory}: expected what this network says of photos, found another's; choose another directory"
+                f"{directory}: expected cached answers of this network, found another's; choose another directory"
             )
         self.shapes = {name: tuple(shape) for name, shape in stamp["shapes"].items()}
         self._files: list[dict[str, Any]] = []
@@ -100,16 +100,16 @@ def fill(
     directory: Path, source: str, shapes: Mapping[str, tuple[int, ...]], answer: Answer, paths: Sequence[Path],
     views: Sequence[View] = VIEWS, *, batch_size: int = 8,
 ) -> bool:  # fmt: skip
-    """Asks a network about the photos that are not there yet, one view of all photos after the other.
+    """Computes a network's answers to photos where they are missing, one view of all photos after the other.
 
     Args:
-        directory: Where the answers go, `SHARD_PHOTOS` in a file; what an earlier call has finished is kept.
+        directory: Where the answers go, `SHARD_PHOTOS` in a file. Files of an earlier call are kept.
         source: Identifies the network.
         shapes: Shape of one photo's arrays by name.
-        answer: Asks it; the arrays are kept as float16.
+        answer: The network; its arrays are kept as float16.
         paths: Photos. Files of equal content count once.
         views: Which views, in this order.
-        batch_size: Images asked about at once.
+        batch_size: Images at once.
 
     Returns:
         Whether all are there; False after a requested stop.
@@ -122,11 +122,11 @@ def fill(
         with atomic_file(directory / STAMP) as file:
             file.write_text(json.dumps({"source": source, "shapes": shapes}))
     cache = PhotoCache(directory, source)
-    photos = {photo_key(path.read_bytes()): path for path in progress(paths, "looking at photos", unit="photo")}
+    photos = {photo_key(path.read_bytes()): path for path in progress(paths, "reading photos", unit="photo")}
     missing = {view: [photo for photo in photos if (photo, view) not in cache] for view in views}
     total = sum(map(len, missing.values()))
-    note(f"asking about {total} views of {len(photos)} photos, {len(cache)} are there")
-    bar: Any = progress([], "asking", total=total, unit="view")
+    note(f"computing {total} views of {len(photos)} photos, {len(cache)} are there")
+    bar: Any = progress([], "computing", total=total, unit="view")
     with StopRequest() as stop, bar:
         for view, chunk in _chunks(missing):
             batches = [chunk[start : start + batch_size] for start in range(0, len(chunk), batch_size)]
@@ -143,7 +143,7 @@ def fill(
 
 
 class _Reader:
-    """Reads one view of photos by their keys."""
+    """A function from keys of photos to one view of them."""
 
     def __init__(self, photos: Mapping[str, Path], view: View) -> None:
         self._photos = photos
@@ -175,7 +175,7 @@ def _chunks(missing: Mapping[View, Sequence[str]]) -> Iterator[tuple[View, Seque
 
 
 def _write(directory: Path, view: View, photos: Sequence[str], arrays: Mapping[str, Halves]) -> None:
-    """Writes files of arrays, then the note that says what is in them: without one they count for nothing."""
+    """Writes files of arrays, then the list of their photos: files without a list are ignored."""
     number = next(number for number in count() if not (directory / f"shard-{number:05d}.json").exists())
     for name, values in arrays.items():
         with atomic_file(directory / f"{name}-{number:05d}.npy") as temporary, temporary.open("wb") as file:

@@ -27,12 +27,12 @@ CAPTION_SPEC = {
     "name": tf.io.FixedLenFeature((), tf.string),
     "captions": tf.io.RaggedFeature(tf.string),
     "tokens": tf.io.RaggedFeature(tf.int64),
-    "lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),  # as its values, which split the tokens
+    "lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),  # splits the tokens, which are int64 too
 }
 """What is read of a caption record."""
 
 Share = Callable[[tf.data.Dataset], tf.data.Dataset]
-"""Cuts global batches into parts, as `training.loop.replicas.Replicas.parts` does."""
+"""A function that cuts global batches into parts for replicas; see `training.loop.replicas.Replicas.parts`."""
 
 
 def whole(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -45,7 +45,7 @@ CYCLE = 4
 
 
 class ImageRecord(NamedTuple):
-    """Holds a batch of records.
+    """A batch of caption records.
 
     Attributes:
         images: Shape (B, 224, 224, 3), uint8.
@@ -95,11 +95,11 @@ def _decode(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def training_records(paths: Sequence[str], config: PipelineConfig, epoch: int, first_batch: int) -> tf.data.Dataset:
-    """Reads an epoch's records in an order of its own, as batches with the random numbers of their augmentation.
+    """Reads the records of an epoch in batches, with random numbers for their augmentation.
 
     Shards are shuffled and read in parallel, then records are shuffled within the buffer; both depend on the seed and
-    the epoch alone, so that a resumed run sees what the uninterrupted one would have. Records that do not fill
-    a last batch sit this epoch out.
+    the epoch alone, so that a resumed run sees what the uninterrupted one would have. Records that do not
+    fill a last batch are left out of this epoch.
 
     Args:
         paths: Shards.

@@ -1,4 +1,4 @@
-"""The public data sets that can be fetched, and fetching them."""
+"""Public data sets and their download."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from training.progress import note
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Describes one file of a data set.
+    """A file of a public data set.
 
     Attributes:
         url: Where it is.
         checksum: `sha256:…` or `md5:…` in hexadecimal; None verifies the announced length alone.
-        gives: Files and folders that it adds to the data set; when all are there, it is not fetched.
-        instead: Names under which a reader accepts the same; when one is there, it is not fetched.
-        archive: Whether it is unpacked and then removed, or is itself the one file that it gives.
-        top: Folder inside the archive whose content is meant; empty for the archive's own top.
+        gives: Files and folders that it adds to the data set. If all are there, it is not fetched.
+        instead: Other names that a reader accepts for them. If one is there, it is not fetched.
+        archive: Whether it is unpacked and then removed; otherwise it is the one file that it gives.
+        top: Folder inside the archive whose content is unpacked; empty for all.
     """
 
     url: str
@@ -89,11 +89,11 @@ Avalanche (Tiny ImageNet), PaddleDetection (COCO), the R package torchvision (Fl
 
 
 def fetch(name: str, directory: Path, *, sources: Mapping[str, tuple[Source, ...]] = SOURCES) -> None:
-    """Downloads and unpacks what a directory lacks of a data set; calling it again goes on after an interruption.
+    """Downloads and unpacks the missing files of a data set; a further call continues after an interruption.
 
     Args:
         name: A key of `sources`.
-        directory: Where the readers of `training.data.captioned` shall find it; made if missing.
+        directory: Where the readers of `training.data.captioned` find it; made if missing.
         sources: The data sets that there are.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Sharded TFRecords of photos with captions or classes; a kill leaves nothing that looks whole and is not."""
+"""Sharded TFRecords of photos with captions or classes. After a kill, an incomplete directory is recognised as one."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ DEV_NAMES = "dev.txt"
 """File names of the photos kept for scoring, for `distill --exclude`."""
 
 KINDS = {"captions": "caption", "classes": "class"}
-"""What records can hold, with the word for it in messages."""
+"""Kinds of records, with their words in messages."""
 
 _PREPARE = {"captions": "prepare folder", "classes": "prepare image-folder"}
 _FRAME_BYTES = 16  # around a record's bytes: its length (8) and a CRC of each (4 + 4)
@@ -39,7 +39,7 @@ def write_records(
     max_words: int = 20,
     weights: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Shard] | None:
-    """Writes captioned photos as TFRecords, going on where an interrupted run stopped.
+    """Writes captioned photos as TFRecords; continues where an interrupted run stopped.
 
     A record is a `tf.train.Example` with `image` (the file's bytes), `name`, `captions` (UTF-8 sentences), `tokens`
     (int64 ids of all captions, one after the other) and `lengths` (int64, the tokens of each). Captions without a word
@@ -86,7 +86,7 @@ def write_records(
 def write_class_records(
     directory: Path, images: Sequence[LabelledImage], classes: Sequence[ClassName], *, shard_images: int = 512
 ) -> list[Shard] | None:
-    """Writes labelled images as TFRecords, going on where an interrupted run stopped.
+    """Writes labelled images as TFRecords; continues where an interrupted run stopped.
 
     A record is a `tf.train.Example` with `image` (the file's bytes), `name` and `label` (int64). `classes.json` names
     the labels in their order; `index.json` is written last.
@@ -139,7 +139,7 @@ def read_kind(directory: Path) -> str:
 
 
 def read_weights(directory: Path) -> dict[str, float]:
-    """Returns how much a caption counts by the source of its photo; none where there is one source alone.
+    """Returns the weight of a caption by the source of its photo; empty where there is only one source.
 
     Raises:
         DataError: The directory is incomplete.
@@ -149,7 +149,7 @@ def read_weights(directory: Path) -> dict[str, float]:
 
 
 def check_kind(directory: Path, kind: str) -> None:
-    """Makes sure that a finished directory's records hold what is needed.
+    """Checks the kind of a finished directory's records.
 
     Args:
         directory: The records.
@@ -233,7 +233,7 @@ def damaged_records(directory: Path, split: str, error: Exception) -> DataError:
 
 
 def _first_damage(path: Path, records: int) -> int | None:
-    """Returns where the first record begins that is not whole."""
+    """Returns the offset of the first damaged record."""
     offset = count = 0
     try:
         for record in tf.data.TFRecordDataset(str(path)):
@@ -247,7 +247,7 @@ def _first_damage(path: Path, records: int) -> int | None:
 def _read_index(directory: Path) -> tuple[str, list[Shard]]:
     try:
         content = json.loads((directory / INDEX).read_text())
-        # Records written before there were classes do not say what they hold.
+        # Records of earlier versions have no kind: they hold captions.
         kind = content.get("kind", "captions")
         shards = [Shard(e["name"], e["records"], e["sha256"], tuple(e["skipped"])) for e in content["shards"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

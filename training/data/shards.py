@@ -1,4 +1,4 @@
-"""Writes TFRecord files in parallel, each with a note that says it is finished; goes on where a killed run stopped."""
+"""Parallel writing of TFRecord files. A note beside each marks it as finished, so that a killed run can continue."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from training.progress import StopRequest, note, progress
 
 SPLITS = ("train", "dev")
 THREADS = 8
-"""Most shards written at once; beyond a few, threads wait for Python's lock."""
+"""Most shards written at once; beyond a few, threads wait for the GIL."""
 
 AnyImage = TypeVar("AnyImage", CaptionedImage, LabelledImage)
 Features = dict[str, tf.train.Feature]
@@ -30,7 +30,7 @@ Features = dict[str, tf.train.Feature]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Describes one TFRecord file: its name, number of records, SHA-256, and the images that could not be read."""
+    """One TFRecord file: its name, number of records, SHA-256, and the images that could not be read."""
 
     name: str
     records: int
@@ -51,10 +51,10 @@ def count_records(shards: Iterable[Shard], split: str) -> int:
 def write_shards(
     index: Path, images: Sequence[AnyImage], features: Callable[[AnyImage], Features], shard_images: int
 ) -> list[Shard] | None:
-    """Writes the shards that are not finished, each in a thread of its own: decoding does not hold Python's lock.
+    """Writes the shards that are not finished, each in its own thread: decoding does not hold the GIL.
 
     Args:
-        index: The file that will say that the directory is finished; removed before a shard is written.
+        index: The file that marks a finished directory; removed before a shard is written.
         images: What to write; splits go to shards of their own.
         features: Gives what a record holds beside `image`, the file's bytes, and `name`.
         shard_images: Most images in a shard.
@@ -105,7 +105,7 @@ def _plan(directory: Path, images: Sequence[AnyImage], shard_images: int) -> lis
 
 
 def _finished_shard(path: Path) -> Shard | None:
-    """Returns a shard of an earlier run, if it is still what its note says: the note is written after it."""
+    """Returns a shard of an earlier run if it is as its note says, which was written after it; else None."""
     try:
         entry = json.loads(_note_of(path).read_text())
         shard = Shard(path.name, entry["records"], entry["sha256"], tuple(entry["skipped"]))

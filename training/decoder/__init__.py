@@ -1,1 +1,1 @@
-"""How a decoder is trained: on features, by its own captions, or together with its encoder."""
+"""Training a decoder: on features, on its own captions, or together with its encoder."""

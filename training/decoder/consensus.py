@@ -10,7 +10,7 @@ Gram = tuple[str, ...]
 LONGEST = 4
 """Words of the longest n-grams that CIDEr compares."""
 SIGMA = 6.0
-"""Deviation of the Gaussian by which CIDEr-D takes differences in length, in words."""
+"""Standard deviation, in words, of the Gaussian by which CIDEr-D lowers scores of captions of other lengths."""
 
 
 class Consensus:

@@ -1,4 +1,4 @@
-"""The frozen encoder's features of every photo, computed once and kept beside the records."""
+"""A frozen encoder's features of all photos, computed once and cached beside the records."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ ENCODE_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
-    """Holds a split's features and captions.
+    """The features and captions of a split.
 
     Attributes:
-        features: The photo and, where it is known, its mirror image. Shape (P, 1 or 2, D), float32.
+        features: Of the photo and, if cached, of its mirror image. Shape (P, 1 or 2, D), float32.
         names: File names, P of them.
         references: Sentences of each photo.
         rows: Photo of each caption. Shape (S,), int64.
@@ -44,7 +44,7 @@ class FeatureSet:
 
 
 class RawRecord(NamedTuple):
-    """Holds one caption record as it is stored.
+    """A caption record as it is stored.
 
     Attributes:
         image: The file's bytes. Scalar, string.
@@ -75,7 +75,7 @@ def raw_records(directory: Path, split: str) -> Iterator[RawRecord]:
 
 
 def load_features(encoder_run: Path, records: Path, split: str, maps: Path | None = None) -> FeatureSet:
-    """Encodes a split's photos once, and reads the result on later calls.
+    """Returns a split's features: computes them on the first call, reads them on later ones.
 
     Args:
         encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
@@ -119,16 +119,16 @@ def input_key(encoder_run: Path, records: Path) -> str:
 
 
 def known_views(maps: PhotoCache, records: Path, split: str) -> tuple[View, ...]:
-    """Returns which views of every photo of a split have maps: the photo, and its mirror image if all have that too."""
+    """Returns the views that have maps for every photo of a split: the photo itself, or also its mirror image."""
     keys = [photo_key(record.image.numpy()) for record in raw_records(records, split)]
     if all((key, "mirrored") in maps for key in keys):
         return VIEWS
-    note(f"no maps of the mirror images of {split}: training on the photos as they are")
+    note(f"no maps of the mirror images of {split}: training without them")
     return ("whole",)
 
 
 def encode_maps(encoder: keras.Model, records: Path, split: str, directory: Path, views: Sequence[View]) -> FeatureSet:
-    """Does what `encode_split` does from maps, by the encoder's last block alone.
+    """Encodes every photo of a split from cached maps, by the encoder's last block alone.
 
     Args:
         encoder: The encoder.
@@ -194,7 +194,7 @@ def encode_split(encoder: keras.Model, records: Path, split: str) -> FeatureSet:
 def weighted(
     split: FeatureSet, recorded: Mapping[str, float], given: Mapping[str, float]
 ) -> tuple[FeatureSet, npt.NDArray[np.float32]]:
-    """Returns how much each caption counts, by the source of its photo; those that count nothing are left out.
+    """Returns the weight of each caption, by the source of its photo; captions of weight 0 are left out.
 
     Args:
         split: Photos with their captions.

@@ -46,7 +46,7 @@ class Networks(NamedTuple):
         Args:
             records: The records.
             config: Options of the training.
-            replicas: Who computes.
+            replicas: The devices that compute.
             steps_per_epoch: Steps of an epoch.
             **settings: Further settings that a resumed run must share.
         """
@@ -90,7 +90,7 @@ def load_networks(
 
 
 class FinetuneTask(CaptionTask):
-    """Trains a decoder and its encoder together, from photos.
+    """The task of training a decoder and its encoder together, from photos.
 
     The encoder's batch norms keep their statistics, and its dropout is off.
 
@@ -99,7 +99,7 @@ class FinetuneTask(CaptionTask):
         captioner_run: Run directory of the decoder that was trained on its features.
         records: The records that the decoder was trained on.
         config: Options of the training; the encoder learns at its own rate.
-        replicas: Who computes.
+        replicas: The devices that compute.
 
     Raises:
         DataError: The three do not belong together.

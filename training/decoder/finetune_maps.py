@@ -1,4 +1,4 @@
-"""Training an encoder's last block and its top together with the decoder, from maps that were computed once."""
+"""Training an encoder's last block and its top together with the decoder, from cached maps."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,19 +28,19 @@ TEMPERATURE = 2.0
 
 
 class MapsFinetuneTask(CaptionTask):
-    """Trains a decoder together with the part of its encoder behind the maps; the part in front stays as it is.
+    """The task of training a decoder together with its encoder from the cached maps on; the rest is frozen.
 
     Args:
         encoder_run: Where the encoder comes from.
         captioner_run: Run directory of the decoder that was trained on its features.
         records: The records that the decoder was trained on.
-        maps: What the encoder's frozen part sees of their photos.
-        config: Options of the training; the encoder learns at its own rate. Mirror images are drawn where they have
-            maps; crops are not.
-        replicas: Who computes.
-        answers: What a teacher says of the photos of train, from `showtell-train answers`, so that the classes are
-            learned along; None to train on captions alone.
-        class_weight: Weight of the teacher's answers beside the captions.
+        maps: Cached maps of their photos.
+        config: Options of the training; the encoder has its own learning rate. Mirror images are used where they
+            have maps. There are no crops.
+        replicas: The devices that compute.
+        answers: A teacher's answers to the photos of train, from `showtell-train answers`, so that the classes are
+            trained too; None to train on captions alone.
+        class_weight: Weight of the loss of the teacher's answers; that of the captions is 1.
 
     Raises:
         DataError: These do not belong together, or maps or answers of a photo are missing.
@@ -84,11 +84,11 @@ class MapsFinetuneTask(CaptionTask):
         own = self._feature_loss.call(answers[0], outputs["taught"])
         own += self._class_loss.call(answers[1], outputs["logits"])
         share = tf.math.divide_no_nan(tf.reduce_sum(own), tf.cast(tf.shape(maps)[0], tf.float32))
-        # The mean over photos, weighed like a mean over words.
+        # A mean over photos, times the words, because the sum is divided by their number.
         return sums._replace(loss=sums.loss + self._class_weight * share * sums.weight)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Deals out every photo once, or its mirror image, with all its captions."""
+        """Returns every photo once, or its mirror image, with all its captions."""
         random = np.random.default_rng((self.config.seed, epoch))
         rows = random.permutation(len(self._data.keys))[: self.spec.steps_per_epoch * self._batch_size]
         mirrored = random.random(len(rows)) < 0.5
@@ -103,7 +103,7 @@ class MapsFinetuneTask(CaptionTask):
 
 
 def _freeze(encoder: keras.Model) -> None:
-    """Keeps the layers up to `FROZEN` as they are."""
+    """Freezes the layers up to `FROZEN`."""
     for layer in encoder.layers:
         layer.trainable = False
         if layer.name == FROZEN:
@@ -111,14 +111,14 @@ def _freeze(encoder: keras.Model) -> None:
 
 
 def _freeze_unused(encoder: keras.Model, features: str) -> None:
-    """Keeps the layers as they are that captions alone cannot teach: without a gradient they would only decay."""
+    """Freezes the layers that get no gradient from captions: otherwise weight decay alone would change them."""
     unused = {"predictions"} if "fc2" in features else {"fc1", "fc2", "predictions"}
     for name in unused:
         encoder.get_layer(name).trainable = False
 
 
 class _Photos:
-    """Holds the photos of train by their rows: keys of their maps, captions, weights, and a teacher's answers."""
+    """The photos of train by row: keys of their maps, captions, weights, and a teacher's answers."""
 
     def __init__(self, records: Path, maps: PhotoCache, answers: PhotoCache | None) -> None:
         self._maps = maps
@@ -148,7 +148,7 @@ class _Photos:
             self._answers = features, logits
 
     def variance(self) -> npt.NDArray[np.float32]:
-        """Returns the variance of the teacher's features, or nothing of use where there is no teacher."""
+        """Returns the variance of the teacher's features; ones where there is no teacher."""
         return np.ones(1, np.float32) if not self.answered else self._answers[0].astype(np.float32).var(axis=0)
 
     def batch(self) -> Callable[[tf.Tensor, tf.Tensor], Any]:

@@ -29,15 +29,15 @@ from training.provenance import key_of
 
 
 class SelfCriticalTask(CaptionTask):
-    """Trains a decoder by policy gradient on captions that it samples, on the features of a frozen encoder.
+    """The task of training a decoder by policy gradient, on captions that it samples and on frozen features.
 
     Args:
         encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
-        captioner_run: Run directory of the decoder to go on from, trained on its features.
+        captioner_run: Run directory of the decoder to train further, which was trained on its features.
         records: The records that the decoder was trained on.
         config: Options of the training.
-        replicas: Who computes.
-        maps: What the encoder's frozen part sees of all photos, so that the whole encoder need not run.
+        replicas: The devices that compute.
+        maps: Cached maps of all photos, so that only the encoder's last block runs.
 
     Raises:
         ConfigError: XLA is on.
@@ -45,8 +45,8 @@ class SelfCriticalTask(CaptionTask):
 
     Source:
         Rennie et al. 2017 (arXiv:1612.00563). Deviations: a sample's baseline is the mean reward of the other samples
-        of its image (Luo 2020, arXiv:2003.09971) in place of the greedy caption's, and the end of a sentence counts
-        as a word of it, without which captions learn to break off.
+        of its image (Luo 2020, arXiv:2003.09971) in place of the greedy caption's; and the end of a sentence counts
+        as a word, since otherwise captions learn to break off.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SelfCriticalTask(CaptionTask):
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
         """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones.
 
-        The part holds a caption of each photo too, (B, T), whose cross-entropy is mixed in.
+        The part also holds a true caption of each photo, (B, T), whose cross-entropy is added.
         """
         features, rows, true = batch
         own = self._own_losses(features, true)
@@ -94,7 +94,7 @@ class SelfCriticalTask(CaptionTask):
             tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
         )  # (B * S, ...)
         tokens = tf.stop_gradient(sample(self.decoder, features, self.search.max_words, self._seed(rows, step)))
-        # No column of padding alone; a part may be empty, but its sentences need a word.
+        # Columns of padding alone are cut off. One column stays even for an empty part.
         tokens = tokens[:, : tf.reduce_max(tf.concat([[1], tf.math.count_nonzero(tokens, axis=1)], axis=0))]
         rewards = tf.ensure_shape(tf.numpy_function(self._rewards, [rows, tokens], tf.float32), (None,))
         by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
@@ -104,7 +104,7 @@ class SelfCriticalTask(CaptionTask):
             self.decoder.hidden(features, tokens), tokens, self.decoder.output_kernel, self.decoder.output_bias
         )
         words = tf.reduce_sum(word_mask(tokens))
-        # The sum over the words, so that the mean over them is what is reported.
+        # Times the words, because figures are divided by their number.
         reward = tf.math.divide_no_nan(tf.reduce_sum(rewards), tf.cast(tf.size(rewards), tf.float32)) * words
         return Sums(tf.reduce_sum(advantages * losses) + own, words, {"reward": reward})
 
@@ -117,7 +117,7 @@ class SelfCriticalTask(CaptionTask):
         return self.options.cross_entropy * self.options.samples * tf.reduce_sum(losses)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Deals out every photo once: the features of it or its mirror image, its row, and one of its captions."""
+        """Returns every photo once: features of the photo or its mirror image, its row, and one of its captions."""
         random = np.random.default_rng((self.options.seed, epoch))
         rows = random.permutation(len(self.train.names))
         views = random.integers(self.train.features.shape[1], size=len(rows))
@@ -135,7 +135,7 @@ class SelfCriticalTask(CaptionTask):
 
     def _seed(self, rows: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns a seed (2,) of the step and the part, so that no two replicas draw alike."""
-        first = tf.reduce_sum(tf.cast(rows[:1], tf.int64))  # none in a part that is empty
+        first = tf.reduce_sum(tf.cast(rows[:1], tf.int64))  # 0 for an empty part
         return tf.stack([tf.cast(step, tf.int64) + self.options.seed * 2**32, first * 2**16])
 
     def _rewards(self, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Training the Show-and-Tell decoder: on a frozen encoder's features, then together with the encoder."""
+"""Training the Show-and-Tell decoder on a frozen encoder's features, and what all its stages share."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -43,7 +43,7 @@ class CaptionTask(Task):
     """A task that trains a decoder: the loss of captions given features, and the scores of captions of dev.
 
     Args:
-        spec: What the run must know of it.
+        spec: The facts that the run needs.
         config: Architecture of the captioner.
         encoder: The encoder, trained or not.
         decoder: The decoder.
@@ -88,9 +88,9 @@ class CaptionTask(Task):
         return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
 
     def scores(self, dev: FeatureSet) -> dict[str, float]:
-        """Returns loss, perplexity and the scores of greedy captions on dev; of several sources also CIDEr for each.
+        """Returns loss, perplexity and the scores of greedy captions on dev.
 
-        Then `CIDEr` is the mean of theirs.
+        With several sources there is a CIDEr for each, and `CIDEr` is their mean.
         """
         batches = self.spec.replicas.distribute(
             lambda share: share(caption_batches(dev.features, dev.rows, dev.captions, batch_size=256))
@@ -120,16 +120,16 @@ class CaptionTask(Task):
 
 
 class DecoderTask(CaptionTask):
-    """Trains the decoder on the features of a frozen encoder.
+    """The task of training the decoder on the features of a frozen encoder.
 
     Args:
         encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
         records: Finished caption records with splits train and dev.
         preset: Architecture; the vocabulary size comes from the records, the encoder's part from its run.
         config: Options of the training.
-        replicas: Who computes.
-        start_from: Run directory of a decoder to go on from, of the same architecture and words; None for a new one.
-        maps: What the encoder's frozen part sees of all photos, so that the whole encoder need not run.
+        replicas: The devices that compute.
+        start_from: Run directory of a decoder to train further, of equal architecture and words; None for a new one.
+        maps: Cached maps of all photos, so that only the encoder's last block runs.
 
     Raises:
         DataError: Records, encoder or earlier decoder do not fit.
@@ -176,7 +176,7 @@ class DecoderTask(CaptionTask):
         return self.caption_sums(batch, step, self.config)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Pairs features with captions in an order of the epoch's own."""
+        """Returns features with captions, in a different order for each epoch."""
         batches = caption_batches(
             self.train.features, self.train.rows, self.train.captions,
             batch_size=self.config.batch_size, seed=self.config.seed + epoch, first_batch=first_step,
@@ -190,7 +190,7 @@ class DecoderTask(CaptionTask):
 
 
 def check_start(captioner_run: Path, records: Path, config: CaptionerConfig) -> None:
-    """Checks that a decoder can go on from another run's: the same words and architecture, dropout apart.
+    """Checks that another run's decoder can be trained further: equal words and architecture; dropout may differ.
 
     Raises:
         DataError: It cannot, or there is no trained decoder.
@@ -212,7 +212,7 @@ def check_start(captioner_run: Path, records: Path, config: CaptionerConfig) -> 
 
 
 def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:
-    """Restores the best decoder of a run.
+    """Loads the best decoder of a run.
 
     Raises:
         DataError: There is none, or its file is damaged.

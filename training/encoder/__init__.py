@@ -1,1 +1,1 @@
-"""How an encoder is made: trained on classes, distilled from a teacher, or grown from public weights."""
+"""Making an encoder: trained on classes, distilled from a teacher, or grown from public weights."""

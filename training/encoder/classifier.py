@@ -33,13 +33,13 @@ SHOWN = 4
 
 
 class ClassifierTask(Task):
-    """Trains an encoder to name the class of an image.
+    """The task of training an encoder on classes.
 
     Args:
         records: Finished class records with splits train and dev.
         encoder_config: Architecture; the number of classes comes from the records.
         config: Options of the training.
-        replicas: Who computes.
+        replicas: The devices that compute.
         imagenet: The official VGG-19 file to start from, or None for fresh weights.
 
     Raises:

@@ -38,14 +38,14 @@ from training.provenance import key_of
 HELD_OUT = "held_out.npy"
 
 CALIBRATION_STEPS = 8
-"""Batches that the statistics of a bundle's encoder are taken from."""
+"""Batches from which batch norm takes its statistics when a bundle's encoder is trained further."""
 
 HINTED = "block5_conv4_relu"
-"""Layer whose output the student's maps are regressed from: the last convolution's, in front of its pool."""
+"""Layer of the student that predicts the teacher's maps: the last convolution, in front of its pool."""
 
 
 class FeatureLoss(keras.losses.Loss):  # type: ignore[misc]
-    """Measures the squared error of features relative to the variance of each; 1 is as good as predicting the mean."""
+    """The squared error of features, each over its variance; predicting the mean costs 1."""
 
     def __init__(self, variance: npt.NDArray[np.float32]) -> None:
         super().__init__(name="feature_loss")
@@ -58,7 +58,7 @@ class FeatureLoss(keras.losses.Loss):  # type: ignore[misc]
 
 
 class SoftClassLoss(keras.losses.Loss):  # type: ignore[misc]
-    """Measures T² times the Kullback-Leibler divergence of the student's softened classes from the teacher's."""
+    """T² times the Kullback-Leibler divergence of the student's softened classes from the teacher's."""
 
     def __init__(self, temperature: float) -> None:
         super().__init__(name="soft_class_loss")
@@ -72,7 +72,7 @@ class SoftClassLoss(keras.losses.Loss):  # type: ignore[misc]
 
 
 class Trainee:
-    """A student and what its training alone needs: the regressor of the teacher's maps, losses and optimizer.
+    """A student with what only training needs: the regressor of the teacher's maps, losses and optimizer.
 
     Args:
         student: The encoder.
@@ -134,7 +134,7 @@ def distill(
     encoder_config: EncoderConfig, config: DistillConfig, *, start_from: Path | None = None,
     precision: str = "float32", anew: bool = False, checkpoint_steps: int = 200, held_out_steps: int = 500,
 ) -> bool:  # fmt: skip
-    """Trains a student encoder, going on from the run directory's checkpoint where there is one.
+    """Trains a student encoder, from the run directory's checkpoint on where there is one.
 
     Args:
         directory: Run directory, for the photos, the teacher's answers and the checkpoint.
@@ -143,7 +143,7 @@ def distill(
         teacher_weights: Weights file of the teacher.
         encoder_config: Architecture of the student; `fc_units` and `classes` must be the teacher's.
         config: Options of the run.
-        start_from: Directory of an earlier run, or a bundle, whose encoder this one goes on from; None for a new one.
+        start_from: Directory of an earlier run, or a bundle, whose encoder is trained further; None for a new one.
         precision: Keras dtype policy of the student, for example `mixed_bfloat16`.
         anew: Whether what an earlier run has learned is removed; the teacher's answers stay.
         checkpoint_steps: Steps between two checkpoints.
@@ -226,7 +226,7 @@ def _new_trainee(
 
 
 def _started_from(start: Path, expected: EncoderConfig) -> str:
-    """Returns a hash of the weights of an earlier encoder, after a look at whether it is of this kind."""
+    """Checks the architecture of an earlier encoder; returns a hash of its weights."""
     if (start / WEIGHTS).exists():
         file = start / WEIGHTS
         found = load_bundle(start).config.encoder
@@ -253,7 +253,7 @@ def _new_student(config: EncoderConfig, teacher: keras.Model) -> keras.Model:
 
 
 def _go_on_from(start: Path, student: keras.Model, targets: Targets) -> None:
-    """Gives a student the weights of an earlier run's, or of a bundle's encoder."""
+    """Loads the weights of an earlier run's student, or of a bundle's encoder, into a student."""
     if (start / WEIGHTS).exists():
         part = "encoder/"
         stored = load_bundle(start).weights.items()

@@ -1,6 +1,6 @@
 """Distillation of a grown encoder's top from a teacher's answers, on maps that were computed once.
 
-Written in Keras 3 alone; only the maps' own module needs TensorFlow, and it is not imported here.
+Written in Keras 3 alone. The module that computes the maps needs TensorFlow; this one does not import it.
 
 Source:
     As `training.encoder.distill`: features of the second FC layer by their squared error, classes softened (Hinton,
@@ -28,7 +28,7 @@ from training.progress import progress
 
 INPUTS = "inputs.npy"
 FIRST = "block4_pool"
-"""Layer whose output the maps are."""
+"""Layer whose output is cached as maps."""
 
 _BATCH = 32
 
@@ -36,12 +36,12 @@ Halves = npt.NDArray[np.float16]
 
 
 class TopData:
-    """Holds what the first learning layer reads for each view of the photos, and the teacher's answers.
+    """The inputs of the first learning layer for each view of the photos, and the teacher's answers.
 
     Args:
         file: Where the inputs are kept.
-        before: From maps to those inputs.
-        paths: Photos that have maps and answers; others are an error.
+        before: Computes these inputs from maps.
+        paths: Photos; each must have maps and answers.
         maps: Their maps.
         answers: Their answers.
 
@@ -78,7 +78,7 @@ def views_of(keys: Sequence[str], maps: PhotoCache) -> list[tuple[str, View]]:
 
 
 def _inputs(file: Path, before: keras.Model, views: Sequence[tuple[str, View]], maps: PhotoCache) -> Halves:
-    """Returns the inputs of all views (P, …), float16, on disk; those of an earlier call where it was the same."""
+    """Returns the inputs of all views (P, …), float16, on disk; those of an equal earlier call are used again."""
     stamp = file.with_suffix(".json")
     content = {"views": len(views), "first": list(views[0]), "last": list(views[-1]), "shape": before.output.shape[1:]}
     if not stamp.exists() or json.loads(stamp.read_text()) != json.loads(json.dumps(content)):
@@ -95,7 +95,7 @@ def _inputs(file: Path, before: keras.Model, views: Sequence[tuple[str, View]], 
 
 
 def learning_part(encoder: keras.Model, first: str) -> tuple[keras.Model, keras.Model]:
-    """Cuts an encoder's top in front of its first learning layer.
+    """Cuts an encoder behind its maps into a frozen and a learning part.
 
     Args:
         encoder: From `build_encoder`.
@@ -127,7 +127,7 @@ def distill_top(
     Args:
         directory: Run directory.
         encoder: The encoder; its layers in front of `config.train_from` stay as they are.
-        settings: What a resumed run must share with the run before, JSON values; `encoder` is its architecture.
+        settings: What a resumed run must share with the run before, JSON values; `encoder` is the architecture.
         data: What it learns.
         config: Options.
         classifier: Kernel and bias of the teacher's class layer, which the encoder's starts as.
@@ -210,7 +210,7 @@ def new_learner(
 
 
 class _Orders:
-    """Deals out the views, each epoch in an order of its own; those that fill no batch sit it out."""
+    """The order of the views in each epoch; views that do not fill a batch are left out of it."""
 
     def __init__(self, views: int, config: TopConfig) -> None:
         self._views = views
@@ -223,5 +223,5 @@ class _Orders:
             self._epoch = epoch
             self._order = np.random.default_rng((self._config.seed, epoch)).permutation(self._views)
         size = self._config.batch_size
-        # Rows in rising order are read faster.
+        # The file is read faster in rising order.
         return np.sort(self._order[number * size : (number + 1) * size])

@@ -1,4 +1,4 @@
-"""Batch norm and identity branches given back to a plain encoder, so that it can go on learning."""
+"""Unfolding: batch norm and identity branches for a plain encoder, so that it can be trained further."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,9 @@ BATCH = 32
 
 
 def unfold(encoder: keras.Model, weights: Mapping[str, npt.NDArray[Any]], images: npt.NDArray[np.uint8]) -> None:
-    """Gives a network with batch norm the outputs of a plain one: undoes `model.encoder.fold`.
+    """Sets the weights of a network with batch norm so that its outputs are those of a plain one.
+
+    It is the inverse of `model.encoder.fold`.
 
     Args:
         encoder: From `build_encoder`, with or without batch norm and residual branches; its weights are replaced.
@@ -19,8 +21,8 @@ def unfold(encoder: keras.Model, weights: Mapping[str, npt.NDArray[Any]], images
         images: Batch norm takes its statistics from these. Shape (N, 224, 224, 3), uint8.
 
     Source:
-        What folding multiplies out can be parted in many ways. Here every filter has the norm that He's initialisation
-        gives it, the square root of 2 (arXiv:1502.01852, eq. 10), so that it learns as fast as it did at first.
+        Many weights with batch norm fold into the same plain ones. Here every filter gets the norm of He's
+        initialisation, the square root of 2 (arXiv:1502.01852, eq. 10), so that it learns as fast as a new one.
     """
     names = {layer.name for layer in encoder.layers}
     biases = {}
@@ -39,7 +41,7 @@ def unfold(encoder: keras.Model, weights: Mapping[str, npt.NDArray[Any]], images
             kernel = kernel * scales[layer.name]
             bias = np.zeros_like(bias)
             norm = encoder.get_layer(f"{layer.name}_bn")
-            # The plain network's outputs while the statistics are taken, which are those of its own layers.
+            # Until the statistics are known, the norm undoes the scale: later layers see the plain network's outputs.
             ones = np.ones_like(bias)
             norm.set_weights([1 / scales[layer.name], biases[layer.name], 0 * ones, ones - norm.epsilon])
         layer.set_weights([kernel, bias])

@@ -1,4 +1,4 @@
-"""How near a student has come to its teacher on photos that it is not trained on."""
+"""Comparison of a student with its teacher on held-out photos."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ MOST_PHOTOS = 500
 
 
 class Comparison(NamedTuple):
-    """Says how near a student is to its teacher.
+    """The distance of a student from its teacher.
 
     Attributes:
-        feature_loss: Squared error of features relative to the variance of each; 1 is as good as the mean.
-        correlation: Correlation of each feature of both, the mean over features.
+        feature_loss: Squared error of each feature over its variance, on average; predicting the mean costs 1.
+        correlation: Correlation of both networks' values of a feature, averaged over features.
         agreement: Share of photos whose most probable class is the teacher's, in [0, 1].
     """
 
@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
 
 
 class HeldOut:
-    """Holds photos that the student never learns from, and the teacher's answers to them.
+    """Photos that the student is not trained on, with the teacher's answers to them.
 
     Args:
         file: Where the decoded photos are kept.
@@ -54,7 +54,11 @@ class HeldOut:
         self._features, self._classes = self._answers(teacher)
 
     def compared(self, student: keras.Model) -> Comparison:
-        """Compares a student, an encoder with the teacher's features and classes, with the teacher."""
+        """Compares a student with the teacher.
+
+        Args:
+            student: An encoder with as many features and classes as the teacher.
+        """
         features, classes = self._answers(student)
         loss = np.mean(np.square(features - self._features) / self._variance)
         agreement = np.mean(classes == self._classes)

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 class PretrainedFile(NamedTuple):
-    """Names a public weights file.
+    """A public weights file.
 
     Attributes:
         network: What the weights are of.

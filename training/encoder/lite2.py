@@ -1,4 +1,4 @@
-"""A better teacher: EfficientNet-Lite2 in Keras 3 alone, its weights read from a safetensors file of plain tensors."""
+"""EfficientNet-Lite2, the teacher of a full-size encoder. Keras 3 alone; its weights come from a safetensors file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Stage(NamedTuple):
-    """Names a row of inverted residual blocks.
+    """A row of inverted residual blocks.
 
     Attributes:
         repeats: Blocks; the first one has the stride.
@@ -54,11 +54,11 @@ STAGES = (
     Stage(5, 5, 2, 6, 208),
     Stage(1, 3, 1, 6, 352),
 )
-"""EfficientNet-B0's rows, 1.1 times as wide and 1.2 times as deep, but for stem, head, first and last row."""
+"""EfficientNet-B0's rows, 1.1 times as wide and 1.2 times as deep; stem, head, first and last row are unchanged."""
 
 
 class _Layer(NamedTuple):
-    """Names a convolution with its batch norm, both as the file calls them, and the convolution's kernel."""
+    """A convolution and its batch norm, by their names in the file, and the shape of the kernel."""
 
     convolution: str
     norm: str
@@ -101,7 +101,7 @@ def load_lite2(path: Path) -> keras.Model:
 
 
 def cache_answers(directory: Path, weights: Path, paths: Sequence[Path]) -> bool:
-    """Asks the network about photos that it was not asked about yet; a mirror image counts as the photo itself.
+    """Computes the network's answers to photos where they are missing; a mirror image shares those of its photo.
 
     Args:
         directory: Where `features` (1280,) and `logits` (1000,) go; see `training.data.photo_cache.fill`.
@@ -109,7 +109,7 @@ def cache_answers(directory: Path, weights: Path, paths: Sequence[Path]) -> bool
         paths: Photos.
 
     Returns:
-        Whether all are answered; False after a requested stop.
+        Whether all answers are there; False after a requested stop.
 
     Raises:
         DataError: A photo or the file cannot be read, or the directory holds another network's answers.
@@ -148,7 +148,7 @@ def _layers() -> Iterator[_Layer]:
 
 
 def _block(values: Any, stage: Stage, table: Iterator[_Layer], weights: Mapping[str, Floats], *, stride: int) -> Any:
-    """Widens, filters each channel apart and narrows again; adds its input where the shapes allow it."""
+    """Applies an inverted residual block: expansion, depthwise convolution, projection, skip connection."""
     inputs = values
     if stage.expansion > 1:
         values = _convolution(values, next(table), weights)
@@ -178,7 +178,7 @@ def _convolution(
 
 
 def _folded(norm: str, weights: Mapping[str, Floats]) -> tuple[Floats, Floats]:
-    """Returns what a batch norm multiplies with and adds, (channels,) each."""
+    """Returns the scale and the shift of a batch norm, (channels,) each."""
     scale = weights[f"{norm}.weight"] / np.sqrt(weights[f"{norm}.running_var"] + _EPSILON)
     return scale, weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
 
@@ -208,7 +208,7 @@ def _read(path: Path) -> dict[str, Floats]:
                 )
             weights = {name: file.get_tensor(name) for name in expected}
     except (safetensors.SafetensorError, OSError) as error:
-        raise DataError(f"{path}: expected a safetensors file, received something else ({error})") from error
+        raise DataError(f"{path}: expected a safetensors file, received: {error}; get the file again") from error
     for name, value in weights.items():
         if value.dtype != np.float32 or not np.isfinite(value).all():
             raise DataError(f"{path}: {name}: expected finite float32 numbers, found others; get the file again")

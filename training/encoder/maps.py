@@ -1,4 +1,4 @@
-"""What the frozen part of a full-size encoder sees: the maps that features and fine-tuning start from."""
+"""Cached maps: the output of the frozen part of a full-size encoder, from which later stages start."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from training.encoder.growing import is_identity
 from training.encoder.winograd import TILE, winograd_convolution
 
 FROZEN = "block4_pool"
-"""Last layer of the frozen part; its output is what is kept."""
+"""Last layer of the frozen part; its output is cached."""
 
 MAPS = "maps"
 
@@ -24,7 +24,7 @@ _WINOGRAD_CHANNELS = 128
 
 
 def cache_maps(directory: Path, encoder: keras.Model, paths: Sequence[Path], views: Sequence[View] = VIEWS) -> bool:
-    """Computes the maps of photos that are not there yet, 200 kB a view at full size.
+    """Computes the maps of photos where they are missing, 200 kB a view at full size.
 
     Args:
         directory: Where they go; see `training.data.photo_cache.fill`.

@@ -1,4 +1,4 @@
-"""Where a captioner's encoder comes from: a training run, a bundle, or the ImageNet file."""
+"""Loading an encoder from where it was made: a training run, a bundle, or the ImageNet file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from training.progress import note
 
 
 class TrainedEncoder(NamedTuple):
-    """Holds an encoder and what identifies it.
+    """A trained encoder and where it came from.
 
     Attributes:
         network: The encoder, with its batch norm.
@@ -34,7 +34,7 @@ class TrainedEncoder(NamedTuple):
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Builds networks in float32 inside the block, whatever the run's arithmetic: features are the same for all."""
+    """Builds networks in float32 inside the block, so that features do not depend on the run's arithmetic."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
@@ -99,7 +99,7 @@ def load_encoder(path: Path) -> TrainedEncoder:
 
 
 def load_student(directory: Path) -> tuple[keras.Model, EncoderConfig]:
-    """Restores the encoder that a distillation run has trained so far, and notes where it is unfinished.
+    """Loads the encoder of a distillation run as it is now; prints a note if the run is unfinished.
 
     Args:
         directory: The run directory.

@@ -1,4 +1,4 @@
-"""The teacher's answers to every view of every photo: computed once, kept on disk, and dealt out in batches."""
+"""The teacher's answers to every view of every photo: computed once, kept on disk, read in batches."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ TEACHER_BATCH = 64
 FITTED_VIEWS = 2048
 """Views whose maps the projection is fitted on, 49 positions each."""
 STAMP_BATCHES = 50
-"""The teacher's batches between two notes of how far it has come."""
+"""Batches of the teacher between two saves of its progress."""
 
 STAMP = "targets.json"
 PHOTOS = "photos.npy"
@@ -44,21 +44,23 @@ def targets_key(paths: Sequence[Path], teacher_weights: Path, config: DistillCon
 
 
 class Targets:
-    """Holds the photos and the teacher's answers for every view, on disk; goes on where an earlier call was stopped.
+    """The photos and the teacher's answers to every view of them, on disk.
+
+    What is missing is computed at construction, which continues where an earlier call was stopped.
 
     Args:
         directory: Where they lie.
-        paths: The photos; one named twice counts twice, with views of its own.
+        paths: The photos. One that is named twice counts twice, each time with its own views.
         teacher_weights: Weights file of the teacher.
         config: Options of the run.
 
     Attributes:
-        complete: Whether all are answered; False after a requested stop.
+        complete: Whether all answers are there; False after a requested stop.
         photos: The photos, P rows.
         features: Teacher's features. Shape (P, views, 1280), float16.
         logits: Teacher's class scores. Shape (P, views, 1000), float16.
         maps: Codes of the teacher's projected last feature map. Shape (P, views, 7, 7, M), int8.
-        projection: Says what the codes stand for.
+        projection: The meaning of the codes.
 
     Raises:
         DataError: A photo cannot be read.
@@ -88,22 +90,22 @@ class Targets:
         self._kept_order = (-1, np.empty(0, np.int64))
 
     def _answered(self) -> int | None:
-        """Returns how many views an earlier call has answered; None where it had other photos or options."""
+        """Returns the number of views that an earlier call finished; None if it had other photos or options."""
         stamp = self.directory / STAMP
         written = json.loads(stamp.read_text()) if stamp.exists() else {}
         return int(written["answered"]) if written.get("key") == self._key else None
 
     def _ask(self, teacher: keras.Model, views: Sequence[View], done: int | None) -> int:
-        """Asks about the views after the first `done`, or all, with a new projection; returns how many are answered."""
+        """Computes the answers after the first `done`, or all of them with a new projection; returns their number."""
         if done is None:
             self._fit(teacher, views)
             self._open({name: output.shape[-1] for name, output in teacher.output.items()})
             self._stamp(done := 0)
-        note(f"asking the teacher about {len(views) - done} of {len(views)} views")
+        note(f"computing the teacher's answers to {len(views) - done} of {len(views)} views")
         projection = Projection.load(self.directory / PROJECTION)
         files = {name: np.load(self.directory / f"{name}.npy", mmap_mode="r+") for name in teacher.output}
         chunks = [views[start : start + TEACHER_BATCH] for start in range(done, len(views), TEACHER_BATCH)]
-        bar = progress(chunks, "asking the teacher", unit="batch")
+        bar = progress(chunks, "teacher", unit="batch")
         with StopRequest() as stop:
             batches = zip(stop.until_requested(bar), ahead(self._images, chunks), strict=False)
             for number, (chunk, images) in enumerate(batches, start=1):
@@ -174,7 +176,7 @@ class Targets:
         return images, {"features": features, "logits": logits, "maps": maps}
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Returns the epoch's order of all views; the last one asked for is kept."""
+        """Returns the epoch's order of all views; the latest is cached."""
         if self._kept_order[0] != epoch:
             samples = len(self.photos) * self.config.views
             self._kept_order = (epoch, np.random.default_rng((self.config.seed, epoch)).permutation(samples))

@@ -1,4 +1,4 @@
-"""An encoder's top and its teacher's answers brought together from their directories."""
+"""The stage `distill-top`: an encoder's top, its maps and the teacher's answers, loaded from their directories."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -79,5 +79,7 @@ def _learned(photos: Sequence[Path], excluded: Sequence[str]) -> list[Path]:
     names = frozenset(excluded)
     learned = [photo for photo in photos if photo.name not in names]
     if not learned:
-        raise DataError("expected photos to learn from, found none that is not excluded")
+        raise DataError(
+            "expected photos to learn from, found none that is not excluded; give more photos or exclude fewer"
+        )
     return learned

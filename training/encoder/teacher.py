@@ -46,7 +46,7 @@ def load_teacher(weights: Path) -> keras.Model:
 
 
 class Projection(NamedTuple):
-    """Maps the teacher's feature maps to eight-bit codes of their first principal components, and codes to targets.
+    """The projection of feature maps onto their first principal components, in 8-bit codes.
 
     Attributes:
         mean: Mean of each channel. Shape (C,), float32.

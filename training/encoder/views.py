@@ -1,4 +1,4 @@
-"""The views of photos that teacher and student both see: whole, cropped at random, or two crops mixed."""
+"""The views of photos for teacher and student: whole, cropped at random, or two crops mixed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Photos:
-    """Holds photos by row; one that a data set names twice has two rows and is kept once.
+    """Photos by row. A photo that the data set names twice has two rows, and is kept once.
 
     Args:
         pixels: The distinct photos. Shape (any, 224, 224, 3), uint8.
@@ -68,7 +68,7 @@ def view_of(photos: Photos, row: int, view: int, config: DistillConfig) -> Pixel
 
 
 def _random_crop(photo: Pixels, smallest: float, random: np.random.Generator) -> Pixels:
-    """Cuts out a part and stretches it back; half of the parts are mirrored."""
+    """Cuts out a random part and stretches it to the full size; half of the parts are mirrored."""
     area = random.uniform(smallest, 1.0)
     aspect = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
     width, height = (min(1.0, float(side)) * IMAGE_PIXELS for side in (np.sqrt(area * aspect), np.sqrt(area / aspect)))

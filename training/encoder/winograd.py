@@ -1,4 +1,4 @@
-"""3x3 convolutions by Winograd's minimal filtering: a quarter of the products, for processors without wide units."""
+"""3x3 convolutions by Winograd's minimal filtering: a quarter of the products, for CPUs without wide vector units."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

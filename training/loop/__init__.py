@@ -1,1 +1,1 @@
-"""How a training run goes: devices, steps, checkpoints, figures."""
+"""The training loop: devices, steps, checkpoints, figures."""

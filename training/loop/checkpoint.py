@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: every variable and the place in one safetensors file. Any Keras backend."""
+"""Checkpoints of a training run: all variables and the progress in one safetensors file. Any Keras backend."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ NUMBERED = re.compile(r"step-(\d{9})\.safetensors")
 
 
 def named_variables(network: keras.Model, part: str) -> dict[str, keras.Variable]:
-    """Names every variable of a built network, and of its optimizer where it was compiled with one.
+    """Returns all variables of a built network by name, and those of its optimizer if it was compiled with one.
 
     Args:
         network: The network.
@@ -53,7 +53,7 @@ def save_checkpoint(path: Path, variables: Variables, progress: Mapping[str, obj
     Args:
         path: The file to create or replace.
         variables: What to save, by name.
-        progress: What the loop needs to go on, JSON values only.
+        progress: What the loop needs to continue, JSON values only.
 
     Raises:
         DataError: The disk is full or cannot be written; a file that was there stays as it was.
@@ -62,7 +62,7 @@ def save_checkpoint(path: Path, variables: Variables, progress: Mapping[str, obj
     text = json.dumps(progress)
     try:
         with atomic_file(path) as temporary:
-            # Written by us, so that a full disk is an OSError like with any other file.
+            # Written here, not by safetensors, so that a full disk is an OSError.
             temporary.write_bytes(save(tensors, metadata={"progress": text, "sha256": _digest(tensors, text)}))
     except OSError as error:
         raise DataError(
@@ -143,7 +143,7 @@ def _digest(tensors: Mapping[str, npt.NDArray[Any]], text: str) -> str:
 
 
 def differences(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the dotted names of settings, JSON values, that are not as a checkpoint has saved them."""
+    """Yields the dotted names of settings, JSON values, that differ from those in a checkpoint."""
     for name, value in settings.items():
         old = saved.get(name)
         if isinstance(value, dict) and isinstance(old, dict):
@@ -153,7 +153,7 @@ def differences(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterat
 
 
 class CheckpointStore:
-    """Keeps the newest few checkpoints of a run, and goes back to an older one when the newest is damaged.
+    """The newest few checkpoints of a run. If the newest is damaged, an older one is restored.
 
     Args:
         directory: Where they lie, as `step-000001200.safetensors`.
@@ -177,7 +177,7 @@ class CheckpointStore:
         yield from sorted((f for f in self.directory.glob("step-*") if NUMBERED.fullmatch(f.name)), reverse=True)
 
     def restore(self, variables: Variables) -> dict[str, Any] | None:
-        """Restores the newest checkpoint that is whole, and says so where a newer one is damaged.
+        """Restores the newest undamaged checkpoint; prints a warning for each damaged one.
 
         Returns:
             Its progress, or None where there is no checkpoint.
@@ -194,7 +194,7 @@ class CheckpointStore:
                 problem = error
                 continue
             if problem is not None:
-                note(f"WARNING: going on from {path} instead")
+                note(f"WARNING: continuing from {path} instead")
             return progress
         if problem is not None:
             raise problem

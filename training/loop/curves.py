@@ -1,4 +1,4 @@
-"""Draws the curves of a training run: its metrics file as one SVG of small panels."""
+"""The curves of a training run: its metrics file as one SVG of small panels."""
 
 import json
 import math

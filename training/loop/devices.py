@@ -1,4 +1,4 @@
-"""Which devices a run uses and how: parsed, configured once, and listed."""
+"""The devices of a run: listed, chosen and configured."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ DEVICES = re.compile(r"(?P<kind>auto|cpu|gpu)(?::(?P<which>\d+(,\d+)*))?")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Describes a device that TensorFlow sees: its name, its kind and what else is known of it."""
+    """A device that TensorFlow sees: its name, its kind and further details."""
 
     name: str
     kind: str
@@ -31,7 +31,7 @@ def list_devices() -> list[Device]:
 
 
 def configure_devices(config: DeviceConfig) -> list[str]:
-    """Sets TensorFlow up for a run; to be called before anything else has used TensorFlow in this process.
+    """Configures TensorFlow for a run. Call it before anything in this process uses TensorFlow.
 
     Args:
         config: Which devices and how to use them. `cpu:4` splits the one CPU into four logical devices, which stand

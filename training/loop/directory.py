@@ -1,4 +1,4 @@
-"""What a run directory holds beside its checkpoints, and how it is emptied."""
+"""The names of the files in a run directory, and their removal."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run will need, before anything is trained: parameters, memory on each device, time an epoch."""
+"""An estimate of what a run needs, without training: parameters, memory on each device, time an epoch."""
 
 import math
 import time

@@ -11,7 +11,7 @@ from training.loop.directory import METRICS
 
 
 class FigureLog:
-    """The file of a run's figures: a JSON object a line.
+    """The file of a run's figures, with a JSON object on each line.
 
     Args:
         directory: Run directory.
@@ -35,7 +35,7 @@ class FigureLog:
         self.flush()
 
     def _forget_after(self, step: int) -> None:
-        """Drops the lines of steps that a killed run took after its last checkpoint: they will be taken again."""
+        """Drops the lines of steps after the last checkpoint, which a killed run took and which are taken again."""
         if not self.path.exists():
             return
         kept = []
@@ -53,7 +53,7 @@ class FigureLog:
         return float(np.mean(self._recent.get(name, [float("nan")])))
 
     def train(self, step: int, figures: Mapping[str, float], *, write: bool) -> None:
-        """Takes the figures of a step; when due, writes a line with their means since the last one."""
+        """Collects the figures of a step; if `write`, writes a line with their means since the last line."""
         if self._written:
             self._recent = {}
             self._written = False
@@ -79,7 +79,7 @@ class FigureLog:
             self.flush()
 
     def flush(self) -> None:
-        """Puts what was written on the disk."""
+        """Appends the lines that were written to the file."""
         if self.active and self._lines:
             with self.path.open("a") as file:
                 file.write("".join(self._lines))

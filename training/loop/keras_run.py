@@ -1,4 +1,4 @@
-"""A run whose steps Keras takes itself, on any backend: the loop of distillation.
+"""The training loop of distillation: Keras itself takes the steps, on any backend.
 
 The run directory holds the same as that of `training.loop.run`, but for one checkpoint in place of several, and no
 summaries for TensorBoard.
@@ -45,10 +45,10 @@ ESTIMATED_STEPS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What a run of Keras trains.
+    """What a `KerasRun` trains.
 
     Attributes:
-        label: What is done, for the progress bar.
+        label: Text of the progress bar.
         network: The network, compiled.
         variables: Everything that a checkpoint holds, the optimizer's variables too.
         batch: Inputs and targets of a step, a function of its number, from 0, alone.
@@ -86,7 +86,7 @@ def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
 
 
 class KerasRun:
-    """A run of a lesson in its directory, from the directory's checkpoint on where there is one.
+    """A training run in its directory; it continues from the directory's checkpoint if there is one.
 
     Args:
         directory: Run directory.
@@ -109,7 +109,7 @@ class KerasRun:
         if (directory / DISTILLED).exists():
             saved = load_checkpoint(directory / DISTILLED, lesson.variables)
             self.step = int(saved["step"])
-            # Runs of earlier versions kept no best.
+            # Checkpoints of earlier versions have no best.
             self.best = float("-inf") if saved.get("best") is None else float(saved["best"])
         self._log = FigureLog(directory, self.step)
         self._line_at = time.monotonic()

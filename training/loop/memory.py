@@ -1,4 +1,4 @@
-"""What training needs, in words: parameters, memory and time. Any Keras backend."""
+"""Parameters, memory and time of a training run, as lines of text. Any Keras backend."""
 
 import math
 from collections.abc import Mapping, Sequence

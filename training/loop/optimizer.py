@@ -1,8 +1,7 @@
 """SGD and Adam as updates that every replica applies to its own copy of a variable.
 
-Keras's optimizers reduce gradients themselves, by a sum, and cannot skip a step inside a replica; with these, one
-replica and N replicas do the same arithmetic, and a step whose gradient is not finite changes no
-trained variable.
+Keras's optimizers sum the gradients of all replicas themselves, and cannot skip a step inside a replica. With these,
+one replica and N replicas do the same arithmetic, and a gradient that is not finite changes no trained variable.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,19 +20,19 @@ BETA_2 = 0.999
 """Decay of Adam's average of their squares."""
 
 EPSILON = 1e-7
-"""What keeps Adam's division finite."""
+"""Added to Adam's divisor, so that it is never zero."""
 
 AVERAGE_WARMUP = 10.0
-"""Steps in which the average of the variables comes to follow half as fast as they move."""
+"""Steps after which the decay of the moving average has risen to a half."""
 
 
 class Optimizer:
-    """Updates variables from gradients that are the same on every replica.
+    """The algorithm that updates variables, from gradients that are equal on every replica.
 
     Args:
         variables: What to train, as Keras variables; their order is the order of gradients.
         config: Algorithm and its constants. The learning rate is given with every update.
-        multipliers: Factor on the learning rate by path of a variable; 1 for those not named.
+        multipliers: Factor on the learning rate by path of a variable; 1 for all others.
 
     Attributes:
         slots: Variables that the algorithm keeps between steps, by a name that is the same in every process.
@@ -60,7 +59,7 @@ class Optimizer:
         }
 
     def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor, step: tf.Tensor) -> None:
-        """Updates every variable once; to be called in a replica.
+        """Updates every variable once. Call it inside a replica.
 
         Args:
             gradients: One per variable, dense.
@@ -80,7 +79,7 @@ class Optimizer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Gives the variables their averages inside the block, where averages are kept and something was learned."""
+        """Replaces the variables by their moving averages inside the block, if averages are kept."""
         if self.config.average > 0:
             self._swap()
         try:
@@ -97,7 +96,7 @@ class Optimizer:
             slot.assign(values)
 
     def _follow(self, index: int, variable: keras.Variable, step: tf.Tensor) -> None:
-        """Moves the average towards the variable; early steps count for little, the first one replaces it."""
+        """Updates the moving average; the decay starts at 0 and rises to `average`."""
         count = tf.cast(step, tf.float32)
         decay = tf.minimum(self.config.average, count / (count + AVERAGE_WARMUP))
         average = self.slots[f"optimizer/average/{index:04d}"].value

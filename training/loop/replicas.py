@@ -20,7 +20,7 @@ SUM = tf.distribute.ReduceOp.SUM
 
 @dataclass(frozen=True)
 class Replicas:
-    """Holds the replicas of a run.
+    """The replicas of a run.
 
     Attributes:
         strategy: TensorFlow's distribution strategy.
@@ -42,7 +42,7 @@ class Replicas:
 
     @classmethod
     def start(cls, config: DeviceConfig) -> "Replicas":
-        """Sets devices up and joins the other workers of `TF_CONFIG`, if there are any.
+        """Configures the devices and joins the other workers of `TF_CONFIG`, if there are any.
 
         Raises:
             ConfigError: A device does not exist, `TF_CONFIG` is malformed, or `cpu:N` comes with several
@@ -65,7 +65,7 @@ class Replicas:
         return self.worker == 0
 
     def wait(self) -> None:
-        """Waits until every worker has come here."""
+        """Waits until every worker has called this."""
         self.gathered(0)
 
     def gathered(self, value: int) -> list[int]:
@@ -80,7 +80,7 @@ class Replicas:
 
     @contextmanager
     def chief_first(self) -> Iterator[None]:
-        """Lets the chief run the block before the others, who then find what it wrote."""
+        """Lets the chief run the block before the other workers, which then find what it wrote."""
         if not self.chief:
             self.wait()
         yield
@@ -91,7 +91,7 @@ class Replicas:
         """Checks that every step has a batch, and every replica a part of it.
 
         Args:
-            config: How records become batches.
+            config: Batch size and service.
             records: Records of an epoch.
 
         Raises:
@@ -151,7 +151,7 @@ class Replicas:
 
     @contextmanager
     def peers_named(self) -> Iterator[None]:
-        """Names the workers that have gone where what the block does together with them fails.
+        """Raises an error that names the lost workers if an operation with them fails inside the block.
 
         Raises:
             DataError: A worker has gone.
@@ -177,7 +177,7 @@ def _join(cluster: Cluster, config: DeviceConfig, names: Sequence[str]) -> Repli
     if len(names) > 1 and names[0].startswith("CPU"):
         raise ConfigError(f"devices {config.devices}: expected cpu or GPUs with several workers; start more workers")
     meet(cluster, config.worker_timeout_seconds)
-    # Should a worker be lost just now, TensorFlow waits in C++ with Python's lock held: no signal or timer reaches us.
+    # If a worker is lost now, TensorFlow waits in C++ and holds the GIL: no signal or timer is handled.
     faulthandler.dump_traceback_later(config.worker_timeout_seconds, exit=True)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()

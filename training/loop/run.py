@@ -1,4 +1,4 @@
-"""One training run and its directory: the loop, checkpoints, figures, summaries, and going on where it stopped."""
+"""A training run and its directory: the loop, checkpoints, figures, and continuing after a stop."""
 
 import json
 import time
@@ -24,14 +24,14 @@ from training.progress import StopRequest, note, progress
 
 
 class Run:
-    """Trains a task in a run directory, from the directory's last checkpoint on where there is one.
+    """A training run in its directory; it continues from the directory's last checkpoint if there is one.
 
     The directory holds `checkpoints/`, `best.safetensors`, `metrics.jsonl`, `curves.svg` and `tensorboard/`.
 
     Args:
         directory: The run directory; on storage that all workers see, where there are several.
         task: What is trained. Its networks were made in the scope of its replicas' strategy.
-        config: How the run is kept.
+        config: Options of checkpoints and figures.
 
     Raises:
         DataError: The directory's checkpoints are of other options or another network, or all damaged.
@@ -78,7 +78,7 @@ class Run:
                 if self.step % self.spec.steps_per_epoch:
                     self._save()
                 else:
-                    # Even when stopping: the next run begins with the next epoch.
+                    # Even after a stop request: the next call begins with the next epoch.
                     self._finish_epoch()
                 if stopped:
                     return self.step == self.total
@@ -102,7 +102,7 @@ class Run:
                 self.step += 1
                 took = time.monotonic() - started
                 figures = result.figures | {"step_seconds": took, "input_wait_seconds": waited}
-                if np.isfinite(figures["gradient_norm"]):  # an overflow of float16 is no figure
+                if np.isfinite(figures["gradient_norm"]):  # not after an overflow of float16
                     self._summaries.train(self.step, figures, write=self._due(self.config.summary_steps))
                 if histograms:
                     self._summaries.histograms(self.step, self.optimizer.variables, result.gradients)
@@ -190,12 +190,12 @@ class Run:
         self._saved_time = time.monotonic()
 
     def _check_settings(self) -> None:
-        """Refuses other options before any variable is restored: they may be those of another network."""
+        """Refuses other options before a variable is restored, since they may describe another network."""
         for path in self.store.newest_first():
             try:
                 saved = read_progress(path, whole=True)
             except DataError:
-                continue  # damaged; restoring says so
+                continue  # damaged: `restore` reports it
             different = sorted(differences(saved, json.loads(json.dumps(self.settings))))
             if different:
                 raise DataError(
@@ -220,16 +220,16 @@ class Run:
         self.step = int(saved["step"])
         self.best = float("-inf") if saved["best"] is None else float(saved["best"])
         self._loss_scale = saved["loss_scale"]
-        note(f"going on from step {self.step} of {self.total}")
+        note(f"continuing from step {self.step} of {self.total}")
 
 
 def train_task(directory: Path, task: Task, config: RunConfig) -> bool:
-    """Trains a task in a run directory, going on where it stopped.
+    """Trains a task in a run directory, from the last checkpoint on if there is one.
 
     Args:
         directory: Run directory; see `Run` for what it holds, beside the task's description.
         task: What is trained.
-        config: How the run is kept.
+        config: Options of checkpoints and figures.
 
     Returns:
         Whether training is complete; False after a requested stop.

@@ -99,7 +99,7 @@ class Stepper:
     """The training steps of a run.
 
     Args:
-        replicas: Who computes.
+        replicas: The devices that compute.
         loss: Gives a replica's sums.
         optimizer: Updates the variables.
         spec: `element_spec` of the distributed batches.
@@ -181,7 +181,7 @@ class _ReplicaStep:
             sums = self._loss(batch, step)
             target = sums.loss * scale if self._scaled else sums.loss
         found = tape.gradient(target, self._variables)
-        # A variable without a gradient counts as one with zero; dense, since repeated rows must be added up first.
+        # No gradient counts as zero. Dense, because repeated rows must be added up before the norm is taken.
         pairs = zip(found, self._variables, strict=True)
         return [tf.zeros(v.shape) if g is None else tf.convert_to_tensor(g) for g, v in pairs], sums
 
@@ -210,7 +210,7 @@ def evaluator(replicas: Replicas, sums: LossFunction) -> Callable[[Any], dict[st
     """Returns a function that averages a loss function over a distributed dataset without training.
 
     Args:
-        replicas: Who computes.
+        replicas: The devices that compute.
         sums: Gives the sums of a part; the step it receives is 0.
 
     Returns:

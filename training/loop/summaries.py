@@ -42,7 +42,7 @@ def captioned_picture(image: npt.NDArray[np.uint8], caption: str) -> npt.NDArray
 
 
 def _some(values: Any) -> Any:
-    """Returns the values, or an even sample of them: TensorFlow's histogram takes 240 bytes for each."""
+    """Returns the values or, if they are many, every n-th: TensorFlow's histogram takes 240 bytes for each."""
     flat = np.ravel(keras.ops.convert_to_numpy(values))
     return flat[:: -(-flat.size // HISTOGRAM_VALUES)]
 
@@ -95,6 +95,6 @@ class Summaries(FigureLog):
             self._drawn = True
 
     def flush(self) -> None:
-        """Puts what was written on the disk."""
+        """Flushes the lines and TensorBoard's events to disk."""
         super().flush()
         self.writer.flush()

@@ -1,4 +1,4 @@
-"""What a run trains."""
+"""The interface between a run and what it trains."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -17,18 +17,18 @@ from training.loop.step import Sums
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specification:
-    """What a run must know of its task.
+    """The facts about a task that a run needs.
 
     Attributes:
-        replicas: Who computes.
-        records: Finished records that it is trained on.
+        replicas: The devices that compute.
+        records: Finished records to train on.
         networks: The networks that are trained, built, by their part of a checkpoint: `encoder` or `decoder`.
-        optimizer: How gradients become updates.
+        optimizer: Options of the optimizer.
         steps_per_epoch: Steps between two evaluations.
         epochs: Passes over the data.
         settings: Everything that a resumed run must share with the run before, JSON values only.
         best_figure: The dev figure, higher is better, that chooses the best checkpoint.
-        multipliers: Factor on the learning rate by path of a variable; 1 for those not named.
+        multipliers: Factor on the learning rate by path of a variable; 1 for all others.
     """
 
     replicas: Replicas
@@ -53,10 +53,10 @@ class Specification:
 
 
 class Task(ABC):
-    """What a run trains: networks, data, loss, and how dev is scored.
+    """Networks, data and loss that a run trains, and the scoring of dev.
 
     Args:
-        spec: What the run must know of it.
+        spec: The facts that the run needs.
     """
 
     def __init__(self, spec: Specification) -> None:
@@ -75,7 +75,7 @@ class Task(ABC):
         """Scores the networks as they are on dev."""
 
     def describe(self, directory: Path) -> None:  # noqa: B027 - a task may have nothing to add
-        """Writes into the run directory what later stages must know of the networks."""
+        """Writes what later stages need to know about the networks into the run directory."""
 
     def pictures(self) -> Iterator[tuple[str, Any]]:
         """Yields names and images (H, W, 3) uint8 for TensorBoard after an evaluation."""

@@ -1,4 +1,4 @@
-"""The workers of a run over several machines: who they are, and waiting for them."""
+"""The workers of a run on several machines, and waiting for them."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from model.errors import ConfigError
 
 
 class Cluster(NamedTuple):
-    """Names all workers as `host:port`, and which of them this is."""
+    """The addresses of all workers, `host:port`, and the number of this one."""
 
     addresses: tuple[str, ...]
     worker: int
@@ -46,10 +46,10 @@ def is_address(text: str) -> bool:
 
 
 def meet(cluster: Cluster, seconds: int) -> None:
-    """Waits until all other workers listen at their addresses, and listens at this one's meanwhile.
+    """Waits until all other workers listen at their addresses; listens at this worker's address meanwhile.
 
     Args:
-        cluster: Who is expected.
+        cluster: The workers.
         seconds: How long to wait.
 
     Raises:

@@ -1,1 +1,1 @@
-"""How good captions and classes are."""
+"""Scores of captions and of classes."""

@@ -28,11 +28,11 @@ Split = dict[str, list[str]]
 Key = TypeVar("Key", bound=Hashable)
 
 METEOR_SECONDS = 600.0
-"""Time after which METEOR's Java program is taken to hang; it takes about 10 s for 1,000 images."""
+"""Time limit of METEOR's Java program, which takes about 10 s for 1,000 images."""
 
 
 class CaptionScores(NamedTuple):
-    """Holds the scores of one set of captions.
+    """The scores of one set of captions.
 
     Attributes:
         scores: Scores times 100 by metric name, and `distinct captions`, a count.
@@ -44,7 +44,7 @@ class CaptionScores(NamedTuple):
 
 
 def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokenizer: str) -> dict[str, float]:
-    """Scores one caption per image against its references, without METEOR, which takes long to start.
+    """Scores one caption per image against its references, without METEOR, whose Java program starts slowly.
 
     Args:
         references: Reference sentences by image name.
@@ -65,7 +65,7 @@ def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokeni
 
 
 def source_scores(references: Sentences, captions: Mapping[str, str]) -> dict[str, float]:
-    """Scores captions with our own tokenizer; where photos are of several sources, CIDEr is the mean of theirs.
+    """Scores captions with our own tokenizer. With several sources, CIDEr is the mean over the sources.
 
     Args:
         references: Reference sentences by name.
@@ -165,10 +165,10 @@ def default_tokenizer() -> str:
 
 
 class _Meteor(meteor.Meteor):  # type: ignore[misc]
-    """Runs METEOR so that it can always be ended.
+    """A run of METEOR that can always be ended.
 
-    pycocoevalcap's own start leaves a pipe of errors that nobody reads, and its destructor waits forever for a lock
-    that a failed call holds.
+    pycocoevalcap itself does not read the error pipe, and its destructor waits forever for a lock that a failed call
+    holds.
     """
 
     def __init__(self, errors: IO[bytes]) -> None:
@@ -179,7 +179,7 @@ class _Meteor(meteor.Meteor):  # type: ignore[misc]
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            start_new_session=True,  # a group of its own: `java` may be a script that starts the real one
+            start_new_session=True,  # its own process group: `java` may be a script that starts the real one
         )
         self.lock = threading.Lock()
 
@@ -194,7 +194,7 @@ class _Meteor(meteor.Meteor):  # type: ignore[misc]
     def end(self) -> None:
         self.kill()
         for pipe in (self.meteor_p.stdin, self.meteor_p.stdout):
-            with contextlib.suppress(OSError):  # what was left to write has no reader
+            with contextlib.suppress(OSError):  # a flush at closing fails: the reader is gone
                 if pipe is not None:
                     pipe.close()
         self.meteor_p.wait()
@@ -226,7 +226,7 @@ def _score(truth: Split, ours: Split) -> CaptionScores:
 
 
 def _in_order(scores: dict[str, float]) -> dict[str, float]:
-    """Puts METEOR behind BLEU, where tables of captioning papers have it."""
+    """Puts METEOR after BLEU, as in papers on captioning."""
     return {name: scores[name] for name in sorted(scores, key=lambda name: not name.startswith(("BLEU", "METEOR")))}
 
 

@@ -1,4 +1,4 @@
-"""How often a bundle names the right class of labelled photos."""
+"""Top-1 and top-5 accuracy of a bundle on labelled photos."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ BATCH = 16
 
 
 class Recognition(NamedTuple):
-    """Holds the accuracies over photos, in percent, among all classes that the bundle knows.
+    """Accuracies over photos, in percent, among all classes of the bundle.
 
     Attributes:
         photos: Number of photos.

@@ -103,19 +103,19 @@ def thumbnail(data: bytes) -> bytes:
     if image.mode in ("RGB", "L") and "transparency" not in image.info:
         image.draft("RGB", (PHOTO_PIXELS, PHOTO_PIXELS))
         image = ImageOps.exif_transpose(image).convert("RGB")
-    else:  # palettes, transparency, 16 bits, CMYK: as the encoder sees them, in their old shape
+    else:  # palettes, transparency, 16 bits, CMYK: the encoder's pixels, stretched to the photo's shape
         scale = PHOTO_PIXELS / max(decoded.width, decoded.height)
         size = (max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale)))
         image = Image.fromarray(decoded.pixels).resize(size)
     image.thumbnail((PHOTO_PIXELS, PHOTO_PIXELS))
-    image.info.clear()  # a comment or profile of the original is nobody's business here
+    image.info.clear()  # no comment or profile of the original on the page
     file = io.BytesIO()
     image.save(file, "JPEG", quality=78, optimize=True)
     return file.getvalue()
 
 
 def _read_photos(records: Path, split: str, names: Collection[str]) -> dict[str, bytes]:
-    """Reads the named photos from the records, small."""
+    """Reads the named photos from the records, as thumbnails."""
     spec = {"image": tf.io.FixedLenFeature((), tf.string), "name": tf.io.FixedLenFeature((), tf.string)}
     dataset = tf.data.TFRecordDataset(shard_paths(records, split)).map(lambda r: tf.io.parse_single_example(r, spec))
     found: dict[str, bytes] = {}

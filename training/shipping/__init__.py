@@ -1,1 +1,1 @@
-"""From trained networks to the bundle that is served."""
+"""Export: from trained networks to the bundle that is served."""

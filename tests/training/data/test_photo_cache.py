@@ -91,7 +91,7 @@ def test_arrays_without_their_note_count_for_nothing(tmp_path: Path, photos: lis
 
 
 def test_another_network_and_an_empty_directory_are_refused(tmp_path: Path, photos: list[Path]) -> None:
-    with pytest.raises(DataError, match="found nothing"):
+    with pytest.raises(DataError, match="found none"):
         PhotoCache(tmp_path)
     cache = filled(tmp_path / "cache", photos, Network(), views=["whole"])
     with pytest.raises(DataError, match="another's; choose another directory"):

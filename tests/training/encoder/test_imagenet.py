@@ -17,6 +17,8 @@ from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
 from training.encoder.imagenet import GROWN, IMAGENET_VGG16, IMAGENET_VGG19, grow_imagenet, load_imagenet
 
+pytestmark = pytest.mark.usefixtures("forgetful_keras")
+
 SHAPES = {
     name.removeprefix("encoder/"): shape
     for name, shape in weight_shapes(paper()).items()

@@ -138,7 +138,7 @@ def test_a_store_goes_back_to_the_newest_whole_checkpoint_and_says_so(
     assert np.all(keras.ops.convert_to_numpy(restored.projection.bias) == 1)
     told = capsys.readouterr().err
     assert [told.count(f"WARNING: {path}: expected") for path in paths] == [0, 1, 1]
-    assert f"WARNING: going on from {paths[0]} instead" in told
+    assert f"WARNING: continuing from {paths[0]} instead" in told
     paths[0].write_bytes(b"")
     with pytest.raises(DataError, match=r"step-000000001\.safetensors: expected a checkpoint"):
         store.restore(variables(restored))

@@ -226,7 +226,7 @@ def test_one_flipped_byte_in_the_newest_checkpoint_costs_only_the_steps_since_th
     run = Run(tmp_path, resumed, EVERY_STEP)
     told = capsys.readouterr().err
     assert f"WARNING: {tmp_path / CHECKPOINTS / 'step-000000012.safetensors'}: expected" in told
-    assert f"WARNING: going on from {tmp_path / CHECKPOINTS / 'step-000000010.safetensors'} instead" in told
+    assert f"WARNING: continuing from {tmp_path / CHECKPOINTS / 'step-000000010.safetensors'} instead" in told
     assert run.step == 10
     assert run.train()
     assert_equal_weights(resumed, task)

@@ -127,7 +127,7 @@ def test_two_workers_stopped_and_called_again_end_where_one_process_does(start: 
     (alone,) = start(one, options=options)
     workers = start(two, two, options=options)
     assert [entry.ended() for entry in (*workers, alone)] == [0, 0, 0], workers[0].log.read_text()
-    assert all(f"going on from step {step} of {EPOCHS * STEPS}" in entry.log.read_text() for entry in workers)
+    assert all(f"continuing from step {step} of {EPOCHS * STEPS}" in entry.log.read_text() for entry in workers)
     expected, found = load_file(one / BEST), load_file(two / BEST)
     assert expected.keys() == found.keys()
     for name, values in expected.items():
