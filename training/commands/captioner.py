@@ -1,5 +1,6 @@
 """`showtell-train captioner`, `self-critical` and `finetune`: the decoder on a frozen encoder, then both."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,18 @@ from training.config import (
     SelfCriticalConfig,
     paper_captioner,
 )
+
+
+def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of stages that train a decoder further."""
+    for decorator in (
+        option("--out", type=ANY, required=True, help="Run directory."),
+        option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`."),
+        option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on."),
+        option("--records", type=EXISTING, required=True, help="Caption records that the decoder was trained on."),
+    ):
+        function = decorator(function)
+    return function
 
 
 @click.command()
@@ -98,10 +111,7 @@ def captioner(
 
 
 @click.command()
-@option("--records", type=EXISTING, required=True, help="The caption records that the decoder was trained on.")
-@option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on.")
-@option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
-@option("--out", type=ANY, required=True, help="Run directory.")
+@_trained_decoder
 @flags(SelfCriticalConfig)
 @option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only the encoder's last block runs.")
 @optimizer_flags
@@ -134,10 +144,7 @@ def self_critical(
 
 
 @click.command()
-@option("--records", type=EXISTING, required=True, help="The caption records that the decoder was trained on.")
-@option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on.")
-@option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
-@option("--out", type=ANY, required=True, help="Run directory.")
+@_trained_decoder
 @flags(
     CaptionerTrainingConfig,
     *("epochs", "label_smoothing", "seed"),

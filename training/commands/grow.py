@@ -54,7 +54,7 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
 @click.command()
 @option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of a later stage.")
 @option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; in the order given.")
-@option("--only", type=EXISTING, multiple=True, help="Text file of photo names, a name a line: these alone.")
+@option("--only", type=EXISTING, multiple=True, help="Text file of photo names, one per line: only these.")
 @option(
     "--view",
     "views",
@@ -111,7 +111,7 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     "--exclude",
     type=EXISTING,
     multiple=True,
-    help="Text file of photo names to leave out, a name a line; the encoder is compared with its teacher on the first.",
+    help="Text file of photo names to leave out, one per line. The encoder is compared with its teacher on the first ones.",
 )
 @flags(TopConfig, *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "seed"))
 @option("--out", type=ANY, required=True, help="Run directory.")

@@ -7,16 +7,7 @@ from typing import Any
 import keras
 
 from model.decoder import Decoder
-from training.loop.memory import (
-    activation_bytes,
-    activation_width,
-    best_of,
-    bytes_of,
-    duration_told,
-    memory_told,
-    parameters_told,
-    steps_told,
-)
+from training.loop.memory import activation_bytes, activation_width, best_of, bytes_of, duration_told, needs_told
 from training.loop.optimizer import Optimizer
 from training.loop.step import Stepper
 from training.loop.task import Task
@@ -37,17 +28,15 @@ def estimate(task: Task) -> str:
     with spec.replicas.strategy.scope():
         optimizer = Optimizer(spec.trainable, spec.optimizer, spec.multipliers)
     seconds, part = _measured(task, optimizer)
-    parts = {
+    sizes = {
         "weights": bytes_of([v for network in spec.networks.values() for v in network.variables]),
         "optimizer": bytes_of(list(optimizer.slots.values())),
         "gradients": bytes_of(spec.trainable),
         "activations": sum(_activation_bytes(network, part) for network in spec.networks.values()),
     }
     epoch = best_of(seconds) * spec.steps_per_epoch
-    lines = [parameters_told(name, network) for name, network in spec.networks.items()]
-    lines += [
-        memory_told(spec.replicas.count, parts),
-        steps_told(seconds),
+    lines = [
+        *needs_told(spec.networks, spec.replicas.count, sizes, seconds),
         f"{spec.steps_per_epoch:,} steps an epoch, {duration_told(epoch)}; "
         f"{spec.epochs} epochs, {duration_told(epoch * spec.epochs)}, without scoring",
     ]

@@ -29,15 +29,7 @@ from training.loop.checkpoint import (
 from training.loop.curves import draw_curves
 from training.loop.directory import CURVES, DISTILLED, METRICS
 from training.loop.figures import FigureLog
-from training.loop.memory import (
-    activation_bytes,
-    best_of,
-    bytes_of,
-    duration_told,
-    memory_told,
-    parameters_told,
-    steps_told,
-)
+from training.loop.memory import activation_bytes, best_of, bytes_of, duration_told, needs_told
 from training.progress import StopRequest, note, progress
 
 ESTIMATED_STEPS = 3
@@ -203,16 +195,14 @@ def estimate(network: keras.Model, batch_size: int, total: int) -> str:
         started = time.monotonic()
         network.train_on_batch(inputs, targets)
         seconds.append(time.monotonic() - started)
-    parts = {
+    sizes = {
         "weights": bytes_of(network.variables),
         "optimizer": bytes_of(network.optimizer.variables),
         "gradients": bytes_of(network.trainable_variables),
         "activations": activation_bytes(network, batch_size),
     }
     lines = [
-        parameters_told("encoder", network),
-        memory_told(1, parts),
-        steps_told(seconds),
+        *needs_told({"encoder": network}, 1, sizes, seconds),
         f"{total:,} steps, {duration_told(total * best_of(seconds))}, without the teacher's answers and comparisons",
     ]
     return "\n".join(lines)

@@ -24,20 +24,26 @@ def activation_width() -> int:
     return 2 if "16" in keras.config.dtype_policy().compute_dtype else 4
 
 
-def parameters_told(name: str, network: keras.Model) -> str:
-    """Returns a line on the size of a network."""
-    return f"{name}: {sum(math.prod(v.shape) for v in network.trainable_variables):,} parameters"
+def needs_told(
+    networks: Mapping[str, keras.Model], devices: int, sizes: Mapping[str, int], seconds: Sequence[float]
+) -> list[str]:
+    """Returns lines on parameters, memory and time.
 
-
-def memory_told(devices: int, parts: Mapping[str, int]) -> str:
-    """Returns a line on the memory of each device, and of its parts in bytes."""
-    listed = ", ".join(f"{name} {size / MIB:,.0f}" for name, size in parts.items())
-    return f"memory on each of {devices} devices, about: {sum(parts.values()) / MIB:,.0f} MiB ({listed})"
-
-
-def steps_told(seconds: Sequence[float]) -> str:
-    """Returns a line on the time of the steps that were measured."""
-    return f"first step {seconds[0]:.1f} s, then {best_of(seconds):.3f} s each, the best of {len(seconds) - 1}"
+    Args:
+        networks: The networks that are trained, by name.
+        devices: Number of devices.
+        sizes: Memory on each device by what it is for, in bytes.
+        seconds: Time of each step that was measured, in seconds.
+    """
+    listed = ", ".join(f"{name} {size / MIB:,.0f}" for name, size in sizes.items())
+    return [
+        *(
+            f"{name}: {sum(math.prod(v.shape) for v in n.trainable_variables):,} parameters"
+            for name, n in networks.items()
+        ),
+        f"memory on each of {devices} devices, about: {sum(sizes.values()) / MIB:,.0f} MiB ({listed})",
+        f"first step {seconds[0]:.1f} s, then {best_of(seconds):.3f} s each, the best of {len(seconds) - 1}",
+    ]
 
 
 def best_of(seconds: Sequence[float]) -> float:
