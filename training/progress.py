@@ -60,7 +60,7 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        note("stopping after this step; call the command again to go on from here")
+        note("stopping after this step; call the command again to continue from here")
 
     def until_requested(self, items: Iterable[T]) -> Iterator[T]:
         """Yields the items until a stop is requested."""

@@ -16,7 +16,7 @@ from training.provenance import recorded
 @option(
     "--exclude",
     type=EXISTING,
-    help="Text file of photo names to leave out, one per line. The student is compared with its teacher on the first ones.",
+    help="Text file of photo names to leave out, one per line. The first ones serve to compare student and teacher.",
 )
 @option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
 @option("--out", type=ANY, required=True, help="Run directory.")

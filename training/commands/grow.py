@@ -111,7 +111,7 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     "--exclude",
     type=EXISTING,
     multiple=True,
-    help="Text file of photo names to leave out, one per line. The encoder is compared with its teacher on the first ones.",
+    help="Text file of photo names to leave out, one per line. The first ones serve to compare encoder and teacher.",
 )
 @flags(TopConfig, *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "seed"))
 @option("--out", type=ANY, required=True, help="Run directory.")

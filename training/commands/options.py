@@ -186,7 +186,9 @@ pipeline_flags = flags(
 def again_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds `--restart` and `--estimate`."""
     estimate = option("--estimate", is_flag=True, help="Print parameters, memory and time an epoch, and train nothing.")
-    resume = option("--resume/--restart", default=True, help="Go on from the last checkpoint in --out, or begin anew.")
+    resume = option(
+        "--resume/--restart", default=True, help="Continue from the last checkpoint in --out, or start over."
+    )
     return resume(estimate(function))
 
 

@@ -39,7 +39,7 @@ def prepare() -> None:
     """Writes photos with captions or classes as sharded TFRecords.
 
     Every photo is decoded once; those that cannot be are named and left out, and the exit status is 1. Call a command
-    again to go on after a stop, to pick up photos that were left out, or to mend damaged shards.
+    again to continue after a stop, to add photos that could not be read, or to repair damaged shards.
     """
 
 
@@ -117,7 +117,7 @@ def _source_words(text: str) -> tuple[str, str, Path]:
     kind, colon, path = rest.partition(":")
     if not (name and equals and colon and kind in READERS and Path(path).exists()):
         raise click.BadParameter(
-            f"expected NAME=KIND:PATH with a KIND of {', '.join(READERS)} and a PATH that is there, received {text!r}",
+            f"expected NAME=KIND:PATH with a KIND of {', '.join(READERS)} and a PATH that exists, received {text!r}",
             param_hint="SOURCES",
         )
     return name, kind, Path(path)

@@ -36,7 +36,7 @@ def caption_batches(
         DataError: There is no caption.
     """
     if not captions:
-        raise DataError("expected captions to train on, received none")
+        raise DataError("expected captions to train on, received none; check the records and the weights of sources")
     lengths = np.array([len(ids) for ids in captions], np.int32)
     padded = np.zeros((len(captions), lengths.max()), np.int32)  # (S, T)
     for index, ids in enumerate(captions):

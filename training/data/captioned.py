@@ -185,7 +185,9 @@ def read_tsv(root: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage]:
         captions[name].append(text.strip())
     listed = set(read_lines(root / "dev.txt")) if (root / "dev.txt").exists() else None
     if listed is not None and not listed <= captions.keys():
-        raise DataError(f"{root / 'dev.txt'}: expected names with captions, found {min(listed - captions.keys())}")
+        raise DataError(
+            f"{root / 'dev.txt'}: expected names with captions, found {min(listed - captions.keys())}; remove it"
+        )
 
     def split(name: str) -> str:
         if listed is None:

@@ -1,4 +1,4 @@
-"""Downloads that go on after an interruption."""
+"""Downloads that continue after an interruption."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ ATTEMPTS = 5
 
 CHUNK_BYTES = 1 << 16
 ALGORITHMS = ("sha256", "md5")
-AGAIN = "call the command again to go on from here"
+AGAIN = "call the command again to continue from here"
 
 
 class _DroppedError(Exception):
@@ -183,7 +183,7 @@ class _Transfer:
     def _total_of_part(self, response: requests.Response, done: int) -> int | None:
         part = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         if part is None or int(part[1]) != done:
-            self._start_over(f"the server sent another part than asked for ({done} bytes on)")
+            self._start_over(f"the server sent another part than the one from byte {done} on")
         # With If-Range a server need not repeat the date; it answers 200 when the file has changed.
         if _validator_of(response) not in (None, self._validator()):
             self._start_over("the server's file has changed")

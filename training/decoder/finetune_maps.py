@@ -66,7 +66,10 @@ class MapsFinetuneTask(CaptionTask):
         self._class_loss = SoftClassLoss(TEMPERATURE)
         steps_per_epoch = len(self._data.keys) // self._batch_size
         if steps_per_epoch == 0:
-            raise DataError(f"expected at least {self._batch_size} photos for a batch; give a smaller --batch-size")
+            raise DataError(
+                f"expected at least {self._batch_size} photos for a batch, found {len(self._data.keys)}; "
+                "give a smaller --batch-size"
+            )
         kept = class_weight if answers is not None else None
         spec = networks.specification(records, config, replicas, steps_per_epoch, answers=kept)
         super().__init__(spec, networks.config, encoder, networks.decoder)

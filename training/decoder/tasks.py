@@ -201,13 +201,14 @@ def check_start(captioner_run: Path, records: Path, config: CaptionerConfig) -> 
         )
     if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
         raise DataError(
-            f"{captioner_run}: expected the vocabulary of {records}, found another; prepare all stages' records at once"
+            f"{captioner_run}: expected the vocabulary of {records}, found another; "
+            "prepare the records of all stages together"
         )
     found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
     ours, theirs = (replace(decoder, dropout=0.0, word_dropout=0.0) for decoder in (config.decoder, found.decoder))
     if ours != theirs:
         raise DataError(
-            f"{captioner_run}: expected a decoder {config.decoder}, found {found.decoder}; give its options"
+            f"{captioner_run}: expected a decoder {config.decoder}, found {found.decoder}; give the options of that run"
         )
 
 

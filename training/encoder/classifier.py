@@ -68,7 +68,9 @@ class ClassifierTask(Task):
         replicas.check_pipeline(config.pipeline, images)
         shard_paths(records, "dev")  # missing ones are told now, not after an epoch
         if replicas.config.xla and replicas.count > 1 and self.encoder_config.batch_norm:
-            raise ConfigError("xla: expected one replica, or no batch norm, which XLA cannot take over several")
+            raise ConfigError(
+                "xla: expected one replica, or an encoder without batch norm, which XLA cannot compile over several"
+            )
         settings = {
             "encoder": asdict(self.encoder_config),
             "training": asdict(config),

@@ -235,7 +235,9 @@ def _started_from(start: Path, expected: EncoderConfig) -> str:
         file = start / DISTILLED
         found = load_student(start)[1]
     if found != expected:
-        raise DataError(f"{start}: expected a student of the architecture {expected}, found {found}; give another")
+        raise DataError(
+            f"{start}: expected a student of the architecture {expected}, found {found}; give another run or bundle"
+        )
     return key_of(file)
 
 

@@ -122,7 +122,7 @@ def distill_top(
     classifier: Sequence[npt.NDArray[np.float32]], held_out: TopData | None = None, *, anew: bool = False,
     checkpoint_steps: int = 500,
 ) -> bool:  # fmt: skip
-    """Trains an encoder's top, going on from the run directory's checkpoint where there is one.
+    """Trains an encoder's top, from the run directory's checkpoint on if there is one.
 
     Args:
         directory: Run directory.
@@ -198,7 +198,9 @@ def new_learner(
     expected = [value.shape for value in classifier]
     received = [tuple(value.shape) for value in predictions.weights]
     if expected != received:
-        raise DataError(f"expected a class layer of the teacher's shapes {expected}, received {received}")
+        raise DataError(
+            f"expected a class layer of the teacher's shapes {expected}, received {received}; give another teacher"
+        )
     predictions.set_weights(classifier)
     learner.compile(
         adamw(config.learning_rate, config.weight_decay, total_steps(config, views)),

@@ -204,7 +204,7 @@ def _read(path: Path) -> dict[str, Floats]:
                 name = strange if strange is not None else min(found.keys() - expected.keys())
                 raise DataError(
                     f"{path}: expected the tensors of EfficientNet-Lite2; {name}: expected the shape "
-                    f"{expected.get(name)}, found {found.get(name)}; give its file"
+                    f"{expected.get(name)}, found {found.get(name)}; give the file of that network"
                 )
             weights = {name: file.get_tensor(name) for name in expected}
     except (safetensors.SafetensorError, OSError) as error:

@@ -23,7 +23,7 @@ def teach_top(
     directory: Path, encoder_run: Path, maps: Path, answers: Path, teacher: Path, photos: Sequence[Path],
     excluded: Sequence[str], config: TopConfig, *, anew: bool = False,
 ) -> bool:  # fmt: skip
-    """Trains the top of a grown encoder in a run directory, going on where it stopped.
+    """Trains the top of a grown encoder in a run directory, from its checkpoint on if there is one.
 
     Args:
         directory: Run directory.

@@ -73,7 +73,7 @@ def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
     if different:
         raise DataError(
             f"{checkpoint}: expected the photos, teacher and options of this run, differs in {different}; "
-            "give the same, or choose another directory"
+            "give the same, another directory, or --restart"
         )
 
 

@@ -165,7 +165,7 @@ class Replicas:
                 raise
             raise DataError(
                 f"expected all {self.workers} workers to the end, lost: {', '.join(gone) or error.message}; "
-                "see what that worker wrote last, then start all of them again to go on from the last checkpoint"
+                "see the last output of that worker, then start all workers again to continue from the last checkpoint"
             ) from error
 
     def first(self, value: Any) -> Any:

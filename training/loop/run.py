@@ -208,7 +208,7 @@ class Run:
         text = json.dumps([self.settings, self.step, self.total], sort_keys=True)
         if len(set(self.replicas.gathered(zlib.crc32(text.encode())))) > 1:
             raise DataError(
-                f"{self.directory}: expected all workers to go on with the same step, data and options; "
+                f"{self.directory}: expected all workers to continue with the same step, data and options; "
                 "give them the same command, and a directory on storage that all see"
             )
 

@@ -61,7 +61,8 @@ def meet(cluster: Cluster, seconds: int) -> None:
         listener = socket.create_server(("", port), backlog=128)
     except OSError as error:
         raise ConfigError(
-            f"TF_CONFIG: expected port {port} of this worker to be free ({error}); end what uses it, or give another"
+            f"TF_CONFIG: expected port {port} of this worker to be free ({error}); "
+            "stop the program that uses it, or give another port"
         ) from error
     deadline = time.monotonic() + seconds
     missing = [address for address in addresses if address != addresses[worker]]
