@@ -184,7 +184,7 @@ def distill(
         batch=targets.batch,
         total=_total_steps(config, len(photos)),
         settings=settings,
-        compare=None if held_out is None else lambda: held_out.compared(trainee.student).figures(),
+        compare=None if held_out is None else lambda: held_out.compared(trainee.student)._asdict(),
         best_figure="correlation",
     )
     run = KerasRun(directory, lesson, RunConfig(checkpoint_steps=checkpoint_steps), compare_steps=held_out_steps)

@@ -27,10 +27,6 @@ class Comparison(NamedTuple):
     correlation: float
     agreement: float
 
-    def figures(self) -> dict[str, float]:
-        """Returns the figures by name."""
-        return self._asdict()
-
 
 class HeldOut:
     """Photos that the student is not trained on, with the teacher's answers to them.

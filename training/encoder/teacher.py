@@ -74,14 +74,14 @@ class Projection(NamedTuple):
         """
         count = 0
         total = np.zeros(1)
-        products = np.zeros((1, 1))
+        moments = np.zeros((1, 1))
         for batch in batches:
             rows = batch.reshape(-1, batch.shape[-1])  # (B H W, C)
             count += len(rows)
             total = total + rows.sum(axis=0, dtype=np.float64)
-            products = products + rows.T @ rows
+            moments = moments + rows.T @ rows
         mean = total / count
-        variances, directions = np.linalg.eigh(products / count - np.outer(mean, mean))  # in rising order
+        variances, directions = np.linalg.eigh(moments / count - np.outer(mean, mean))  # in rising order
         kept = np.maximum(variances[::-1][:components], 1e-12)
         scale = np.sqrt(kept.mean())
         steps = LARGEST_DEVIATIONS * np.sqrt(kept) / scale / 127
