@@ -202,6 +202,12 @@ def _read_texts(path: Path) -> tuple[CaptionerConfig, Vocabulary, tuple[ClassNam
         raise BundleError(f"{path}: {error}") from error
 
 
+def write_classes(path: Path, classes: Iterable[ClassName]) -> None:
+    """Writes the ids and labels of classes, in output order."""
+    entries = [{"id": name.id, "label": name.label} for name in classes]
+    path.write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def read_classes(path: Path) -> tuple[ClassName, ...]:
     """Reads class names from `[{"id": …, "label": …}, …]` or Keras's `{"0": ["n01440764", "tench"], …}`.
 

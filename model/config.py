@@ -57,6 +57,14 @@ FEATURES: Mapping[str, tuple[int, int]] = types.MappingProxyType(
 """What the decoder can read: how often the last map's channels are in it, and how often the FC layers' units."""
 
 
+INPUT_POOLINGS = (1, 2, 4, 7)
+"""Sides of the pool in front of the first convolution, in pixels: what divides 224 and leaves five poolings."""
+
+MAX_LAYERS = 16
+MAX_WORDS = 100
+MAX_LENGTH_PENALTY = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
     """Describes a VGG-19 encoder; the defaults are the network of the paper.
@@ -104,7 +112,7 @@ class EncoderConfig:
         _check("encoder.fc_units", self.fc_units, self.fc_units >= 1, "at least 1")
         _check("encoder.classes", self.classes, self.classes >= 1, "at least 1")
         _check("encoder.normalization", self.normalization, self.normalization in ("caffe", "unit"), "caffe or unit")
-        _check("encoder.input_pooling", self.input_pooling, self.input_pooling in (1, 2, 4, 7), "1, 2, 4 or 7")
+        _check("encoder.input_pooling", self.input_pooling, self.input_pooling in INPUT_POOLINGS, "1, 2, 4 or 7")
         _check("encoder.pooling", self.pooling, self.pooling in ("flatten", "average"), "flatten or average")
         _check("encoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
         _check("encoder.features", self.features, self.features in FEATURES, " or ".join(FEATURES))
@@ -159,7 +167,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _check("decoder.vocabulary_size", self.vocabulary_size, self.vocabulary_size >= 4, "at least 4")
         _check("decoder.embedding_units", self.embedding_units, self.embedding_units >= 1, "at least 1")
-        _check("decoder.layers", self.layers, 1 <= self.layers <= 16, "1 to 16")
+        _check("decoder.layers", self.layers, 1 <= self.layers <= MAX_LAYERS, f"1 to {MAX_LAYERS}")
         _check("decoder.units", self.units, self.units >= 1, "at least 1")
         _check("decoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
         _check("decoder.word_dropout", self.word_dropout, 0 <= self.word_dropout < 1, "a number in [0, 1)")
@@ -200,8 +208,9 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         _check("search.beam_size", self.beam_size, 1 <= self.beam_size <= 10, "1 to 10")
-        _check("search.max_words", self.max_words, 1 <= self.max_words <= 100, "1 to 100")
-        _check("search.length_penalty", self.length_penalty, 0 <= self.length_penalty <= 2, "0 to 2")
+        _check("search.max_words", self.max_words, 1 <= self.max_words <= MAX_WORDS, f"1 to {MAX_WORDS}")
+        fits = 0 <= self.length_penalty <= MAX_LENGTH_PENALTY
+        _check("search.length_penalty", self.length_penalty, fits, f"0 to {MAX_LENGTH_PENALTY}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import keras
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
@@ -19,7 +20,7 @@ from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import bundle_weights
-from training.convert import convert
+from training.shipping.convert import convert
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "grass", "man", "in", "red", "hat")
 
@@ -105,3 +106,18 @@ def live_server(serve: Callable[[Path], contextlib.AbstractContextManager[str]],
     """Yields the URL of a real server, with the default bundle when there is one."""
     with serve(DEFAULT_BUNDLE if (DEFAULT_BUNDLE / MANIFEST).exists() else toy_bundle) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def images() -> npt.NDArray[np.uint8]:
+    """Returns four different images, shape (4, 224, 224, 3), in which neighbouring pixels are alike."""
+    coarse = np.random.default_rng(3).integers(0, 256, (4, 7, 7, 3), np.uint8)
+    return coarse.repeat(32, axis=1).repeat(32, axis=2)
+
+
+@pytest.fixture
+def forgetful_keras() -> Iterator[None]:
+    """Seeds the weights of every test's networks and frees their names and graphs after it."""
+    keras.utils.set_random_seed(11)
+    yield
+    keras.utils.clear_session(free_memory=False)

@@ -20,7 +20,7 @@ ENCODE_BATCH = 4
 
 
 class LiteEngine:
-    """Runs `encoder.tflite` and `decoder.tflite` as `training.convert` writes them.
+    """Runs `encoder.tflite` and `decoder.tflite` as `training.shipping.convert` writes them.
 
     Weights of large layers are int8 and their inputs are quantised as they come, each row by its own range (dynamic
     range quantisation), so that log-probabilities differ a little from the TensorFlow engine's.

@@ -1,12 +1,9 @@
 """One toy captioner for every test of the package, and photos drawn in code."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import keras
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw
 
@@ -18,13 +15,6 @@ from model.captioner import Captioner
 def captioner(toy: Bundle) -> Captioner:
     """Returns a real captioner with random weights."""
     return Captioner.of(toy)
-
-
-@pytest.fixture(scope="session")
-def images() -> npt.NDArray[np.uint8]:
-    """Returns four different images, shape (4, 224, 224, 3), in which neighbouring pixels are alike."""
-    coarse = np.random.default_rng(3).integers(0, 256, (4, 7, 7, 3), np.uint8)
-    return coarse.repeat(32, axis=1).repeat(32, axis=2)
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +41,5 @@ def encoded() -> Callable[..., bytes]:
 
 
 @pytest.fixture(autouse=True)
-def forgetful_keras() -> Iterator[None]:
-    """Seeds the weights of every test's networks and frees their names and graphs after it."""
-    keras.utils.set_random_seed(11)
-    yield
-    keras.utils.clear_session(free_memory=False)
+def forgetful(forgetful_keras: None) -> None:
+    """Gives every test of the package networks of its own."""

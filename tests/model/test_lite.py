@@ -22,7 +22,7 @@ from model.runtime.choice import choose_engine
 from model.runtime.lite import LiteEngine
 from model.runtime.tensorflow import TensorFlowEngine
 from model.weights import bundle_weights
-from training import convert
+from training.shipping import convert
 
 Images = npt.NDArray[np.uint8]
 

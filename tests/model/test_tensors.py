@@ -19,7 +19,7 @@ from model.manifest import MANIFEST, write_manifest
 from model.runtime.lite import LiteEngine
 from model.runtime.tensorflow import TensorFlowEngine
 from model.tensors import Int8Kernel, identity_kernel, read_tensors, write_tensors
-from training.convert import convert
+from training.shipping.convert import convert
 
 
 def shapes(weights: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:

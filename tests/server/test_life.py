@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
-from training.convert import convert
+from training.shipping.convert import convert
 
 pytestmark = pytest.mark.slow
 
