@@ -81,8 +81,8 @@ def load_features(encoder_run: Path, records: Path, split: str, maps: Path | Non
         encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
         records: Finished records; the features are kept there, in `features/`.
         split: `train` or `dev`.
-        maps: What the encoder's frozen part sees, from `training.encoder.maps`, so that its last block alone runs;
-            None to run the whole encoder.
+        maps: Directory of cached maps, see `training.encoder.maps`, so that only the last block runs; None to run the
+            whole encoder.
 
     Returns:
         The features with their captions.

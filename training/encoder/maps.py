@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from training.data.photo_cache import VIEWS, PhotoCache, View, fill
-from training.encoder.growing import is_identity
+from training.encoder.folding import is_identity
 from training.encoder.winograd import TILE, winograd_convolution
 
 FROZEN = "block4_pool"

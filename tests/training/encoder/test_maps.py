@@ -22,7 +22,7 @@ from training.data.mixing import Source, mix
 from training.data.photo_cache import PhotoCache
 from training.data.records import write_records
 from training.decoder.features import encode_maps, encode_split, known_views, load_features
-from training.encoder.growing import is_identity, with_branches
+from training.encoder.folding import is_identity, with_branches
 from training.encoder.maps import cache_maps, frozen_part, open_maps, top_part
 from training.loop.checkpoint import BEST, named_variables, save_checkpoint
 from training.shipping.convert import convert
