@@ -34,8 +34,8 @@ def winograd_convolution(
         bias: Shape (O,).
 
     Returns:
-        A function from maps (B, H, W, C), float32, H and W multiples of `TILE`, to maps (B, H, W, O), at least 0. It
-        differs from the direct sum by rounding: about 1e-5 of the largest output.
+        A function from maps (B, H, W, C), float32, to maps (B, H, W, O), at least 0. It differs from the direct sum by
+        rounding: about 1e-5 of the largest output.
 
     Source:
         Lavin & Gray 2015, F(4x4, 3x3) (arXiv:1509.09308). The transforms are compiled by XLA, the 36 products are one
@@ -47,8 +47,10 @@ def winograd_convolution(
 
     def convolution(maps: tf.Tensor) -> tf.Tensor:
         _, height, width, _ = maps.shape
-        values = tf.matmul(_patches(maps), products)  # (36, tiles, O)
-        return _image(values, tf.constant(bias), height // TILE, width // TILE)
+        rows, columns = -(-height // TILE), -(-width // TILE)
+        filled = tf.pad(maps, [[0, 0], [0, rows * TILE - height], [0, columns * TILE - width], [0, 0]])
+        values = tf.matmul(_patches(filled), products)  # (36, tiles, O)
+        return _image(values, tf.constant(bias), rows, columns)[:, :height, :width]
 
     return convolution
 

@@ -7,7 +7,9 @@ import tensorflow as tf
 from training.encoder.winograd import winograd_convolution
 
 
-@pytest.mark.parametrize(("height", "width", "channels", "outputs"), [(4, 4, 1, 1), (8, 12, 3, 5), (28, 28, 16, 8)])
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "outputs"), [(4, 4, 1, 1), (8, 12, 3, 5), (28, 28, 16, 8), (7, 5, 3, 4)]
+)
 def test_it_is_the_direct_convolution_with_a_relu(height: int, width: int, channels: int, outputs: int) -> None:
     random = np.random.default_rng(height)
     kernel = random.normal(size=(3, 3, channels, outputs)).astype(np.float32)
