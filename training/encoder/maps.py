@@ -87,8 +87,7 @@ def run_layers(encoder: keras.Model, begin: str, end: str) -> Callable[[npt.NDAr
         if not isinstance(layer, keras.layers.Conv2D):
             steps.append(layer)
         elif not is_identity(layer):
-            kernel, bias = (keras.ops.convert_to_numpy(value) for value in layer.weights)
-            steps.append(winograd_convolution(kernel, bias) if kernel.shape[2] >= _WINOGRAD_CHANNELS else layer)
+            steps.append(_winograd(layer) if layer.input.shape[-1] >= _WINOGRAD_CHANNELS else layer)
 
     @tf.function  # type: ignore[untyped-decorator]
     def run(inputs: tf.Tensor) -> tf.Tensor:
@@ -105,13 +104,34 @@ def layer_before(encoder: keras.Model, name: str) -> str:
     return str(encoder.get_layer(name).input._keras_history.operation.name)
 
 
-def top_part(encoder: keras.Model) -> keras.Model:
-    """Returns the layers behind `FROZEN`: from maps (B, H, W, C) to the encoder's outputs, with its own weights.
+def top_part(encoder: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Builds a function that runs the layers behind `FROZEN` with the encoder's own variables, for training.
 
-    A third output, `taught` (B, F), is the second FC layer's, whatever the decoder reads.
+    Args:
+        encoder: From `build_encoder`, without batch norm and residual branches.
+
+    Returns:
+        A function from maps (B, H, W, C) to the encoder's outputs, and `taught` (B, F), the second FC layer's, whatever
+        the decoder reads.
     """
+    last_block = [
+        _winograd(layer) if isinstance(layer, keras.layers.Conv2D) else layer for layer in _chain(encoder, FROZEN, LAST)
+    ]
     outputs = dict(encoder.output) | {"taught": encoder.get_layer("fc2_relu").output}
-    return keras.Model(encoder.get_layer(FROZEN).output, outputs, name="top")
+    head = keras.Model(encoder.get_layer(LAST).output, outputs, name="head")
+
+    def run(maps: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = maps
+        for step in last_block:
+            values = step(values)
+        found: dict[str, tf.Tensor] = head(values, training=False)
+        return found
+
+    return run
+
+
+def _winograd(layer: keras.layers.Conv2D) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda maps: winograd_convolution(maps, layer.kernel.value, layer.bias.value)
 
 
 def _chain(encoder: keras.Model, begin: str, end: str) -> list[keras.layers.Layer]:

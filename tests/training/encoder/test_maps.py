@@ -61,7 +61,7 @@ def test_the_frozen_part_and_the_top_are_the_whole_encoder_and_identities_are_kn
     maps = frozen_part(encoder)(images)
     expected = keras.Model(encoder.input, encoder.get_layer("block4_pool").output)(images)
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
-    whole, top = encoder(images, training=False), top_part(encoder)(maps, training=False)
+    whole, top = encoder(images, training=False), top_part(encoder)(maps)
     for name in ("features", "logits"):
         np.testing.assert_allclose(top[name], whole[name], rtol=1e-3, atol=1e-3 * float(np.abs(whole[name]).max()))
 
