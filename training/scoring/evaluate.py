@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from training.data.pipeline import split_batches
 from training.data.records import check_kind
 from training.loss import full_softmax_losses
 from training.scoring.captions import compare_captions, default_tokenizer
+from training.scoring.topics import topics_of
 
 LOSS_CAPTIONS = 64
 """Reference captions whose words are scored at once: logits of 64 long captions and 10,000 words take 100 MB."""
@@ -92,12 +94,21 @@ class Evaluation(NamedTuple):
         names = dict.fromkeys([*results[0].scores, *self.left_out])
         rows = [("", *(f"beam {size}" for size in self.beams))]
         for name in names:
-            digits = 0 if name == "distinct captions" else 2
+            digits = 0 if name.startswith("distinct captions") else 2
             rows.append((name, *(f"{r.scores[name]:.{digits}f}" if name in r.scores else "-" for r in results)))
         if self.loss is not None:
             rows.append(("loss, nats per word", *[f"{self.loss.nats:.3f}"] * len(results)))
             rows.append(("perplexity", *[f"{self.loss.perplexity:.2f}"] * len(results)))
         return rows
+
+    def topic_table(self) -> list[tuple[str, ...]]:
+        """Returns CIDEr by what photos show as text: a row per topic, with the mean of each beam size."""
+        topics = topics_of(self.references)
+        results = self.beams.values()
+        return [
+            (f"CIDEr, {topic} ({len(names)})", *(f"{fmean(r.ciders[name] for name in names):.2f}" for r in results))
+            for topic, names in topics.items()
+        ]
 
     def notes(self) -> list[str]:
         """Returns sentences that say how the scores were taken."""
