@@ -16,7 +16,7 @@ from model.encoder import build_encoder
 from model.errors import ConfigError
 from training.config import ClassifierTrainingConfig
 from training.data.pipeline import Share, class_batches, labelled_batches
-from training.data.records import INDEX, check_kind, damaged_records, read_index, read_record_classes, shard_paths
+from training.data.records import INDEX, damaged_records, read_index, read_record_classes, shard_paths
 from training.data.shards import count_records
 from training.encoder.imagenet import load_imagenet
 from training.loop.replicas import Replicas
@@ -47,14 +47,9 @@ class ClassifierTask(Task):
     """
 
     def __init__(
-        self,
-        records: Path,
-        encoder_config: EncoderConfig,
-        config: ClassifierTrainingConfig,
-        replicas: Replicas,
+        self, records: Path, encoder_config: EncoderConfig, config: ClassifierTrainingConfig, replicas: Replicas,
         imagenet: Path | None = None,
-    ) -> None:
-        check_kind(records, "classes")
+    ) -> None:  # fmt: skip
         self.config = config
         self.classes = read_record_classes(records)
         self.encoder_config = replace(encoder_config, classes=len(self.classes))

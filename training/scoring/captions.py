@@ -196,7 +196,8 @@ def _without_meteor(truth: Split, captions: Mapping[Key, Split]) -> dict[Key, Ca
 
 
 def _score_sources(truth: Split, ours: Split) -> CaptionScores:
-    whole, groups = _score(truth, ours), by_source(truth)
+    whole = _score(truth, ours)
+    groups = by_source(truth)
     if len(groups) < 2:
         return whole
     found = {
