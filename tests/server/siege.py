@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -123,8 +123,9 @@ def haste() -> float:
 
 
 def in_time(times: Sequence[float], seconds: float) -> bool:
-    """Says whether answers came in time: nine of ten within the seconds, and the rest, which the machine itself may
-    have held up, within ten times as long. What an attack holds up waits for minutes, or for ever.
+    """Returns whether nine of ten answers came within the seconds, and the rest within ten times as long.
+
+    The machine itself may hold up one in ten. What an attack holds up waits for minutes, or for ever.
     """
     ordered, limit = sorted(times), seconds * haste()
     return ordered[len(ordered) * 9 // 10 - 1] < limit and ordered[-1] < 10 * limit
