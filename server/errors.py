@@ -1,6 +1,7 @@
-"""What can go wrong with a request before an image is even looked at; like model.errors, no HTTP words in here.
+"""Errors of requests. They know no HTTP: `server/problems.py` gives each its status.
 
-Every message says what was expected, what was received and what to do.
+A message about a value says what was expected, what was received and what to do. A message about a state says what is
+so and what to do.
 """
 
 from model.errors import CaptionerError, ImageError
@@ -44,3 +45,7 @@ class CostlyImageError(ImageError):
 
 class OutOfResourcesError(CaptionerError):
     """The system had no memory, process or file descriptor left for a request."""
+
+
+class NotServedError(Exception):
+    """A path is not served on the port that was asked; such a request never reaches the application."""

@@ -14,16 +14,14 @@ import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
 from gunicorn.glogging import Logger
 
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 from server.problems import kind_of
-
-LogFormat = Literal["auto", "json", "text"]
-LOG_FORMATS: tuple[LogFormat, ...] = ("auto", "json", "text")
+from server.settings import LogFormat
 
 REQUEST_ID = "X-Request-ID"
 """Header with a request's id, in both directions."""
@@ -137,7 +135,7 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def register_logs(app: Flask, metrics: Metrics) -> None:
+def register_logs(app: Flask, metrics: ServerMetrics) -> None:
     """Makes `app` give every request an id, and count, time and log it.
 
     To be called before anything else that looks at requests.

@@ -22,7 +22,7 @@ OTHER_METHOD = "other"
 """Stands for every method that HTTP does not know, and for one that is not known."""
 
 
-class Metrics:
+class ServerMetrics:
     """Holds the metrics of one application, in a registry of their own."""
 
     def __init__(self) -> None:

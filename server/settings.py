@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from model.bundle import DEFAULT_BUNDLE
 from model.errors import ConfigError
 from model.image import MAX_PIXELS
 from model.runtime.choice import ENGINES, PRECISIONS, EngineName, Precision
-from server.logs import LOG_FORMATS, LogFormat
 
 ENVIRONMENT_PREFIX = "SHOWTELL_"
+
+LogFormat = Literal["auto", "json", "text"]
+LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 
 KEY_PATTERN = r"[A-Za-z0-9._~+/-]{16,256}={0,2}"
 """What a Bearer token may be (RFC 6750, 2.1), and not short: `=` is padding, at the end alone."""

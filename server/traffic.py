@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from server.accepting import Door
 from server.connections import Connection, Connections, Phase, reset, soon
-from server.errors import SlowClientError
-from server.metrics import Metrics
+from server.errors import NotServedError, SlowClientError
+from server.metrics import ServerMetrics
 from server.parsing import StrictRequest, has_whole_head
 from server.sockets import STALL_SECONDS, PatientSocket
 
@@ -29,10 +29,6 @@ STOP_SECONDS = 2.0
 """Time for what waits when the server stops, unless a request has begun to arrive."""
 
 _BLOCK_BYTES = 32 * 1024
-
-
-class NotServedError(Exception):
-    """A path that is not served on the port on which it was asked for."""
 
 
 class Owner(Protocol):
@@ -76,7 +72,7 @@ class Traffic:
     ) -> None:
         self.paths = paths
         self._owner, self._poller, self._keepalive_seconds = owner, owner.poller, owner.cfg.keepalive
-        self._metrics: Metrics = owner.app.metrics
+        self._metrics: ServerMetrics = owner.app.metrics
         self._connections, self._request_seconds = connections, request_seconds
         self._is_stopping = False
         self._door = Door(self, listener, owner.poller)
@@ -198,7 +194,8 @@ class Traffic:
 
     def _served(self, request: StrictRequest) -> StrictRequest:
         if self.paths is not None and request.path not in self.paths:
-            raise NotServedError(request.path)
+            known = ", ".join(sorted(self.paths))
+            raise NotServedError(f"expected one of {known} on this port, received another path; use the main port")
         return request
 
     def _refuse(self, connection: Connection, error: Exception) -> None:

@@ -13,19 +13,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
 from server.access import HEADERS
 from server.connections import Connection, Connections
-from server.errors import SlowClientError
 from server.logs import REQUEST_ID, log_request, new_request_id
-from server.metrics import OTHER_METHOD, Metrics
+from server.metrics import OTHER_METHOD, ServerMetrics
 from server.parsing import StrictRequest
-from server.problems import PROBLEM_TYPE, UNREADABLE, UNTYPED, describe, kind_of
+from server.problems import PROBLEM_TYPE, UNREADABLE, UNTYPED, describe_unreadable, kind_of
 from server.settings import ServerSettings
 from server.sockets import Turn
-from server.traffic import NotServedError, Traffic
+from server.traffic import Traffic
 
 _logger = logging.getLogger("server")
 
@@ -41,25 +39,17 @@ class Application(Protocol):
 
     settings: ServerSettings
     draining: threading.Event
-    metrics: Metrics
+    metrics: ServerMetrics
 
     def reload(self) -> None:
-        """Loads the bundle again; returns at once."""
+        """Begins to load the bundle again, and returns at once."""
 
+    def close(self) -> None:
+        """Ends the inference thread."""
 
-UNREADABLE_STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
-    (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
-    (errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
-    (errors.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
-    (errors.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
-    (errors.ParseException, HTTPStatus.BAD_REQUEST),
-    (SlowClientError, HTTPStatus.REQUEST_TIMEOUT),
-    (NotServedError, HTTPStatus.NOT_FOUND),
-)
-"""What may keep a request from the application, and how it is answered then."""
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-"""What is answered however much else there is to do."""
+"""Paths that are answered under any load."""
 
 _MOST_PROBES = 32
 _PAGE_THREADS = 2
@@ -100,9 +90,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def init_signals(self) -> None:
         """Sets what signals do in the worker; called by gunicorn."""
+        # gunicorn's resets every signal first: a SIGHUP at that moment would end the worker.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         super().init_signals()
         signal.signal(signal.SIGHUP, lambda *_: self.app.reload())
         signal.siginterrupt(signal.SIGHUP, False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begins to stop: at once, or when the time to drain is over."""
@@ -132,6 +125,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             traffic.close_all()
         for pool in (self.tpool, self._pages, self._admin, *self._probes.values()):
             pool.shutdown(wait=False)
+        self.app.close()
         self.poller.close()
         self.method_queue.close()
 
@@ -154,18 +148,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answers a request that never reached the application."""
-        status = next((status for kind, status in UNREADABLE_STATUS if isinstance(exc, kind)), None)
-        if status is None:
+        members = describe_unreadable(exc)
+        if members is None:
             super().handle_error(req, client, addr, exc)
             return
-        request_id = new_request_id()
-        reason = UNREADABLE
-        if isinstance(exc, SlowClientError):
-            members = describe(exc)
-            reason = kind_of(members["type"])
-        else:
-            members = {"status": status, "type": UNTYPED, "title": status.phrase, "detail": _detail_of(exc)}
+        request_id, status = new_request_id(), HTTPStatus(members["status"])
         log_request({"route": UNREADABLE, "status": status.value, "problem": members["type"]}, request_id)
+        reason = UNREADABLE if members["type"] == UNTYPED else kind_of(members["type"])
         self.app.metrics.rejects.labels(reason).inc()
         self.app.metrics.requests.labels(UNREADABLE, OTHER_METHOD, str(status.value)).inc()
         client.sendall(_raw_answer(status, json.dumps(members).encode(), request_id))
@@ -222,12 +211,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self.handle_error(request, sock, connection.client, error)
             return False
         return bool(stays)
-
-
-def _detail_of(error: Exception) -> str:
-    if isinstance(error, NotServedError):
-        return f"expected one of {', '.join(sorted(PROBES))} on this port, received another path; ask the main port"
-    return "expected an HTTP request within this server's limits, received one that cannot be read"
 
 
 def _raw_answer(status: HTTPStatus, body: bytes, request_id: str) -> bytes:

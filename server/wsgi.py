@@ -18,12 +18,12 @@ from model.captioner import Captioner
 from model.errors import BundleError
 from server.accepting import SHORTAGES
 from server.app import create_app
-from server.batching import BatchLimits, InferenceQueue
+from server.batching import BatchLimits, InferenceQueue, Predictor
 from server.decoding.pool import DecodingPool
+from server.loading import Loader, self_tested, watch
 from server.logs import GunicornLogger
 from server.memory import give_back_large_blocks
-from server.metrics import Metrics
-from server.reloading import self_tested, watch
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 from server.worker import PatientWorker
 
@@ -54,6 +54,8 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         self._file_descriptors = [item.detach() for item in (listener, admin) if item is not None]
         self.draining = threading.Event()
         """Set when the server is about to stop."""
+        self._inference: InferenceQueue | None = None
+        self._loader: Loader | None = None
         super().__init__()
 
     def run(self) -> None:
@@ -62,7 +64,14 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
 
     def reload(self) -> None:
         """Loads the bundle again in the background; called in the worker."""
-        self._inference.reload()
+        # Before the first load there is nothing to do: it will read the bundle as it is then.
+        if self._loader is not None:
+            self._loader.reload()
+
+    def close(self) -> None:
+        """Ends the inference thread; called in the worker."""
+        if self._inference is not None:
+            self._inference.close()
 
     def load_config(self) -> None:
         """Sets gunicorn's settings; called by gunicorn."""
@@ -93,23 +102,24 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Builds the application; called by gunicorn in the worker, because TensorFlow does not survive a fork."""
         give_back_large_blocks()
-        settings, self.metrics = self.settings, Metrics()
+        settings, self.metrics = self.settings, ServerMetrics()
         limits = BatchLimits(
             max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
         )
-        self._inference = InferenceQueue(
+        inference = self._inference = InferenceQueue(limits, self.metrics)
+        loader = self._loader = Loader(
             lambda: self_tested(Captioner.load(settings.bundle, engine=settings.engine, precision=settings.precision)),
-            limits,
+            inference,
             self.metrics,
         )
-        self._inference.loading.add_done_callback(self._on_loaded)
-        self._inference.start()
-        watch(settings.bundle, self._inference.reload)
+        loader.first.add_done_callback(self._on_loaded)
+        loader.start()
+        watch(settings.bundle, loader.reload)
         decoding = DecodingPool(settings.max_body_bytes, settings.max_pixels, self.metrics)
         decoding.start()
-        return create_app(settings, self._inference, decoding, self.metrics, self.draining)
+        return create_app(settings, inference, decoding, self.metrics, self.draining)
 
-    def _on_loaded(self, loading: "Future[Captioner]") -> None:
+    def _on_loaded(self, loading: "Future[Predictor]") -> None:
         error = loading.exception()
         if error is None:
             self._on_ready()

@@ -18,7 +18,7 @@ from model.image import DecodedImage, inspect_image
 from server.decoding.process import Decoder
 from server.decoding.program import CPU_SECONDS
 from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError, QueueFullError
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 
 PLACES = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 """Photos decoded at once: one for each core, and at least two, so that one is left for ordinary photos."""
@@ -70,7 +70,7 @@ class DecodingPool:
         places: Photos decoded at once; at least 2.
     """
 
-    def __init__(self, max_body_bytes: int, max_pixels: int, metrics: Metrics, places: int = PLACES) -> None:
+    def __init__(self, max_body_bytes: int, max_pixels: int, metrics: ServerMetrics, places: int = PLACES) -> None:
         self._max_body_bytes, self._max_pixels, self._metrics = max_body_bytes, max_pixels, metrics
         self._places = places
         self._lock = threading.Lock()

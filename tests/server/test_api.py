@@ -22,7 +22,7 @@ from server.access import HEADERS
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 
 Form = Callable[..., dict[str, Any]]
@@ -227,7 +227,7 @@ def test_a_malformed_body_is_refused(client: FlaskClient, body: bytes, content_t
 
 def test_a_body_may_be_as_large_as_the_limit_and_no_larger(inference: InferenceQueue, decoding: DecodingPool) -> None:
     client = create_app(
-        ServerSettings(max_body_bytes=2000), inference, decoding, Metrics(), threading.Event()
+        ServerSettings(max_body_bytes=2000), inference, decoding, ServerMetrics(), threading.Event()
     ).test_client()
     problem(client.post("/v1/predict", data=b"x" * 2000), 415, "/problems/unsupported-image")
     problem(client.post("/v1/predict", data=b"x" * 2001), 413, "/problems/body-too-large")
@@ -261,7 +261,7 @@ def test_a_body_without_length_has_the_same_limit(
     inference: InferenceQueue, decoding: DecodingPool, size: int, status: int, kind: str
 ) -> None:
     client = create_app(
-        ServerSettings(max_body_bytes=2000), inference, decoding, Metrics(), threading.Event()
+        ServerSettings(max_body_bytes=2000), inference, decoding, ServerMetrics(), threading.Event()
     ).test_client()
     response = client.post("/v1/predict", environ_overrides=chunked(io.BytesIO(b"x" * size)))
     problem(response, status, f"/problems/{kind}")

@@ -4,15 +4,14 @@ from http import HTTPStatus
 
 from model.errors import CaptionerError
 from server.access import KEY_HEADER, OPEN_ENDPOINTS
+from server.description.operations import Operation, operations
+from server.description.schemas import Json, answer_schemas, reference
 from server.errors import UnauthorizedError
 from server.logs import REQUEST_ID, REQUEST_ID_PATTERN
 from server.metrics import project_version
-from server.operations import Operation, operations
-from server.problems import INTERNAL, PROBLEM_TYPE, PROBLEMS, UNREADABLE, UNTYPED, kind_of
-from server.schemas import Json, answer_schemas, reference
+from server.problems import INTERNAL, PROBLEM_TYPE, PROBLEMS, UNREADABLE, UNREADABLE_PROBLEMS, UNTYPED, kind_of
 from server.settings import ServerSettings
 from server.uploads import FIELD
-from server.worker import UNREADABLE_STATUS
 
 EXAMPLE_SERVER = "http://127.0.0.1:8000"
 """Where the examples send their requests."""
@@ -112,13 +111,11 @@ def _reasons(errors: tuple[type[CaptionerError], ...]) -> dict[int, dict[str, st
     reasons: dict[int, dict[str, str]] = {}
     for error in errors:
         reasons.setdefault(PROBLEMS[error].status, {})[PROBLEMS[error].type] = _first_line(error)
-    for kind, status in UNREADABLE_STATUS:
-        if issubclass(kind, CaptionerError):
-            reasons.setdefault(status, {})[PROBLEMS[kind].type] = _first_line(kind)
-        else:
-            reasons.setdefault(status, {})[UNTYPED] = f"{status.phrase}: HTTP that this server cannot read."
-    reasons[INTERNAL.status] = {INTERNAL.type: "The server made a mistake; its log has more, under the incident."}
-    return {int(status): reasons[status] for status in sorted(reasons)}
+    for kind, problem in UNREADABLE_PROBLEMS.items():
+        text = f"{problem.title}: this server cannot read the HTTP." if problem.type == UNTYPED else _first_line(kind)
+        reasons.setdefault(problem.status, {})[problem.type] = text
+    reasons[INTERNAL.status] = {INTERNAL.type: "The server failed; its log has the reason under the incident id."}
+    return dict(sorted(reasons.items()))
 
 
 def _problem_response(status: int, reasons: dict[str, str]) -> Json:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from flask import Flask, render_template
 from markupsafe import Markup, escape
 
-from server.openapi import describe_api
+from server.description.openapi import describe_api
+from server.description.schemas import Json
 from server.problems import PROBLEMS
-from server.schemas import Json
 from server.settings import ServerSettings
 
 

@@ -1,4 +1,4 @@
-"""The operations of the API: what each route takes, answers and refuses. `server/openapi.py` puts them together."""
+"""The operations of the API: what each route takes, answers and refuses; `openapi.py` puts them together."""
 
 from dataclasses import dataclass, field
 
@@ -9,6 +9,7 @@ from model.errors import CaptionerError, CorruptImageError, ImageTooLargeError, 
 from model.image import FORMATS
 from model.runtime.protocol import MAX_BEAM_SIZE
 from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES
+from server.description.schemas import EXAMPLES, Json, reference
 from server.errors import (
     BodyTooLargeError,
     CostlyImageError,
@@ -19,7 +20,6 @@ from server.errors import (
     ParameterError,
     QueueFullError,
 )
-from server.schemas import EXAMPLES, Json, reference
 from server.settings import ServerSettings
 from server.uploads import FIELD
 
