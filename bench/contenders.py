@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bench.artifacts import Kind
 from bench.parity import FLOAT32, INT8, Tolerance
-from model.bundle import load_bundle, verify_bundle
-from model.runtime.protocol import Engine
-from model.runtime.quiet import quiet_tensorflow
+from model.bundle import BundleInfo, load_bundle
+from model.engines.protocol import Engine
+from model.engines.quiet import quiet_tensorflow
 
 INSTALL = "pip install --group peers"
 
@@ -68,12 +68,12 @@ def load_engine(key: str, folder: Path) -> Engine:
     """
     match key:
         case "litert":
-            from model.runtime.lite import LiteEngine
+            from model.engines.lite import LiteEngine
 
-            return LiteEngine.of(folder, verify_bundle(folder).config)
+            return LiteEngine.of(folder, BundleInfo.from_bundle(folder).config)
         case "tensorflow":
             quiet_tensorflow()
-            from model.runtime.tensorflow import TensorFlowEngine
+            from model.engines.tensorflow import TensorFlowEngine
 
             return TensorFlowEngine.of(load_bundle(folder))
         case "keras":

@@ -22,8 +22,8 @@ from bench.photos import photo
 from bench.report import Row, compared, median_row, ratio, skipped_row
 from bench.sizes import SIZES, Size
 from model.config import IMAGE_PIXELS, SearchConfig
+from model.engines.protocol import Engine
 from model.image import read_image
-from model.runtime.protocol import Engine
 from model.search import beam_search
 
 PART = "engines"

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.photos import photo
+from model.engines.protocol import Engine
 from model.image import read_image
-from model.runtime.protocol import Engine
 
 STEPS = 4
 HYPOTHESES = 3

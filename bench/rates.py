@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.machine import cores
-from model.runtime.quiet import quiet_tensorflow
+from model.engines.quiet import quiet_tensorflow
 
 WARM_UP, RUNS = 5, 25
 ROWS, SIDE = 1024, 2048

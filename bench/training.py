@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from bench.report import Row, median_row
-from model.config import IMAGE_PIXELS, small
+from model.config import IMAGE_PIXELS
+from model.presets import small
 
 PART = "training"
 BATCH, CLASSES, IMAGES = 32, 10, 640
@@ -138,7 +139,7 @@ def _fit(task: Any) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    from model.runtime.quiet import quiet_tensorflow
+    from model.engines.quiet import quiet_tensorflow
 
     quiet_tensorflow()
     sys.stdout.write(json.dumps(_run_variant(sys.argv[1], Path(sys.argv[2]))) + "\n")

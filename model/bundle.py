@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -59,8 +59,8 @@ class Bundle:
     weights: Weights
 
 
-class Contents(NamedTuple):
-    """Holds what a bundle says of itself, without its weights.
+class BundleInfo(NamedTuple):
+    """What a verified bundle says of itself, without its weights.
 
     Attributes:
         config: As in `Bundle`.
@@ -73,6 +73,26 @@ class Contents(NamedTuple):
     vocabulary: Vocabulary
     classes: tuple[ClassName, ...]
     has_lite_files: bool
+
+    @classmethod
+    def from_bundle(cls, path: Path) -> Self:
+        """Checks that a bundle is complete and undamaged without loading its weights.
+
+        Args:
+            path: The bundle's directory.
+
+        Returns:
+            What it says of itself.
+
+        Raises:
+            BundleError: A file is missing, has another size or hash than the manifest says, or the parts disagree.
+        """
+        names = verify_manifest(path, REQUIRED)
+        if len(names & LITE_FILES) == 1:
+            raise BundleError(f"{path}: expected both {LITE_ENCODER} and {LITE_DECODER} or neither; export it again")
+        config, vocabulary, classes = _read_texts(path)
+        _check_agreement(config, len(vocabulary), len(classes), str(path))
+        return cls(config, vocabulary, classes, has_lite_files=bool(names & LITE_FILES))
 
 
 def save_bundle(path: Path, bundle: Bundle, lite_files: Mapping[str, bytes] = MappingProxyType({})) -> None:
@@ -104,31 +124,12 @@ def save_bundle(path: Path, bundle: Bundle, lite_files: Mapping[str, bytes] = Ma
         write_manifest(directory)
 
 
-def verify_bundle(path: Path) -> Contents:
-    """Checks that a bundle is complete and undamaged without loading its weights.
-
-    Args:
-        path: The bundle's directory.
-
-    Returns:
-        What it says of itself.
-
-    Raises:
-        BundleError: A file is missing, has another size or hash than the manifest says, or the parts disagree.
-    """
-    names = verify_manifest(path, REQUIRED)
-    if len(names & LITE_FILES) == 1:
-        raise BundleError(f"{path}: expected both {LITE_ENCODER} and {LITE_DECODER} or neither; export it again")
-    config, vocabulary, classes = _read_texts(path)
-    _check_agreement(config, len(vocabulary), len(classes), str(path))
-    return Contents(config, vocabulary, classes, has_lite_files=bool(names & LITE_FILES))
-
-
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path, info: BundleInfo | None = None) -> Bundle:
     """Reads and verifies a bundle: hashes, names, shapes and types of all tensors, and that every number is finite.
 
     Args:
         path: The bundle's directory.
+        info: What `BundleInfo.from_bundle` returned for it just now, so that no file is hashed twice; else None.
 
     Returns:
         The bundle, with its weights in memory.
@@ -136,7 +137,7 @@ def load_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: Anything is missing, damaged or does not agree; the message says what and what to do.
     """
-    config, vocabulary, classes, _ = verify_bundle(path)
+    config, vocabulary, classes, _ = BundleInfo.from_bundle(path) if info is None else info
     weights = _read_weights(path / WEIGHTS)
     _check_weights(config, weights, str(path / WEIGHTS))
     return Bundle(config, vocabulary, classes, weights)

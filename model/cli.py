@@ -12,9 +12,9 @@ import click
 from tqdm import tqdm
 
 from model.bundle import DEFAULT_BUNDLE, load_bundle
+from model.engines.choice import ENGINES, EngineName
 from model.errors import CaptionerError, ImageError
 from model.image import SUFFIXES, read_image
-from model.runtime.choice import ENGINES, EngineName
 
 if TYPE_CHECKING:
     from model.captioner import Captioner, Prediction

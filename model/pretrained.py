@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import weight_shapes
-from model.config import paper
 from model.errors import ConfigError, DataError
+from model.presets import paper
 
 Tensor = npt.NDArray[np.float32]
 Shape = tuple[int, ...]

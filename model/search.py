@@ -34,7 +34,7 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundCaption:
     """Holds one caption that the search found.
 
     Attributes:
@@ -50,6 +50,9 @@ class Found:
     score: float
 
 
+_Pool = dict[tuple[int, ...], FoundCaption]
+
+
 @dataclass
 class _Beam:
     """Holds K hypotheses for each of B images; a slot that is not in use scores minus infinity."""
@@ -63,7 +66,7 @@ class _Beam:
 
 def beam_search(
     start: tuple[Floats, Ints, Any], step: Step, config: SearchConfig, *, end_id: int, wanted: Wanted | None = None
-) -> list[list[Found]]:
+) -> list[list[FoundCaption]]:
     """Finds the most probable captions of a batch of images.
 
     Finished hypotheses keep their score and compete with the unfinished ones for the K places; one that loses its place
@@ -89,7 +92,7 @@ def beam_search(
     log_probs, ids, state = start
     images, beam_size = len(ids), config.beam_size
     beam = _first_beam(log_probs, ids, config, end_id)
-    pool: list[dict[tuple[int, ...], Found]] = [{} for _ in range(images)]
+    pool: list[_Pool] = [{} for _ in range(images)]
     _collect(pool, beam, beam.finished, config, end_id)
     parents = np.repeat(np.arange(images, dtype=np.int32), beam_size)  # (B * K,)
     abandoned = np.zeros(images, np.bool_)
@@ -167,7 +170,7 @@ def _drop(beam: _Beam, images: npt.NDArray[np.bool_]) -> None:
     beam.log_probs[lost], beam.finished[lost] = -np.inf, True
 
 
-def _decided(beam: _Beam, pool: list[dict[tuple[int, ...], Found]], config: SearchConfig) -> npt.NDArray[np.bool_]:
+def _decided(beam: _Beam, pool: list[_Pool], config: SearchConfig) -> npt.NDArray[np.bool_]:
     """Returns for each image (B,) whether K captions are found that nothing unfinished can surpass.
 
     A log-probability never rises, so that what an unfinished hypothesis has, spread over the most words, bounds its
@@ -180,7 +183,7 @@ def _decided(beam: _Beam, pool: list[dict[tuple[int, ...], Found]], config: Sear
 
 
 def _collect(
-    pool: list[dict[tuple[int, ...], Found]], beam: _Beam, chosen: npt.NDArray[np.bool_], config: SearchConfig,
+    pool: list[_Pool], beam: _Beam, chosen: npt.NDArray[np.bool_], config: SearchConfig,
     end_id: int,
 ) -> None:  # fmt: skip
     """Adds the captions of the chosen slots (B, K) to their image's pool, by their tokens with the end."""
@@ -189,8 +192,8 @@ def _collect(
         tokens = tuple(beam.tokens[image, slot, :steps].tolist())
         words = tokens[:-1] if tokens[-1] == end_id else tokens
         logs = tuple(beam.word_log_probs[image, slot, : len(words)].tolist())
-        pool[image][tokens] = Found(words, logs, log_prob, log_prob / steps**config.length_penalty)
+        pool[image][tokens] = FoundCaption(words, logs, log_prob, log_prob / steps**config.length_penalty)
 
 
-def _ranked(captions: dict[tuple[int, ...], Found], count: int) -> list[Found]:
+def _ranked(captions: _Pool, count: int) -> list[FoundCaption]:
     return sorted(captions.values(), key=lambda caption: -caption.score)[:count]

@@ -8,9 +8,9 @@ from werkzeug.datastructures import MultiDict
 
 from model.captioner import MAX_CLASSES, Caption
 from model.config import CaptionerConfig
+from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS
-from model.runtime.protocol import MAX_BEAM_SIZE
 from server.batching import PredictOptions
 from server.errors import ParameterError
 from server.problems import describe

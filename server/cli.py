@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
-from model.bundle import verify_bundle
+from model.engines.choice import choose_engine
 from model.errors import BundleError, ConfigError
-from model.runtime.choice import choose_engine
 from server.access import read_keys
 from server.connections import within_open_files
+from server.loading import VerifiedBundle
 from server.logs import configure_logs
 from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
 from server.wsgi import GunicornServer
@@ -52,15 +52,15 @@ def main(**flags: str | None) -> None:
         configure_logs(settings.log_format)
         # Read once: a worker that takes another's place must not depend on what the file is like by then.
         settings = dataclasses.replace(settings, api_key=read_keys(settings), api_key_file=None)
-        contents = verify_bundle(settings.bundle)
-        choose_engine(settings.engine, settings.precision, has_lite_files=contents.has_lite_files)
+        verified = VerifiedBundle.at(settings.bundle)
+        choose_engine(settings.engine, settings.precision, has_lite_files=verified.info.has_lite_files)
         settings = within_open_files(settings)
         listener = _listen(settings.host, settings.port)
         admin = _listen(settings.host, settings.admin_port) if settings.admin_port else None
     except (ConfigError, BundleError) as error:
         raise click.ClickException(str(error)) from error
     url = _url(settings.host, listener.getsockname()[1])
-    GunicornServer(settings, listener, lambda: _say(f"Ready: open {url} (Ctrl-C stops)"), admin).run()
+    GunicornServer(settings, listener, lambda: _say(f"Ready: open {url} (Ctrl-C stops)"), admin, verified).run()
 
 
 def _say(text: str) -> None:

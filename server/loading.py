@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
+from model.bundle import BundleInfo
 from model.captioner import Captioner
 from model.config import IMAGE_PIXELS
 from model.errors import BundleError
@@ -19,6 +21,8 @@ from server.metrics import ServerMetrics
 
 LOOK_EVERY_SECONDS = 2.0
 """How often `watch` looks for another bundle."""
+
+_Identity = tuple[int, int, int]
 
 _logger = logging.getLogger("server")
 
@@ -80,6 +84,32 @@ class Loader:
         _logger.info("serving %s %s with %s", config.name, config.version, captioner.engine)
 
 
+class VerifiedBundle(NamedTuple):
+    """A bundle that the command line has verified, so that the first load need not hash it again.
+
+    Attributes:
+        info: What the bundle says of itself.
+        identity: Of its manifest, before the bundle was verified.
+    """
+
+    info: BundleInfo
+    identity: _Identity | None
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Verifies the bundle at a path.
+
+        Raises:
+            BundleError: It is missing, damaged or inconsistent.
+        """
+        identity = _identity(path)
+        return cls(BundleInfo.from_bundle(path), identity)
+
+    def info_of(self, path: Path) -> BundleInfo | None:
+        """Returns the info if the same bundle still lies at the path, else None."""
+        return self.info if self.identity == _identity(path) else None
+
+
 def self_tested(captioner: Captioner) -> Captioner:
     """Returns a captioner after it has captioned a built-in picture.
 
@@ -115,7 +145,7 @@ def watch(bundle: Path, changed: Callable[[], None]) -> None:
     threading.Thread(target=look, name="watch", daemon=True).start()
 
 
-def _identity(bundle: Path) -> tuple[int, int, int] | None:
+def _identity(bundle: Path) -> _Identity | None:
     try:
         status = os.stat(bundle / MANIFEST)  # noqa: PTH116 - follows links, which are what is changed
     except OSError:

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
 
 from model.bundle import DEFAULT_BUNDLE
+from model.engines.choice import ENGINES, PRECISIONS, EngineName, Precision
 from model.errors import ConfigError
 from model.image import MAX_PIXELS
-from model.runtime.choice import ENGINES, PRECISIONS, EngineName, Precision
 
 ENVIRONMENT_PREFIX = "SHOWTELL_"
 

@@ -20,7 +20,7 @@ from server.accepting import SHORTAGES
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue, Predictor
 from server.decoding.pool import DecodingPool
-from server.loading import Loader, self_tested, watch
+from server.loading import Loader, VerifiedBundle, self_tested, watch
 from server.logs import GunicornLogger
 from server.memory import give_back_large_blocks
 from server.metrics import ServerMetrics
@@ -40,6 +40,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         listener: A bound socket, which gunicorn takes over.
         on_ready: Called in the worker when requests can be answered.
         admin: Another one, where nothing but probes and metrics are served.
+        verified: The bundle, if it was verified just now.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         listener: socket.socket,
         on_ready: Callable[[], None],
         admin: socket.socket | None = None,
+        verified: VerifiedBundle | None = None,
     ) -> None:
         self.settings = settings
+        self._verified = verified
         self._on_ready = on_ready
         self._file_descriptors = [item.detach() for item in (listener, admin) if item is not None]
         self.draining = threading.Event()
@@ -107,17 +110,25 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
             max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
         )
         inference = self._inference = InferenceQueue(limits, self.metrics)
-        loader = self._loader = Loader(
-            lambda: self_tested(Captioner.load(settings.bundle, engine=settings.engine, precision=settings.precision)),
-            inference,
-            self.metrics,
-        )
+        loader = self._loader = Loader(self._load_captioner, inference, self.metrics)
         loader.first.add_done_callback(self._on_loaded)
         loader.start()
         watch(settings.bundle, loader.reload)
         decoding = DecodingPool(settings.max_body_bytes, settings.max_pixels, self.metrics)
         decoding.start()
         return create_app(settings, inference, decoding, self.metrics, self.draining)
+
+    def forget_verified(self) -> None:
+        """Makes every later worker verify the bundle again; called in the master, when the first worker is there."""
+        self._verified = None
+
+    def _load_captioner(self) -> Captioner:
+        settings, verified = self.settings, self._verified
+        self._verified = None
+        info = None if verified is None else verified.info_of(settings.bundle)
+        return self_tested(
+            Captioner.load(settings.bundle, engine=settings.engine, precision=settings.precision, info=info)
+        )
 
     def _on_loaded(self, loading: "Future[Predictor]") -> None:
         error = loading.exception()
@@ -150,12 +161,14 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
     def spawn_worker(self) -> Any:
         """Makes a worker, or tries again in a second."""
         try:
-            return super().spawn_worker()
+            worker = super().spawn_worker()
         except OSError as error:
             if os.getpid() != self.pid or error.errno not in SHORTAGES:
                 raise
             _logger.error("cannot start a worker: %s; trying again in a second", error.strerror)  # noqa: TRY400
             return None
+        self.app.forget_verified()
+        return worker
 
     def handle_hup(self) -> None:
         """Tells the worker to load the bundle again."""

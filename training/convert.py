@@ -31,7 +31,7 @@ from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
 from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle, Weights
 from model.config import IMAGE_PIXELS
 from model.encoder import build_encoder
-from model.runtime.protocol import MAX_BEAM_SIZE
+from model.engines.protocol import MAX_BEAM_SIZE
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 from training.growing import without_identities
@@ -76,7 +76,7 @@ def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> dict
         Contents of `encoder.tflite` and `decoder.tflite` by file name. The encoder has the signature `encode`, from
         `images` (B, 224, 224, 3) uint8 to `features` (B, D) and `probabilities` (B, C). The decoder has `start`, from
         `features`, and `step`, from `tokens` (N,), `parents` (N,) and `state` (R, S); both give `log_probs`
-        and `ids` (N, M) and `state`, as `model.runtime.protocol.Engine` describes them.
+        and `ids` (N, M) and `state`, as `model.engines.protocol.Engine` describes them.
     """
     return {LITE_ENCODER: _convert_encoder(bundle, photos), LITE_DECODER: _convert_decoder(bundle)}
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bench.peers.once import run_once
 from model.bundle import CONFIG
 from model.config import CaptionerConfig
-from model.runtime.protocol import Encoded
+from model.engines.protocol import Encoded
 from model.search import Floats, Ints
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"

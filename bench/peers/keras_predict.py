@@ -10,7 +10,7 @@ from bench.peers.once import run_once
 from model.bundle import Bundle
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
+from model.engines.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights

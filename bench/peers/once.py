@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.config import IMAGE_PIXELS
-from model.runtime.protocol import Engine
+from model.engines.protocol import Engine
 
 
 def run_once(engine: Engine) -> None:

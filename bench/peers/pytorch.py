@@ -11,7 +11,7 @@ from bench.machine import cores
 from bench.peers.once import run_once
 from model.bundle import Bundle, Weights
 from model.config import BLOCKS, CaptionerConfig, EncoderConfig
-from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
+from model.engines.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 

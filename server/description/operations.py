@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from model.captioner import MAX_CLASSES
+from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import CaptionerError, CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import FORMATS
-from model.runtime.protocol import MAX_BEAM_SIZE
 from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES
 from server.description.schemas import EXAMPLES, Json, reference
 from server.errors import (

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from model.captioner import MAX_CLASSES
 from model.config import DecoderConfig, EncoderConfig, SearchConfig
+from model.engines.choice import ENGINES
+from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import UnsupportedImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS
-from model.runtime.choice import ENGINES
-from model.runtime.protocol import MAX_BEAM_SIZE
 from server.problems import describe
 from server.settings import ServerSettings
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from model.bundle import Bundle, load_bundle, verify_bundle
+from model.bundle import Bundle, BundleInfo, load_bundle
 from model.errors import BundleError
 
 FILES = ["config.json", "vocabulary.txt", "classes.json", "weights.safetensors"]
@@ -86,7 +86,7 @@ def outcome(path: Path) -> Bundle | BundleError:
 
 
 def check_refused(path: Path, message: str) -> None:
-    for read in (verify_bundle, load_bundle):
+    for read in (BundleInfo.from_bundle, load_bundle):
         with pytest.raises(BundleError, match=message):
             read(path)
 

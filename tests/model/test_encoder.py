@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pytest
 
 from model.bundle import weight_shapes
-from model.config import FEATURES, CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig, paper
+from model.config import FEATURES, CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 from model.encoder import CAFFE_MEAN_BGR, InputNormalization, build_encoder, fold
+from model.presets import paper
 from model.weights import assign_weights, bundle_weights
 
 Images = npt.NDArray[np.uint8]

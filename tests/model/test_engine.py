@@ -12,9 +12,9 @@ from model.bundle import Bundle
 from model.config import DecoderConfig, EncoderConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.runtime.lite import LiteEngine
-from model.runtime.protocol import MAX_BEAM_SIZE, Engine
-from model.runtime.tensorflow import TensorFlowEngine
+from model.engines.lite import LiteEngine
+from model.engines.protocol import MAX_BEAM_SIZE, Engine
+from model.engines.tensorflow import TensorFlowEngine
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 

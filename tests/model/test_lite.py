@@ -16,11 +16,11 @@ from model.captioner import Captioner
 from model.config import CaptionerConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
+from model.engines import choice, lite
+from model.engines.choice import choose_engine
+from model.engines.lite import LiteEngine
+from model.engines.tensorflow import TensorFlowEngine
 from model.errors import BundleError, ConfigError
-from model.runtime import choice, lite
-from model.runtime.choice import choose_engine
-from model.runtime.lite import LiteEngine
-from model.runtime.tensorflow import TensorFlowEngine
 from model.weights import bundle_weights
 from training import convert
 
@@ -159,7 +159,7 @@ def test_where_tensorflow_is_missing_one_line_says_what_to_install(
 
 def test_a_graphics_card_is_left_alone_where_tensorflow_is_missing(toy_bundle: Path) -> None:
     script = WITHOUT_TENSORFLOW + (
-        "import pathlib; from model.captioner import Captioner; from model.runtime import choice\n"
+        "import pathlib; from model.captioner import Captioner; from model.engines import choice\n"
         "choice._NVIDIA_DRIVER = pathlib.Path('/')\n"
         "print(Captioner.load(pathlib.Path(sys.argv[1])).engine)"
     )

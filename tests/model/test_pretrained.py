@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pytest
 
 from model.bundle import weight_shapes
-from model.config import EncoderConfig, paper
+from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from model.presets import paper
 from model.pretrained import GROWN, IMAGENET_VGG16, IMAGENET_VGG19, grow_imagenet, load_imagenet
 
 SHAPES = {

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from model.bundle import Bundle, ClassName, load_bundle, save_bundle
-from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig, small
+from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from model.presets import small
 from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import assign_weights, bundle_weights
 from training import targets as targets_module

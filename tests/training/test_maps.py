@@ -12,9 +12,9 @@ from model.bundle import LITE_ENCODER, Bundle, save_bundle
 from model.config import EncoderConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
+from model.engines.lite import LiteEngine
 from model.errors import DataError
 from model.pretrained import identity_kernel
-from model.runtime.lite import LiteEngine
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
 from training.checkpoint import BEST, named_variables, save_checkpoint

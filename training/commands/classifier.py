@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from model.config import PRESETS
+from model.presets import PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from model.config import FEATURES, vgg19
+from model.config import FEATURES
+from model.presets import vgg19
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.datasets import find_photos, read_lines
 from training.provenance import recorded

@@ -11,8 +11,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from model.bundle import LITE_DECODER, LITE_ENCODER
 from model.config import IMAGE_PIXELS, CaptionerConfig
+from model.engines.protocol import MAX_BEAM_SIZE, Encoded
 from model.errors import BundleError
-from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
 
 ENCODE_BATCH = 4

@@ -65,7 +65,7 @@ def _has_gpu() -> bool:
     # TensorFlow is asked only where there is a driver: importing it takes seconds and hundreds of MB.
     if not _NVIDIA_DRIVER.exists() or not _has_tensorflow():
         return False
-    from model.runtime.quiet import quiet_tensorflow
+    from model.engines.quiet import quiet_tensorflow
 
     quiet_tensorflow()
     import tensorflow as tf
