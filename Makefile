@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help serve test check fuzz bench format clean
+.PHONY: help serve test check fuzz bench docs format clean
 
 help:
 	@echo "make serve [PORT=8000]  serve captions and the demo page on 127.0.0.1"
@@ -13,6 +13,7 @@ help:
 	@echo "make check              format, lint, types, import contracts, then every test"
 	@echo "make fuzz [SECONDS=60]  feed damaged photos and forms to what reads them"
 	@echo "make bench              measure this machine; minutes, with nothing else running"
+	@echo "make docs               write the tables of the documents from the code"
 	@echo "make format             reformat the code"
 	@echo "make clean              remove the virtual environment and caches"
 
@@ -40,6 +41,9 @@ check: $(STAMP)
 fuzz: $(STAMP)
 	-$(BIN)/python -m pip install --quiet --only-binary :all: --constraint constraints.txt --group fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+docs: $(STAMP)
+	$(BIN)/python -m tests.docs.tables
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
