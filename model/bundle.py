@@ -36,7 +36,7 @@ Weights = Mapping[str, npt.NDArray[np.floating[Any]]]
 
 
 class ClassName(NamedTuple):
-    """Names one class of the encoder: a WordNet id (or any other) and a label for people."""
+    """One class of the encoder: an id, such as WordNet's, and a label for people."""
 
     id: str
     label: str
@@ -44,7 +44,7 @@ class ClassName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Holds everything a captioner is restored from.
+    """Everything that a captioner is restored from.
 
     Attributes:
         config: Architecture, search defaults, provenance, scores.
@@ -60,7 +60,7 @@ class Bundle:
 
 
 class BundleInfo(NamedTuple):
-    """What a verified bundle says of itself, without its weights.
+    """The description of a verified bundle: everything but its weights.
 
     Attributes:
         config: As in `Bundle`.
@@ -82,7 +82,7 @@ class BundleInfo(NamedTuple):
             path: The bundle's directory.
 
         Returns:
-            What it says of itself.
+            Its description.
 
         Raises:
             BundleError: A file is missing, has another size or hash than the manifest says, or the parts disagree.
@@ -188,7 +188,7 @@ def _decoder_shapes(config: DecoderConfig, feature_units: int) -> Iterable[tuple
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Returns whether nothing but the files of a bundle is there; a `manifest.json` alone is no sign of one."""
+    """Returns whether a directory is empty or holds a bundle and nothing else; `manifest.json` alone is no bundle."""
     if not path.is_dir():
         return False
     names = {file.name for file in path.iterdir()}

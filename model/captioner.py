@@ -24,7 +24,7 @@ MAX_CLASSES = 20
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Holds one word of a caption and its probability given the words before it, in [0, 1]."""
+    """One word of a caption, with its probability given the words before it, in [0, 1]."""
 
     text: str
     probability: float
@@ -32,7 +32,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Holds one caption of an image.
+    """One caption of an image.
 
     Attributes:
         text: The words, joined by spaces.
@@ -53,7 +53,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class ClassPrediction:
-    """Holds one class of an image: id, label and probability in [0, 1]."""
+    """One class of an image: id, label and probability in [0, 1]."""
 
     id: str
     label: str
@@ -62,7 +62,7 @@ class ClassPrediction:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Holds everything predicted for one image.
+    """Everything predicted for one image.
 
     Attributes:
         captions: Best first.
@@ -78,13 +78,13 @@ class Prediction:
 
 
 class Captioner:
-    """Predicts captions and classes. Not thread-safe: one caller at a time.
+    """A loaded model that predicts captions and classes. Not thread-safe: one caller at a time.
 
     Args:
         config: Architecture and search defaults.
         vocabulary: Words of the decoder.
         classes: Names of the encoder's classes.
-        engine: Runs the networks.
+        engine: Runs the encoder and the decoder.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Captioner:
 
         Args:
             path: The bundle's directory.
-            engine: What runs the networks; `auto` takes what is fastest here, see `model.engines.choice`.
+            engine: Which engine to use; `auto` takes the fastest on this machine, see `model.engines.choice`.
             precision: Arithmetic of the TensorFlow engine's encoder.
             info: As in `load_bundle`.
 
@@ -131,7 +131,7 @@ class Captioner:
 
     @property
     def engine(self) -> str:
-        """Returns the name of the engine that runs the networks."""
+        """Returns the name of the engine."""
         return self._engine.name
 
     def predict(
@@ -143,13 +143,13 @@ class Captioner:
         Args:
             images: RGB from `model.image.read_image`. Shape (B, 224, 224, 3), uint8.
             beam_size: Hypotheses kept per image, 1 to 10; None for the bundle's default.
-            captions: Captions wanted per image, 1 to the beam size; fewer come when fewer exist.
-            classes: Classes wanted per image, 0 to 20; at most all that there are come.
-            wanted: Called between two words; says for each image whether anyone still waits for it. None if all are
+            captions: Captions per image, 1 to the beam size; fewer if the search finds fewer.
+            classes: Classes per image, 0 to 20; fewer if the model has fewer.
+            wanted: Called between two words; returns for each image whether anyone still waits for it. None if all are
                 wanted.
 
         Returns:
-            One prediction per image, in order. One that is no longer wanted has no captions.
+            One prediction per image, in order. An image that is no longer wanted has no captions.
 
         Raises:
             SearchOptionError: A number is out of its range.

@@ -26,11 +26,11 @@ ADDED: Mapping[str, Mapping[str, object]] = types.MappingProxyType(
         "decoder": {"image_every_step": False, "residual": False, "tied_embeddings": False, "word_dropout": 0.0},
     }
 )
-"""Fields that version 1 lacks, by the part they are in, with what they mean there."""
+"""Fields that version 1 lacks, by part, with the value that version 1 implies."""
 
 
 class Block(NamedTuple):
-    """Names one block of convolutions of the network at width 1."""
+    """One block of convolutions, at width 1."""
 
     name: str
     convolutions: int
@@ -53,12 +53,12 @@ BLOCKS = (
 FEATURES: Mapping[str, tuple[int, int]] = types.MappingProxyType(
     {"fc2": (0, 1), "average": (1, 0), "average_max": (2, 0), "grid": (4, 0), "average_fc2": (1, 1)}
 )
-"""What the decoder can read: how often the last map's channels are in it, and how often the FC layers' units."""
+"""Features that the decoder can read: multiples of the last map's channels, and of the FC layers' units."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
-    """Describes a VGG-19 encoder; the defaults are the network of the paper.
+    """Architecture of a VGG-19 encoder; the defaults are the paper's.
 
     Attributes:
         widths: Factor on the channels of the convolutions of each of the five blocks, each in (0, 1].
@@ -119,7 +119,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderConfig:
-    """Describes a Show-and-Tell decoder of stacked GRU cells.
+    """Architecture of a Show-and-Tell decoder of stacked GRU cells.
 
     Attributes:
         vocabulary_size: Number of tokens V, the special ones included.
@@ -128,8 +128,8 @@ class DecoderConfig:
         units: Units U of each cell.
         project_features: Whether a dense layer maps the feature (D,) to (E,); without it D must equal E.
         dropout: Fraction dropped of inputs and outputs while training, in [0, 1).
-        image_every_step: Whether the (projected) feature stands beside every input of the first cell, not only at the
-            beginning.
+        image_every_step: Whether the (projected) feature is appended to every input of the first cell, not only to the
+            first.
         residual: Whether every cell but the first adds its input to its output.
         tied_embeddings: Whether a word is scored by its embedding: a dense layer maps the last cell's output to (E,).
         word_dropout: Fraction of words whose embedding is dropped while training, in [0, 1).
@@ -165,23 +165,23 @@ class DecoderConfig:
 
     @property
     def input_units(self) -> int:
-        """Returns the length of what the first cell reads: a word or the image, and the image again where it stays."""
+        """Returns the length of the first cell's input: a word or the image; twice that if every step has the image."""
         return self.embedding_units * (2 if self.image_every_step else 1)
 
     @property
     def state_units(self) -> int:
-        """Returns the length of the decoder's state: its cells, and the image where it stays."""
+        """Returns the length of the decoder's state: its cells, and the image if every step has it."""
         return self.layers * self.units + (self.embedding_units if self.image_every_step else 0)
 
     @property
     def scored_units(self) -> int:
-        """Returns the length of what words are scored by."""
+        """Returns the length of the vector that scores words."""
         return self.embedding_units if self.tied_embeddings else self.units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """Holds the defaults of the caption search.
+    """Defaults of the caption search.
 
     Attributes:
         beam_size: Hypotheses kept per image K, in [1, 10]; 1 is greedy.
@@ -205,7 +205,7 @@ class SearchConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionerConfig:
-    """Describes a whole captioner: what a bundle's `config.json` holds.
+    """Configuration of a whole captioner: the content of a bundle's `config.json`.
 
     Attributes:
         name: Short name, shown to every client.
@@ -271,7 +271,7 @@ def _check(name: str, value: object, holds: bool, expected: str) -> None:
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Returns version 1 of a configuration as this version writes it; that of another version is an error."""
+    """Returns a configuration of version 1 or 2 as version 2."""
     version = value["format_version"]
     _check("format_version", version, version in READABLE_VERSIONS, " or ".join(map(str, READABLE_VERSIONS)))
     if version == FORMAT_VERSION:
@@ -286,7 +286,7 @@ def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
 def parse_encoder(value: object) -> EncoderConfig:
     """Builds an encoder's configuration from parsed JSON, as strictly as `CaptionerConfig.from_json`.
 
-    Run directories do not say of which version they are: fields that version 1 lacks may be missing.
+    Run directories do not record a version, so fields that version 1 lacks may be missing.
 
     Raises:
         ConfigError: A field is unknown, missing, mistyped or out of its range.

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 class PretrainedFile(NamedTuple):
-    """Names a public weights file.
+    """A public weights file.
 
     Attributes:
         network: What the weights are of.
@@ -103,7 +103,7 @@ def grow_imagenet(path: Path, encoder: keras.Model) -> None:
 
 
 def identity_kernel(channels: int) -> Tensor:
-    """Returns the kernel of a convolution that gives its input, shape (3, 3, channels, channels)."""
+    """Returns the kernel of a convolution that returns its input, shape (3, 3, channels, channels)."""
     kernel = np.zeros((3, 3, channels, channels), np.float32)
     kernel[1, 1] = np.eye(channels, dtype=np.float32)
     return kernel
@@ -123,7 +123,7 @@ def _official_shapes() -> dict[str, Shape]:
 
 
 def _skipped_layers(encoder: keras.Model, shapes: dict[str, Shape]) -> frozenset[str]:
-    """Checks that the encoder is the official network; returns the layers that the file has no use for in it."""
+    """Checks that the encoder has the official architecture; returns the layers that the file does not fill."""
     what = "ImageNet weights fit EncoderConfig() with any number of classes: full width, fc_units 4096, flatten"
     top = {name for name in shapes if name.partition("/")[0] == TOP_LAYER}
     found = _check_plain(encoder, shapes, what, free=frozenset(top))

@@ -12,11 +12,11 @@ from model.config import SearchConfig
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Wanted = Callable[[], Sequence[bool]]
-"""Says for each image of a batch whether anyone still waits for it."""
+"""Returns for each image of a batch whether anyone still waits for it."""
 
 
 class Step(Protocol):
-    """Scores the next word of every hypothesis."""
+    """A function that scores the next word of every hypothesis."""
 
     def __call__(self, tokens: Ints, parents: Ints, state: Any, /) -> tuple[Floats, Ints, Any]:
         """Advances hypotheses.
@@ -35,7 +35,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FoundCaption:
-    """Holds one caption that the search found.
+    """One caption that the search found.
 
     Attributes:
         tokens: Word ids without the end id.
@@ -55,7 +55,7 @@ _Pool = dict[tuple[int, ...], FoundCaption]
 
 @dataclass
 class _Beam:
-    """Holds K hypotheses for each of B images; a slot that is not in use scores minus infinity."""
+    """K hypotheses for each of B images; an unused slot scores minus infinity."""
 
     tokens: Ints  # (B, K, T)
     word_log_probs: Floats  # (B, K, T)
@@ -79,7 +79,7 @@ def beam_search(
         step: Scores the next words.
         config: Beam size K, most words, length penalty.
         end_id: Id of the end token.
-        wanted: Called between two words; says for each image whether anyone still waits for its captions. None if all
+        wanted: Called between two words; returns for each image whether its captions are still waited for. None if all
             are wanted.
 
     Returns:
@@ -157,7 +157,7 @@ def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: f
 
 
 def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Ints) -> tuple[Floats, Ints]:
-    """Puts what was said of `rows` (N, M) in the places of their hypotheses, (B, K, M); the others have no words."""
+    """Moves the scores of `rows` (N, M) to their hypotheses' places (B, K, M); the other places have no words."""
     shape = (beam.finished.size, ids.shape[1])
     every, every_id = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32)
     every[rows], every_id[rows] = log_probs, ids
@@ -165,13 +165,13 @@ def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Int
 
 
 def _drop(beam: _Beam, images: npt.NDArray[np.bool_]) -> None:
-    """Gives up the unfinished hypotheses of the chosen images (B,)."""
+    """Drops the unfinished hypotheses of the chosen images (B,)."""
     lost = images[:, None] & ~beam.finished
     beam.log_probs[lost], beam.finished[lost] = -np.inf, True
 
 
 def _decided(beam: _Beam, pool: list[_Pool], config: SearchConfig) -> npt.NDArray[np.bool_]:
-    """Returns for each image (B,) whether K captions are found that nothing unfinished can surpass.
+    """Returns for each image (B,) whether K captions are found that no unfinished hypothesis can beat.
 
     A log-probability never rises, so that what an unfinished hypothesis has, spread over the most words, bounds its
     score.

@@ -1,4 +1,4 @@
-"""The application factory: endpoints, their description, demo page, problems, who may ask, and the log."""
+"""The application factory: endpoints, their description, the demo page, problems, access and the log."""
 
 import threading
 from pathlib import Path
@@ -32,10 +32,10 @@ def create_app(
 
     Args:
         settings: The limits.
-        inference: Where images are captioned; may still be loading.
+        inference: Where images are captioned; the captioner may still be loading.
         decoding: Where they are decoded.
         metrics: What `/metrics` shows.
-        draining: Set when the server is about to stop.
+        draining: Set when the server begins to shut down.
 
     Returns:
         The application.

@@ -28,7 +28,7 @@ _logger = logging.getLogger("server")
 
 
 class Loader:
-    """Loads captioners in threads of its own and hands each one to the queue.
+    """The loader, which loads captioners in threads of its own and hands each one to the queue.
 
     Args:
         load: Loads and tests a captioner.

@@ -1,4 +1,4 @@
-"""The application inside gunicorn: one worker with threads, the captioner loaded in it after the fork."""
+"""Runs the application in gunicorn: one worker with threads, which loads the captioner after the fork."""
 
 import logging
 import os
@@ -33,13 +33,13 @@ _logger = logging.getLogger("server")
 
 
 class GunicornServer(BaseApplication):  # type: ignore[misc]
-    """Runs the server until a signal stops it.
+    """The server, as a gunicorn application.
 
     Args:
         settings: The settings.
         listener: A bound socket, which gunicorn takes over.
-        on_ready: Called in the worker when requests can be answered.
-        admin: Another one, where nothing but probes and metrics are served.
+        on_ready: Called in the worker when it can answer requests.
+        admin: Another bound socket, for probes and metrics only.
         verified: The bundle, if it was verified just now.
     """
 
@@ -56,7 +56,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         self._on_ready = on_ready
         self._file_descriptors = [item.detach() for item in (listener, admin) if item is not None]
         self.draining = threading.Event()
-        """Set when the server is about to stop."""
+        """Set when the server begins to shut down."""
         self._inference: InferenceQueue | None = None
         self._loader: Loader | None = None
         super().__init__()
@@ -86,15 +86,15 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
             "threads": settings.threads,
             # Counted in server/connections.py instead.
             "worker_connections": settings.threads + settings.max_connections,
-            # No header of a client's says under which path or scheme the server is.
+            # No client may change the path or scheme by a header.
             "forwarded_allow_ips": "",
             "forwarder_headers": "",
             "secure_scheme_headers": {},
-            # Sends what the client does not take at once, and so would wait for it.
+            # sendfile would wait for a slow client.
             "sendfile": False,
-            # A request that begins to arrive at the end of the drain may take all of its time to arrive.
+            # A request may begin to arrive at the end of the drain.
             "graceful_timeout": int(settings.drain_seconds + settings.request_seconds + settings.deadline_seconds) + 5,
-            # A thread in the master and a file in the working directory, for a feature that nobody uses here.
+            # It would add a thread to the master and a file to the working directory.
             "control_socket_disable": True,
             "loglevel": "warning",
             "logger_class": GunicornLogger,
@@ -136,7 +136,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
             self._on_ready()
             return
         _logger.error("cannot load the bundle: %s", error, exc_info=None if isinstance(error, BundleError) else error)
-        # Not sys.exit: this is not the main thread. The one code tells the master to stop, the other to try again.
+        # Not sys.exit, because this is not the main thread. WORKER_BOOT_ERROR makes the master stop, 1 try again.
         if _is_shortage(error):
             time.sleep(_RETRY_SECONDS)
             os._exit(1)
@@ -144,7 +144,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
 
 
 def _is_shortage(error: BaseException | None) -> bool:
-    """Returns whether the system lacked something that it may have again soon."""
+    """Returns whether an error is a temporary shortage in the system."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in SHORTAGES):
             return True
@@ -153,13 +153,13 @@ def _is_shortage(error: BaseException | None) -> bool:
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
-    """gunicorn's master, which hands SIGHUP on and lives through a system that lacks something for a while.
+    """gunicorn's master, which forwards SIGHUP and survives temporary shortages in the system.
 
-    gunicorn's replaces a worker that serves by one that loads, and ends where no worker can be made.
+    gunicorn's own would replace a serving worker by a loading one, and end if no worker can be started.
     """
 
     def spawn_worker(self) -> Any:
-        """Makes a worker, or tries again in a second."""
+        """Starts a worker, or tries again in a second."""
         try:
             worker = super().spawn_worker()
         except OSError as error:
@@ -171,5 +171,5 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         return worker
 
     def handle_hup(self) -> None:
-        """Tells the worker to load the bundle again."""
+        """Forwards SIGHUP to the worker, which loads the bundle again."""
         self.kill_workers(signal.SIGHUP)

@@ -1,1 +1,1 @@
-"""Engines: what runs a captioner's networks. One protocol, one module for each engine."""
+"""Engines run a captioner's encoder and decoder: one protocol, and one module for each engine."""

@@ -1,4 +1,4 @@
-"""Which engine runs the networks on this machine."""
+"""Chooses the engine for a bundle on this machine."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,11 +16,11 @@ _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def choose_engine(engine: EngineName, precision: Precision, *, has_lite_files: bool) -> Literal["litert", "tensorflow"]:
-    """Chooses what runs the networks: TensorFlow on a GPU, else LiteRT where the bundle has its files, else TensorFlow.
+    """Chooses the engine: TensorFlow on a GPU, else LiteRT if the bundle has its files, else TensorFlow.
 
     Args:
-        engine: What was asked for; `auto` leaves it to this function.
-        precision: Arithmetic that was asked for; anything but float32 is TensorFlow's.
+        engine: The user's choice; `auto` leaves it to this function.
+        precision: The user's choice of arithmetic; only TensorFlow has others than float32.
         has_lite_files: Whether the bundle has the files of LiteRT.
 
     Returns:
@@ -51,7 +51,7 @@ def choose_engine(engine: EngineName, precision: Precision, *, has_lite_files: b
 
 
 def _reason(engine: EngineName, precision: Precision) -> str:
-    """Returns what only TensorFlow can do."""
+    """Returns what needs TensorFlow."""
     if engine == "tensorflow":
         return "the engine tensorflow"
     return "a bundle without LiteRT's files" if precision == "float32" else f"precision {precision}"
@@ -62,7 +62,7 @@ def _has_tensorflow() -> bool:
 
 
 def _has_gpu() -> bool:
-    # TensorFlow is asked only where there is a driver: importing it takes seconds and hundreds of MB.
+    # Without a driver TensorFlow is not asked: importing it takes seconds and hundreds of MB.
     if not _NVIDIA_DRIVER.exists() or not _has_tensorflow():
         return False
     from model.engines.quiet import quiet_tensorflow
@@ -81,7 +81,7 @@ def _check_cpu(precision: Precision) -> None:
 
 
 def _cpu_flags() -> frozenset[str]:
-    """Returns the names of what this CPU can do; empty where the system does not say."""
+    """Returns the CPU's feature flags; none if the system does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
