@@ -1,4 +1,4 @@
-"""The files that engines are loaded from, made once: bundles, ONNX, OpenVINO, and what the reference says."""
+"""Makes the files that engines load, once: bundles, ONNX, OpenVINO, and the reference's outputs."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""One image after the other through every engine, in milliseconds, MiB and seconds to the first answer.
+"""Measures every engine on one image after the other: milliseconds, MiB, and seconds to the first answer.
 
 Every engine is driven by `model.search.beam_search` in a process of its own, with all cores, and is checked against
 the TensorFlow engine before it counts.

@@ -1,4 +1,4 @@
-"""The two captioners that are measured: full size with random weights, and the default bundle."""
+"""The two measured captioners: full size with random weights, and the default bundle."""
 
 from dataclasses import replace
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Step time of training: from records, on synthetic data, under plain Keras `fit`, and on two replicas.
+"""Measures training steps: from records, on synthetic data, under plain Keras `fit`, and on two replicas.
 
 The network is the encoder of the default bundle, batch 32, on pictures made in code; every variant has its own process.
 """

@@ -1,4 +1,4 @@
-"""What ONNX Runtime and OpenVINO have in common: two graphs in files, driven as an engine."""
+"""The common part of ONNX Runtime and OpenVINO: two graphs in files, driven as an engine."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ Run = Callable[[Mapping[str, npt.NDArray[Any]]], tuple[npt.NDArray[Any], ...]]
 
 
 class GraphEngine:
-    """Runs an encoder graph and a decoder graph.
+    """An engine of an encoder graph and a decoder graph.
 
     Args:
         name: Name of the engine.
