@@ -11,8 +11,8 @@ from model.config import CaptionerConfig
 from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS
-from server.batching import PredictOptions
 from server.errors import ParameterError
+from server.jobs import PredictOptions
 from server.problems import describe
 from server.service import Answered, Asked, CaptionService
 from server.settings import ServerSettings

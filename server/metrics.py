@@ -28,6 +28,12 @@ class ServerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._add_captioning()
+        self._add_decoding()
+        self._add_requests()
+        self._add_program()
+
+    def _add_captioning(self) -> None:
         self.batch_images = Histogram(
             "showtell_batch_images", "Images captioned in one batch.", buckets=_BATCH_IMAGES, registry=self.registry
         )
@@ -43,6 +49,8 @@ class ServerMetrics:
             "Age of the oldest image that waits or is captioned.",
             registry=self.registry,
         )
+
+    def _add_decoding(self) -> None:
         self.decoding_depth = Gauge(
             "showtell_decoding_depth", "Photos that wait to be decoded.", registry=self.registry
         )
@@ -63,6 +71,8 @@ class ServerMetrics:
             ["kind"],
             registry=self.registry,
         )
+
+    def _add_requests(self) -> None:
         self.requests = Counter(
             "showtell_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
         )
@@ -89,6 +99,8 @@ class ServerMetrics:
         )
         for reason in CUT_REASONS:
             self.connections_cut.labels(reason)
+
+    def _add_program(self) -> None:
         self.dropped_log_lines = Gauge(
             "showtell_log_lines_dropped", "Log lines that could not be written.", registry=self.registry
         )

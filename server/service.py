@@ -16,9 +16,10 @@ from flask import Request
 from model.captioner import Prediction
 from model.errors import ImageError
 from model.image import DecodedImage
-from server.batching import InferenceQueue, PredictOptions, Predictor
+from server.batching import InferenceQueue, Predictor
 from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
+from server.jobs import PredictOptions
 from server.receiving import BodyMemory
 from server.settings import ServerSettings
 from server.sockets import begin_arrival, has_arrived, wait_outside

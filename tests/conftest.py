@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle, ClassName, save_bundle
+from model.bundle import DEFAULT_BUNDLE, Bundle, ClassName, save_bundle
 from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
+from model.manifest import MANIFEST
 from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import bundle_weights
 from training.convert import convert

@@ -82,7 +82,7 @@ class LiteEngine:
         return best["log_probs"], best["ids"], best["state"]
 
 
-_CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
+CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
 """A container's CPU quota (cgroup v2): microseconds, or `max`, for each period."""
 
 _Shapes = Mapping[str, tuple[int, ...]]
@@ -94,7 +94,7 @@ class _File:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._interpreter = Interpreter(str(path), num_threads=_cores())
+            self._interpreter = Interpreter(str(path), num_threads=usable_cores())
             self._signatures = self._interpreter.get_signature_list()
         except (ValueError, RuntimeError) as error:
             raise self._misfit("a LiteRT file", str(error)) from error
@@ -116,12 +116,16 @@ class _File:
         )
 
 
-def _cores() -> int:
-    """Returns the cores that this process may use; more threads than a container's share would wait for each other."""
+def usable_cores(share: Path = CPU_SHARE) -> int:
+    """Returns the cores that this process may use; more threads than a container's share would wait for each other.
+
+    Args:
+        share: The file with the container's quota.
+    """
     # Linux knows which ones this process may use; other systems do not say.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = _CPU_SHARE.read_text().split()
+        quota, period = share.read_text().split()
     except OSError:
         return cores
     return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))

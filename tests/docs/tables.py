@@ -28,7 +28,7 @@ def settings_table() -> str:
 def problems_table() -> str:
     """Returns all problems as a Markdown table, by status."""
     causes: dict[Problem, list[str]] = {}
-    for kind, problem in {**PROBLEMS, **UNREADABLE_PROBLEMS}.items():
+    for kind, problem in (*PROBLEMS.items(), *UNREADABLE_PROBLEMS.items()):
         causes.setdefault(problem, []).append(_cause(kind, problem))
     lines = ["| status | type | when | try again |", "|---|---|---|---|"]
     for problem in sorted(causes, key=lambda item: (item.status, item.type)):

@@ -24,7 +24,8 @@ CONVOLUTIONS, WITH_TOP = 20_024_384, 143_667_240
 
 def tiny(**options: Any) -> EncoderConfig:
     """Returns a configuration that is built and run in a moment."""
-    return EncoderConfig(**({"widths": (0.05,) * 5, "fc_units": 16, "classes": 5, "input_pooling": 4} | options))
+    small: dict[str, Any] = {"widths": (0.05,) * 5, "fc_units": 16, "classes": 5, "input_pooling": 4}
+    return EncoderConfig(**(small | options))
 
 
 def outputs(encoder: keras.Model, images: Images) -> dict[str, npt.NDArray[np.float32]]:

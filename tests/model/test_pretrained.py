@@ -317,7 +317,7 @@ def test_a_file_that_is_not_vgg_16_grows_nothing(
     "options", [{"normalization": "unit"}, {"widths": (0.5,) * 5}, {"batch_norm": True}, {"input_pooling": 2}]
 )
 def test_only_plain_convolutions_of_full_width_grow(options: dict[str, Any]) -> None:
-    small = {"fc_units": 2, "classes": 2, "pooling": "average"}
+    small: dict[str, Any] = {"fc_units": 2, "classes": 2, "pooling": "average"}
     with pytest.raises(ConfigError, match="encoder"):
         grow_imagenet(Path("not_there.h5"), build_encoder(EncoderConfig(**(small | options))))
 

@@ -205,7 +205,7 @@ def test_fewer_candidates_than_places_in_the_beam_are_enough() -> None:
 
 def test_an_image_that_is_no_longer_wanted_has_no_captions_and_the_others_have_all_of_theirs() -> None:
     speakers = [by_chance(seed, 6) for seed in (1, 2, 3)]
-    asked = []
+    asked: list[None] = []
 
     def wanted() -> list[bool]:
         asked.append(None)

@@ -95,10 +95,15 @@ def encoded(image: Image.Image, name: str) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def inference(toy_bundle: Path) -> Iterator[InferenceQueue]:
+def captioner(toy_bundle: Path) -> Captioner:
+    return Captioner.load(toy_bundle)
+
+
+@pytest.fixture(scope="session")
+def inference(captioner: Captioner) -> Iterator[InferenceQueue]:
     """Yields a queue whose captioner is loaded."""
     inference = InferenceQueue(BatchLimits(max_waiting=4, max_batch=8, max_wait_seconds=0), ServerMetrics())
-    inference.serve(Captioner.load(toy_bundle))
+    inference.serve(captioner)
     yield inference
     inference.close()
 

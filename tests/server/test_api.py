@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from model.captioner import Captioner
 from model.image import read_image
 from server.access import HEADERS
 from server.app import create_app
@@ -46,7 +47,7 @@ def png_of(width: int, height: int) -> bytes:
 def problem(response: TestResponse, status: int, kind: str) -> dict[str, Any]:
     """Checks that a response is the problem expected, and returns its members."""
     assert response.mimetype == "application/problem+json"
-    members = response.get_json()
+    members: dict[str, Any] = response.get_json()
     assert (response.status_code, members["status"], members["type"]) == (status, status, kind)
     assert members["title"]
     assert members["detail"]
@@ -73,9 +74,9 @@ def test_one_photo_is_answered_in_the_promised_form(client: FlaskClient, photo: 
 
 
 def test_the_answer_is_that_of_the_captioner(
-    client: FlaskClient, inference: InferenceQueue, photo: bytes, form: Form
+    client: FlaskClient, captioner: Captioner, photo: bytes, form: Form
 ) -> None:
-    (expected,) = inference.captioner.predict(read_image(photo).pixels[np.newaxis], beam_size=2, captions=2)
+    (expected,) = captioner.predict(read_image(photo).pixels[np.newaxis], beam_size=2, captions=2)
     (result,) = client.post("/v1/predict?beam_size=2", **form(photo)).get_json()["results"]
     assert [caption["text"] for caption in result["captions"]] == [caption.text for caption in expected.captions]
     assert [item["id"] for item in result["classes"]] == [item.id for item in expected.classes]

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
 
-from model.captioner import Prediction
+from model.captioner import Captioner, Prediction
+from model.search import Wanted
 from server.app import create_app
-from server.batching import InferenceQueue, Job, PredictOptions
+from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
+from server.jobs import Job, PredictOptions
 from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 from tests.server.conftest import HeldCaptioner, QueueOf
@@ -42,9 +44,9 @@ def test_a_job_is_answered_in_the_order_of_its_images(inference: InferenceQueue)
 def test_a_full_queue_refuses_the_next_job_at_once(held_inference: InferenceQueue, held: HeldCaptioner) -> None:
     running = held_inference.submit(images(), OPTIONS, soon())
     assert held.started.wait(10)
-    assert not held_inference.is_full
+    fullness = [held_inference.is_full]
     waiting = held_inference.submit(images(), OPTIONS, soon())
-    assert held_inference.is_full
+    assert [*fullness, held_inference.is_full] == [False, True]
     with pytest.raises(QueueFullError, match="at most 1 images may wait"):
         held_inference.submit(images(), OPTIONS, soon())
     held.released.set()
@@ -98,12 +100,12 @@ def test_what_waits_together_is_worked_on_together_up_to_the_largest_batch(
     assert sample("showtell_queue_depth") == 0
 
 
-def test_the_predictions_of_a_split_request_are_joined_in_order(inference: InferenceQueue, queue_of: QueueOf) -> None:
+def test_the_predictions_of_a_split_request_are_joined_in_order(captioner: Captioner, queue_of: QueueOf) -> None:
     random = np.random.default_rng(6)
     pictures = random.integers(0, 256, (4, 7, 7, 3), np.uint8).repeat(32, axis=1).repeat(32, axis=2)
-    queue = queue_of(inference.captioner, batch=3)
+    queue = queue_of(captioner, batch=3)
     found = queue.submit(np.concatenate([pictures, pictures[::-1]]), OPTIONS, soon()).result().predictions
-    assert [p.captions for p in found] == [p.captions for p in inference.captioner.predict(
+    assert [p.captions for p in found] == [p.captions for p in captioner.predict(
         np.concatenate([pictures, pictures[::-1]]), beam_size=1
     )]  # fmt: skip
 
@@ -143,22 +145,22 @@ def test_a_job_whose_deadline_passes_in_a_batch_does_not_hurt_the_others(
     assert held.batch_sizes == [1, 2]
 
 
-def test_a_deadline_is_looked_at_between_words(inference: InferenceQueue, queue_of: QueueOf) -> None:
-    asked: list[list[bool]] = []
+def test_a_deadline_is_looked_at_between_words(captioner: Captioner, queue_of: QueueOf) -> None:
+    asked: list[Sequence[bool]] = []
 
     class Watched:
         """The real captioner, which notes what `wanted` says, and lets one deadline pass at the second word."""
 
-        config, engine = inference.captioner.config, "watched"
+        config, engine = captioner.config, "watched"
 
-        def predict(self, images: Images, *, wanted: Callable[[], list[bool]], **options: Any) -> list[Prediction]:
-            def watched() -> list[bool]:
+        def predict(self, images: Images, *, wanted: Wanted, **options: Any) -> list[Prediction]:
+            def watched() -> Sequence[bool]:
                 if asked:
                     jobs[0].deadline = time.monotonic() - 1
                 asked.append(wanted())
                 return asked[-1]
 
-            return inference.captioner.predict(images, wanted=watched, **options)
+            return captioner.predict(images, wanted=watched, **options)
 
     queue = queue_of()
     jobs: list[Job] = [queue.submit(images(), OPTIONS, soon()) for _ in range(2)]

@@ -6,8 +6,9 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import read_image
 from server.app import create_app
-from server.batching import InferenceQueue, PredictOptions
+from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
 from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError, QueueFullError
+from server.jobs import PredictOptions
 from server.metrics import ServerMetrics
 from server.settings import ServerSettings
-from tests.server.conftest import HeldCaptioner
+from tests.server.conftest import HeldCaptioner, wait_until
 
 BODY_BYTES = 32 * 1024**2
 PIXELS = 50_000_000
@@ -48,13 +50,6 @@ def soon(seconds: float = 60) -> float:
 
 def replaced(metrics: ServerMetrics, reason: str) -> float:
     return metrics.registry.get_sample_value("showtell_decoders_replaced_total", {"reason": reason}) or 0.0
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "expected the condition within the time, it did not come"
-        os.sched_yield()
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -115,9 +110,13 @@ def test_a_photo_that_is_not_decoded_in_time_is_not_at_fault(pool: DecodingPool,
     assert pool.decode(ordinary, soon()).width == 500
 
 
+def is_limited(process: int) -> bool:
+    return resource.prlimit(process, resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
 def test_too_little_memory_is_not_the_fault_of_the_photo(pool: DecodingPool, metrics: ServerMetrics) -> None:
     for process in pool.process_ids:
-        wait_until(lambda process=process: resource.prlimit(process, resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY)
+        wait_until(partial(is_limited, process))
         used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
         resource.prlimit(process, resource.RLIMIT_AS, (used, used))
     with pytest.raises(OutOfResourcesError):

@@ -110,7 +110,7 @@ def test_a_mistake_of_ours_is_as_described(
     document: dict[str, Any], inference: InferenceQueue, decoding: DecodingPool
 ) -> None:
     app = create_app(OPEN, inference, decoding, ServerMetrics(), threading.Event())
-    app.add_url_rule("/fails", view_func=lambda: 1 // 0)
+    app.add_url_rule("/fails", view_func=lambda: str(1 // 0))
     response = app.test_client().get("/fails")
     assert response.status_code == INTERNAL.status
     check(document, "Problem", response.get_json())
