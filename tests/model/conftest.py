@@ -1,10 +1,11 @@
 """One toy captioner for every test of the package, and photos drawn in code."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,6 +13,18 @@ from PIL import Image, ImageDraw
 
 from model.bundle import Bundle
 from model.captioner import Captioner
+from tests.conftest import HAS_TENSORFLOW
+
+NEEDS_TENSORFLOW = re.compile(
+    r"^(from|import) (keras|tensorflow|training|model\.(encoder|decoder|weights|pretrained))", re.M
+)
+
+collect_ignore = (
+    []
+    if HAS_TENSORFLOW
+    else [path.name for path in Path(__file__).parent.glob("test_*.py") if NEEDS_TENSORFLOW.search(path.read_text())]
+)
+"""Tests that cannot even be imported without TensorFlow."""
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +66,11 @@ def encoded() -> Callable[..., bytes]:
 @pytest.fixture(autouse=True)
 def forgetful_keras() -> Iterator[None]:
     """Seeds the weights of every test's networks and frees their names and graphs after it."""
+    if not HAS_TENSORFLOW:
+        yield
+        return
+    import keras
+
     keras.utils.set_random_seed(11)
     yield
     keras.utils.clear_session(free_memory=False)

@@ -23,7 +23,6 @@ from PIL import Image
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
 from tests.server.conftest import wait_until
-from training.convert import convert
 
 pytestmark = pytest.mark.slow
 
@@ -206,6 +205,8 @@ def test_keys_hold_for_the_next_worker_though_their_file_is_gone(
 @pytest.fixture
 def bundle(toy: Bundle, toy_bundle: Path, tmp_path: Path) -> Path:
     """Returns a path behind which the bundle can be exchanged, a symbolic link."""
+    from training.convert import convert
+
     path = tmp_path / "current"
     path.symlink_to(toy_bundle)
     save_bundle(tmp_path / "second", replace(toy, config=replace(toy.config, version="2")), convert(toy))
