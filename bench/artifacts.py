@@ -34,16 +34,16 @@ def _bundle(size: Size) -> Path:
     """Returns a bundle with the files of every engine of ours."""
     if size == "default bundle" and (DEFAULT_BUNDLE / LITE_ENCODER).exists():
         return DEFAULT_BUNDLE
-    converter = [_HERE.parent / "training" / name for name in ("convert.py", "rounding.py")]
+    converter = [_HERE.parent / "training" / "shipping" / name for name in ("convert.py", "rounding.py")]
     versions = [machine()[name] for name in ("tensorflow", "ai-edge-quantizer")]
     made_from = [*_identity(size), *converter, *versions]
 
     def make(folder: Path) -> None:
         quiet_tensorflow()
-        from training.convert import convert
+        from training.shipping.convert import convert
 
         bundle = source(size)
-        save_bundle(folder / "bundle", bundle, convert(bundle))
+        save_bundle(folder / "bundle", bundle, convert(bundle).files)
 
     return cached(_name(size, "bundle"), made_from, make) / "bundle"
 

@@ -73,9 +73,9 @@ def _write_pictures(folder: Path) -> None:
 
 
 def _run_variant(variant: str, records: Path) -> dict[str, list[float]]:
-    from training.classifier import ClassifierTask
     from training.config import ClassifierTrainingConfig, DeviceConfig, PipelineConfig
-    from training.replicas import Replicas
+    from training.encoder.classifier import ClassifierTask
+    from training.loop.replicas import Replicas
 
     replicas = Replicas.start(DeviceConfig(devices="cpu:2" if variant == "two replicas" else "cpu"))
     pipeline = PipelineConfig(batch_size=BATCH, smallest_crop=0.5)
@@ -86,11 +86,11 @@ def _run_variant(variant: str, records: Path) -> dict[str, list[float]]:
 
 
 def _steps(task: Any, replicas: Any, *, synthetic: bool) -> dict[str, list[float]]:
-    from training.optimizer import Optimizer
-    from training.replicas import Stepper
+    from training.loop.optimizer import Optimizer
+    from training.loop.step import Stepper
 
     with replicas.strategy.scope():
-        optimizer = Optimizer(task.encoder.trainable_variables, task.optimizer)
+        optimizer = Optimizer(task.encoder.trainable_variables, task.spec.optimizer)
 
     def batches(share: Callable[[Any], Any]) -> Any:
         return share(_synthetic().repeat()) if synthetic else task.epoch_batches(0, 0, share).repeat()

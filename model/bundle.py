@@ -8,17 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
-import safetensors
-from safetensors.numpy import save
 
 from model.atomic import atomic_directory
 from model.config import BLOCKS, IMAGE_PIXELS, CaptionerConfig, DecoderConfig, EncoderConfig
 from model.errors import BundleError, ConfigError, VocabularyError
 from model.manifest import MANIFEST, verify_manifest, write_manifest
+from model.tensors import Int8Kernel, Weights, read_tensors, write_tensors
 from model.vocabulary import Vocabulary
 
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
@@ -29,10 +27,6 @@ LITE_ENCODER, LITE_DECODER = "encoder.tflite", "decoder.tflite"
 REQUIRED = frozenset({CONFIG, VOCABULARY, CLASSES, WEIGHTS})
 LITE_FILES = frozenset({LITE_ENCODER, LITE_DECODER})
 """Files of the CPU engine: both are there or neither."""
-DTYPES = ("F16", "F32")
-"""Types of number that weights may have, in safetensors' names."""
-
-Weights = Mapping[str, npt.NDArray[np.floating[Any]]]
 
 
 class ClassName(NamedTuple):
@@ -95,13 +89,17 @@ class BundleInfo(NamedTuple):
         return cls(config, vocabulary, classes, has_lite_files=bool(names & LITE_FILES))
 
 
-def save_bundle(path: Path, bundle: Bundle, lite_files: Mapping[str, bytes] = MappingProxyType({})) -> None:
+def save_bundle(
+    path: Path, bundle: Bundle, lite_files: Mapping[str, bytes] = MappingProxyType({}),
+    kernels: Mapping[str, Int8Kernel] = MappingProxyType({}),
+) -> None:  # fmt: skip
     """Writes a bundle atomically: it appears whole, or what was there before stays.
 
     Args:
         path: Directory to create or replace.
         bundle: What to write; weights are stored with the dtype they have.
         lite_files: Contents of the CPU engine's two files by name; empty for a bundle without them.
+        kernels: Those of the weights that are int8 numbers in these files; see `model.tensors`.
 
     Raises:
         BundleError: The parts do not agree with each other, or `path` holds something that is not a bundle.
@@ -115,8 +113,7 @@ def save_bundle(path: Path, bundle: Bundle, lite_files: Mapping[str, bytes] = Ma
         bundle.vocabulary.save(directory / VOCABULARY)
         entries = [{"id": name.id, "label": name.label} for name in bundle.classes]
         (directory / CLASSES).write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
-        # Written by us, so that a full disk is an OSError like with the other files.
-        (directory / WEIGHTS).write_bytes(save({n: np.ascontiguousarray(v) for n, v in bundle.weights.items()}))
+        write_tensors(directory / WEIGHTS, bundle.weights, kernels, lite_files)
         for name, content in lite_files.items():
             (directory / name).write_bytes(content)
         for file in directory.iterdir():
@@ -137,8 +134,8 @@ def load_bundle(path: Path, info: BundleInfo | None = None) -> Bundle:
     Raises:
         BundleError: Anything is missing, damaged or does not agree; the message says what and what to do.
     """
-    config, vocabulary, classes, _ = BundleInfo.from_bundle(path) if info is None else info
-    weights = _read_weights(path / WEIGHTS)
+    config, vocabulary, classes, has_lite_files = BundleInfo.from_bundle(path) if info is None else info
+    weights = read_tensors(path / WEIGHTS, weight_shapes(config), LITE_FILES if has_lite_files else ())
     _check_weights(config, weights, str(path / WEIGHTS))
     return Bundle(config, vocabulary, classes, weights)
 
@@ -206,6 +203,12 @@ def _read_texts(path: Path) -> tuple[CaptionerConfig, Vocabulary, tuple[ClassNam
         raise BundleError(f"{path}: {error}") from error
 
 
+def write_classes(path: Path, classes: Iterable[ClassName]) -> None:
+    """Writes the ids and labels of classes, in output order."""
+    entries = [{"id": name.id, "label": name.label} for name in classes]
+    path.write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def read_classes(path: Path) -> tuple[ClassName, ...]:
     """Reads class names from `[{"id": …, "label": …}, …]` or Keras's `{"0": ["n01440764", "tench"], …}`.
 
@@ -242,21 +245,6 @@ def _check_agreement(config: CaptionerConfig, words: int, classes: int, where: s
         )
     if config.encoder.batch_norm or config.encoder.residual:
         raise BundleError(f"{where}: expected an encoder with batch norm and residual branches folded; export it again")
-
-
-def _read_weights(path: Path) -> dict[str, npt.NDArray[np.floating[Any]]]:
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-            for name in names:
-                dtype = file.get_slice(name).get_dtype()
-                if dtype not in DTYPES:
-                    raise BundleError(
-                        f"{path}: {name}: expected numbers of type {' or '.join(DTYPES)}, received {dtype}"
-                    )
-            return {name: file.get_tensor(name) for name in names}
-    except (safetensors.SafetensorError, OSError) as error:
-        raise BundleError(f"{path}: expected a safetensors file, received something else ({error})") from error
 
 
 def _check_weights(config: CaptionerConfig, weights: Weights, where: str) -> None:

@@ -11,22 +11,10 @@ from typing import Any, Literal, NamedTuple, Self
 
 from model.errors import ConfigError
 from model.strict_json import parse
+from model.versions import ADDED, FORMAT_VERSION, upgraded
 
 IMAGE_PIXELS = 224
 """Height and width of every image that enters the encoder, in pixels."""
-
-FORMAT_VERSION = 2
-"""Version of the bundle format that this code writes. Version 1, which lacks a few fields, is read too."""
-
-READABLE_VERSIONS = (1, FORMAT_VERSION)
-
-ADDED: Mapping[str, Mapping[str, object]] = types.MappingProxyType(
-    {
-        "encoder": {"features": "fc2"},
-        "decoder": {"image_every_step": False, "residual": False, "tied_embeddings": False, "word_dropout": 0.0},
-    }
-)
-"""Fields that version 1 lacks, by part, with the value that version 1 implies."""
 
 
 class Block(NamedTuple):
@@ -54,6 +42,14 @@ FEATURES: Mapping[str, tuple[int, int]] = types.MappingProxyType(
     {"fc2": (0, 1), "average": (1, 0), "average_max": (2, 0), "grid": (4, 0), "average_fc2": (1, 1)}
 )
 """Features that the decoder can read: multiples of the last map's channels, and of the FC layers' units."""
+
+
+INPUT_POOLINGS = (1, 2, 4, 7)
+"""Sides of the pool in front of the first convolution, in pixels: what divides 224 and leaves five poolings."""
+
+MAX_LAYERS = 16
+MAX_WORDS = 100
+MAX_LENGTH_PENALTY = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +99,7 @@ class EncoderConfig:
         _check("encoder.fc_units", self.fc_units, self.fc_units >= 1, "at least 1")
         _check("encoder.classes", self.classes, self.classes >= 1, "at least 1")
         _check("encoder.normalization", self.normalization, self.normalization in ("caffe", "unit"), "caffe or unit")
-        _check("encoder.input_pooling", self.input_pooling, self.input_pooling in (1, 2, 4, 7), "1, 2, 4 or 7")
+        _check("encoder.input_pooling", self.input_pooling, self.input_pooling in INPUT_POOLINGS, "1, 2, 4 or 7")
         _check("encoder.pooling", self.pooling, self.pooling in ("flatten", "average"), "flatten or average")
         _check("encoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
         _check("encoder.features", self.features, self.features in FEATURES, " or ".join(FEATURES))
@@ -158,7 +154,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _check("decoder.vocabulary_size", self.vocabulary_size, self.vocabulary_size >= 4, "at least 4")
         _check("decoder.embedding_units", self.embedding_units, self.embedding_units >= 1, "at least 1")
-        _check("decoder.layers", self.layers, 1 <= self.layers <= 16, "1 to 16")
+        _check("decoder.layers", self.layers, 1 <= self.layers <= MAX_LAYERS, f"1 to {MAX_LAYERS}")
         _check("decoder.units", self.units, self.units >= 1, "at least 1")
         _check("decoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
         _check("decoder.word_dropout", self.word_dropout, 0 <= self.word_dropout < 1, "a number in [0, 1)")
@@ -199,8 +195,9 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         _check("search.beam_size", self.beam_size, 1 <= self.beam_size <= 10, "1 to 10")
-        _check("search.max_words", self.max_words, 1 <= self.max_words <= 100, "1 to 100")
-        _check("search.length_penalty", self.length_penalty, 0 <= self.length_penalty <= 2, "0 to 2")
+        _check("search.max_words", self.max_words, 1 <= self.max_words <= MAX_WORDS, f"1 to {MAX_WORDS}")
+        fits = 0 <= self.length_penalty <= MAX_LENGTH_PENALTY
+        _check("search.length_penalty", self.length_penalty, fits, f"0 to {MAX_LENGTH_PENALTY}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,26 +258,13 @@ class CaptionerConfig:
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"expected a JSON object, received text that is not JSON: {error}") from error
         if isinstance(value, dict) and type(value.get("format_version")) is int:
-            value = _upgraded(value)
+            value = upgraded(value)
         return parse(cls, value, "")
 
 
 def _check(name: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise ConfigError(f"{name}: expected {expected}, received {value!r}")
-
-
-def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Returns a configuration of version 1 or 2 as version 2."""
-    version = value["format_version"]
-    _check("format_version", version, version in READABLE_VERSIONS, " or ".join(map(str, READABLE_VERSIONS)))
-    if version == FORMAT_VERSION:
-        return value
-    parts = {name: value[name] for name in ADDED if isinstance(value.get(name), dict)}
-    for name, part in parts.items():
-        for field_name in ADDED[name].keys() & part.keys():
-            raise ConfigError(f"{name}.{field_name} is not a field of format_version {version}; remove it")
-    return value | {name: {**ADDED[name], **part} for name, part in parts.items()} | {"format_version": FORMAT_VERSION}
 
 
 def parse_encoder(value: object) -> EncoderConfig:

@@ -4,8 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from model.config import FORMAT_VERSION, READABLE_VERSIONS
 from model.errors import BundleError
+from model.versions import FORMAT_VERSION, READABLE_VERSIONS
 
 MANIFEST = "manifest.json"
 
@@ -63,10 +63,15 @@ def _verify_file(file: Path, sha256: str, size: int) -> None:
         raise BundleError(f"{file}: expected SHA-256 {sha256}, found {found}; it is damaged or edited, copy it again")
 
 
+def sha256_of(file: Path) -> str:
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def _sha256(file: Path) -> str:
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError as error:
         raise BundleError(
             f"{file}: expected a file that can be read: {error.strerror}; check its permissions"

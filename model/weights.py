@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from model.bundle import Weights
 from model.encoder import fold
+from model.tensors import Weights
 
 
 def assign_weights(network: keras.Model, weights: Weights, part: str) -> None:

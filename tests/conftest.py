@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, ClassName, save_bundle
@@ -74,11 +75,11 @@ def toy_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """Returns the path of a tiny bundle with the CPU engine's files; without TensorFlow, of the default one."""
     if not HAS_TENSORFLOW:
         return DEFAULT_BUNDLE
-    from training.convert import convert
+    from training.shipping.convert import convert
 
     toy: Bundle = request.getfixturevalue("toy")
     path = tmp_path_factory.mktemp("bundles") / "toy"
-    save_bundle(path, toy, convert(toy))
+    save_bundle(path, toy, convert(toy).files)
     return path
 
 
@@ -120,3 +121,23 @@ def live_server(serve: Callable[[Path], contextlib.AbstractContextManager[str]],
     """Yields the URL of a real server, with the default bundle when there is one."""
     with serve(DEFAULT_BUNDLE if (DEFAULT_BUNDLE / MANIFEST).exists() else toy_bundle) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def images() -> npt.NDArray[np.uint8]:
+    """Returns four different images, shape (4, 224, 224, 3), in which neighbouring pixels are alike."""
+    coarse = np.random.default_rng(3).integers(0, 256, (4, 7, 7, 3), np.uint8)
+    return coarse.repeat(32, axis=1).repeat(32, axis=2)
+
+
+@pytest.fixture
+def forgetful_keras() -> Iterator[None]:
+    """Seeds the weights of every test's networks and frees their names and graphs after it."""
+    if not HAS_TENSORFLOW:
+        yield
+        return
+    import keras
+
+    keras.utils.set_random_seed(11)
+    yield
+    keras.utils.clear_session(free_memory=False)

@@ -1,1 +1,1 @@
-"""How a captioner is made: data preparation, distillation, decoder training, scoring and export."""
+"""The training of a captioner, from photos on disk to the bundle that is served."""

@@ -26,7 +26,7 @@ def main() -> None:
           --classes classes.json --out my-bundle
       showtell-train evaluate my-bundle --records runs/records
 
-    Every command can be stopped with Ctrl-C; called again, it goes on from its last shard, step or whole stage.
+    Ctrl-C stops a command. Called again, it continues from its last shard, step or finished stage.
     """  # noqa: D301 - \b tells click not to wrap
     quiet_tensorflow()
 

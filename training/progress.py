@@ -1,4 +1,4 @@
-"""Progress bars with an estimate of the time left, and a stop that ends a run between two steps."""
+"""Progress bars with an estimate of the time left, and stop requests that end a run between two steps."""
 
 import signal
 import sys
@@ -38,7 +38,7 @@ def note(text: str) -> None:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop after the current step; a second one interrupts.
+    """A request to stop after the current step, made by Ctrl-C or SIGTERM; a second one interrupts at once.
 
     Use as a context manager around a training loop and look at `requested` between steps.
     """
@@ -60,7 +60,7 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        note("stopping after this step; call the command again to go on from here")
+        note("stopping after this step; call the command again to continue from here")
 
     def until_requested(self, items: Iterable[T]) -> Iterator[T]:
         """Yields the items until a stop is requested."""

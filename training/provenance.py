@@ -1,4 +1,4 @@
-"""A note in every run directory of the commands that made it and the time they took."""
+"""The note in a run directory: the commands that made it and the time they took."""
 
 import hashlib
 import json
@@ -12,25 +12,27 @@ from typing import Any
 from model.atomic import atomic_file
 from model.bundle import CONFIG
 from model.errors import CaptionerError
-from model.manifest import MANIFEST
+from model.manifest import MANIFEST, sha256_of
 
 NOTE = "run.json"
 
 
 @contextmanager
 def recorded(directory: Path, command: Sequence[str], after: Path | None = None) -> Iterator[None]:
-    """Adds the command run inside the block, and the seconds it took, to the directory's note, unless it was refused.
+    """Adds the command that runs inside the block, with its seconds, to the directory's note.
+
+    A command that was refused, by an error of the project, adds nothing: it made nothing.
 
     Args:
         directory: Run directory; made if missing.
         command: The words of the command line.
-        after: Run directory that the command goes on from; its commands come first in a new note.
+        after: Run directory that the command continues from; its commands come first in a new note.
     """
     started = time.monotonic()
     try:
         yield
     except CaptionerError:
-        raise  # refused: it made nothing
+        raise
     except BaseException:
         _add(directory, command, started, after)
         raise
@@ -45,9 +47,9 @@ def _add(directory: Path, command: Sequence[str], started: float, after: Path | 
 
 
 def read_runs(directory: Path) -> list[dict[str, Any]]:
-    """Returns the commands run in a directory so far with their seconds; none where nothing is known.
+    """Returns the commands that ran in a directory, with their seconds; an empty list where there is no note.
 
-    Of a bundle they are those that made its encoder, with the seconds of all at the first.
+    For a bundle: the commands that made its encoder. The first has the seconds of all.
     """
     if (directory / NOTE).exists():
         return list(json.loads((directory / NOTE).read_text()))
@@ -72,5 +74,5 @@ def stage(directory: Path) -> dict[str, Any]:
 
 
 def key_of(*files: Path) -> str:
-    """Returns a hash of the contents of files, in hexadecimal: what a run was made from."""
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    """Returns one SHA-256 over the contents of files, in hexadecimal. It identifies what a run was made from."""
+    return hashlib.sha256(b"".join(bytes.fromhex(sha256_of(file)) for file in files)).hexdigest()

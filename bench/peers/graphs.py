@@ -26,14 +26,14 @@ class GraphEngine:
         name: Name of the engine.
         config: The architecture.
         encoder: From `images` (B, 224, 224, 3), uint8, to features (B, D) and class probabilities (B, C).
-        decoder: From `tokens` (N,), `parents` (N,), `state` (R, L, U) and `features` (N, D), which are read where a
-            token is -1, to log-probabilities and ids (N, M) and the next state (N, L, U).
+        decoder: From `tokens` (N,), `parents` (N,), `state` (R, S) and `features` (N, D), which are read in its place
+            where a token is -1, to log-probabilities and ids (N, M) and the next state (N, S).
     """
 
     def __init__(self, name: str, config: CaptionerConfig, encoder: Run, decoder: Run) -> None:
         self.name = name
         self._encoder, self._decoder = encoder, decoder
-        self._units = (config.decoder.layers, config.decoder.units)
+        self._units = config.decoder.state_units
         self._unread = np.zeros((1, config.encoder.feature_units), np.float32)
 
     def warm_up(self) -> None:
@@ -49,7 +49,7 @@ class GraphEngine:
         """Reads the features; see `Engine.start`."""
         count = len(features)
         first, rows = np.full(count, -1, np.int32), np.arange(count, dtype=np.int32)
-        return self._run(first, rows, np.zeros((count, *self._units), np.float32), features)
+        return self._run(first, rows, np.zeros((count, self._units), np.float32), features)
 
     def step(self, tokens: Ints, parents: Ints, state: Any) -> tuple[Floats, Ints, Any]:
         """Scores the next words; see `Engine.step`."""

@@ -28,9 +28,11 @@ class OneDecoder(nn.Module):  # type: ignore[misc]
         """Continues the rows `parents` of the state with `tokens` (N,), or with features (N, D) where a token is -1."""
         is_first = (tokens < 0)[:, None]  # (N, 1)
         words = self.decoder.embedding(tokens.clamp(min=0))  # (N, E)
-        values = torch.where(is_first, self.decoder.projection(features), words)
+        image = self.decoder.projection(features)
+        values = torch.where(is_first, image, words)
         barred = torch.where(is_first, self.decoder.barred_first, self.decoder.barred)
-        result: tuple[Any, Any, Any] = self.decoder.advance(values, state[parents], barred)
+        before = torch.where(is_first, self.decoder.first_state(image), state[parents])
+        result: tuple[Any, Any, Any] = self.decoder.advance(values, before, barred)
         return result
 
 
@@ -43,7 +45,7 @@ def export(bundle: Bundle, folder: Path) -> None:
     decoder = OneDecoder(Decoder(config, bundle.weights)).eval()
     # Two rows, so that no dimension looks like one that is always 1.
     rows = torch.zeros(2, dtype=torch.int32)
-    state = torch.zeros((2, config.decoder.layers, config.decoder.units))
+    state = torch.zeros((2, config.decoder.state_units))
     features = torch.zeros((2, config.encoder.feature_units))
     sizes = {"tokens": "rows", "parents": "rows", "state": "states", "features": "rows"}
     _write(decoder, (rows, rows, state, features), folder / DECODER, sizes, ("log_probs", "ids", "next_state"))

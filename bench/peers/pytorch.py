@@ -9,10 +9,11 @@ from torch import nn
 
 from bench.machine import cores
 from bench.peers.once import run_once
-from model.bundle import Bundle, Weights
+from model.bundle import Bundle
 from model.config import BLOCKS, CaptionerConfig, EncoderConfig
 from model.engines.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
+from model.tensors import Weights
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 
 
@@ -88,10 +89,22 @@ class Encoder(nn.Module):  # type: ignore[misc]
             for convolution in block:
                 values = torch.relu(convolution(values))
             values = nn.functional.max_pool2d(values, 2)
-        average = self._config.pooling == "average"
+        maps, average = values, self._config.pooling == "average"
         values = values.mean((2, 3)) if average else values.permute(0, 2, 3, 1).flatten(1)
-        features = torch.relu(self.fc2(torch.relu(self.fc1(values))))
-        return features, torch.softmax(self.predictions(features), 1)
+        fc = torch.relu(self.fc2(torch.relu(self.fc1(values))))
+        return self._features(maps, fc), torch.softmax(self.predictions(fc), 1)
+
+    def _features(self, maps: Any, fc: Any) -> Any:
+        """Returns what the decoder reads of the last maps (B, C, H, W) and the second FC layer (B, F)."""
+        kind = self._config.features
+        if kind == "fc2":
+            return fc
+        if kind == "grid":
+            side = maps.shape[2]
+            quarters = nn.functional.avg_pool2d(maps, -(-side // 2), max(1, side // 2))
+            return quarters.permute(0, 2, 3, 1).flatten(1)
+        more = {"average": [], "average_max": [maps.amax((2, 3))], "average_fc2": [fc]}[kind]
+        return torch.cat([maps.mean((2, 3)), *more], 1)
 
 
 class Decoder(nn.Module):  # type: ignore[misc]
@@ -104,35 +117,45 @@ class Decoder(nn.Module):  # type: ignore[misc]
 
     def __init__(self, config: CaptionerConfig, weights: Weights) -> None:
         super().__init__()
-        self.layers, self.units = config.decoder.layers, config.decoder.units
+        self.config = config.decoder
         self.candidates = min(MAX_BEAM_SIZE, config.decoder.vocabulary_size)
         projects = config.decoder.project_features
         self.projection = _linear(weights, "decoder/projection") if projects else nn.Identity()
         self.embedding = nn.Embedding.from_pretrained(_tensor(weights["decoder/embedding/embeddings"]))
-        self.cells = nn.ModuleList(GRUCell(weights, f"decoder/gru_{index + 1}") for index in range(self.layers))
-        self.output = _linear(weights, "decoder/output")
-        size = config.decoder.vocabulary_size
+        self.cells = nn.ModuleList(GRUCell(weights, f"decoder/gru_{index + 1}") for index in range(self.config.layers))
+        tied, size = self.config.tied_embeddings, self.config.vocabulary_size
+        self.bottleneck = _linear(weights, "decoder/bottleneck") if tied else nn.Identity()
+        kernel = weights["decoder/embedding/embeddings"].T if tied else weights["decoder/output/kernel"]
+        self.output = _dense(kernel, weights["decoder/output/bias"])
         self.register_buffer("barred_first", _barred(size, (PAD_ID, UNKNOWN_ID, END_ID)))
         self.register_buffer("barred", _barred(size, (PAD_ID, UNKNOWN_ID)))
 
     def start(self, features: Any) -> tuple[Any, Any, Any]:
         """Reads features (B, D); returns log-probabilities and ids (B, M) of the best first words, and the state."""
-        zeros = torch.zeros((len(features), self.layers, self.units))
-        return self.advance(self.projection(features), zeros, self.barred_first)
+        image = self.projection(features)
+        return self.advance(image, self.first_state(image), self.barred_first)
 
     def step(self, tokens: Any, parents: Any, state: Any) -> tuple[Any, Any, Any]:
         """Continues the rows `parents` of the state with `tokens` (N,)."""
         return self.advance(self.embedding(tokens), state[parents], self.barred)
 
+    def first_state(self, image: Any) -> Any:
+        """Returns the state (B, S) before a projected image (B, E)."""
+        zeros = torch.zeros((image.shape[0], self.config.layers * self.config.units))
+        return torch.cat([zeros, image], 1) if self.config.image_every_step else zeros
+
     def advance(self, values: Any, state: Any, barred: Any) -> tuple[Any, Any, Any]:
-        """Runs the cells on values (N, E) and a state (N, L, U), and takes the best words that are not barred."""
-        states = []
+        """Runs the cells on values (N, E) and a state (N, S), and takes the best words that are not barred."""
+        units = self.config.units
+        image = state[:, self.config.layers * units :]  # (N, E), or (N, 0)
+        values, states = torch.cat([values, image], 1), []
         for index, cell in enumerate(self.cells):
-            values = cell(values, state[:, index])  # (N, U)
-            states.append(values)
-        log_probs = torch.log_softmax(self.output(values), 1)  # (N, V)
+            outputs = cell(values, state[:, index * units : (index + 1) * units])  # (N, U)
+            states.append(outputs)
+            values = outputs + values if index and self.config.residual else outputs
+        log_probs = torch.log_softmax(self.output(self.bottleneck(values)), 1)  # (N, V)
         best = torch.topk(log_probs + barred, self.candidates)
-        return best.values, best.indices.int(), torch.stack(states, 1)
+        return best.values, best.indices.int(), torch.cat([*states, image], 1)
 
 
 class GRUCell(nn.Module):  # type: ignore[misc]

@@ -27,11 +27,23 @@ UNLIKE_THE_TOY = CaptionerConfig(
 )
 """With everything that the toy has not: flattened features that are not projected, caffe's colours, stacked cells."""
 
+IMAGE_AT_EVERY_WORD = replace(
+    UNLIKE_THE_TOY,
+    encoder=replace(UNLIKE_THE_TOY.encoder, features="average_fc2", pooling="average"),
+    decoder=DecoderConfig(
+        vocabulary_size=40, embedding_units=16, layers=2, units=8, image_every_step=True, residual=True,
+        tied_embeddings=True,
+    ),
+)  # fmt: skip
 
-@pytest.fixture(scope="module", params=["projected", "stacked"])
+
+@pytest.fixture(scope="module", params=["projected", "stacked", "image at every word"])
 def bundle(request: pytest.FixtureRequest, toy: Bundle) -> Bundle:
     """Returns weights through which values keep their size: the toy's let them fade, and then little matters."""
-    return random_bundle(toy.config if request.param == "projected" else UNLIKE_THE_TOY)
+    architectures = {
+        "projected": toy.config, "stacked": UNLIKE_THE_TOY, "image at every word": IMAGE_AT_EVERY_WORD,
+    }  # fmt: skip
+    return random_bundle(architectures[request.param])
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,10 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw
 
@@ -34,13 +32,6 @@ def captioner(toy: Bundle) -> Captioner:
 
 
 @pytest.fixture(scope="session")
-def images() -> npt.NDArray[np.uint8]:
-    """Returns four different images, shape (4, 224, 224, 3), in which neighbouring pixels are alike."""
-    coarse = np.random.default_rng(3).integers(0, 256, (4, 7, 7, 3), np.uint8)
-    return coarse.repeat(32, axis=1).repeat(32, axis=2)
-
-
-@pytest.fixture(scope="session")
 def drawing() -> Image.Image:
     """Returns an RGB drawing of 120x80 pixels that looks different from each side."""
     image = Image.new("RGB", (120, 80), "skyblue")
@@ -64,13 +55,5 @@ def encoded() -> Callable[..., bytes]:
 
 
 @pytest.fixture(autouse=True)
-def forgetful_keras() -> Iterator[None]:
-    """Seeds the weights of every test's networks and frees their names and graphs after it."""
-    if not HAS_TENSORFLOW:
-        yield
-        return
-    import keras
-
-    keras.utils.set_random_seed(11)
-    yield
-    keras.utils.clear_session(free_memory=False)
+def forgetful(forgetful_keras: None) -> None:
+    """Gives every test of the package networks of its own."""

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import (
-    ADDED,
     BLOCKS,
     FEATURES,
     CaptionerConfig,
@@ -20,6 +19,7 @@ from model.config import (
 )
 from model.errors import ConfigError
 from model.presets import PRESETS, paper, small, with_vocabulary_size
+from model.versions import ADDED
 
 SIZES = st.integers(1, 10**6)
 FRACTIONS = st.floats(0, 1, exclude_max=True)

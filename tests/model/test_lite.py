@@ -21,7 +21,7 @@ from model.engines.lite import LiteEngine, usable_cores
 from model.engines.tensorflow import TensorFlowEngine
 from model.errors import BundleError, ConfigError
 from model.weights import bundle_weights
-from training import convert
+from training.shipping import convert
 
 Images = npt.NDArray[np.uint8]
 
@@ -43,11 +43,11 @@ def test_serving_imports_neither_tensorflow_nor_keras(toy_bundle: Path) -> None:
 def test_a_large_decoder_is_int8_and_still_says_nearly_the_same(
     toy: Bundle, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = convert.convert(toy)
+    small = convert.convert(toy).files
     monkeypatch.setattr(convert, "SMALL_DECODER", 0)
     monkeypatch.setattr(convert, "FLOAT_CONVOLUTION", 0)
     monkeypatch.setattr(convert, "FLOAT_DENSE", 0)
-    large = convert.convert(toy)
+    large = convert.convert(toy).files
     assert large[LITE_DECODER] != small[LITE_DECODER]
     assert large[LITE_ENCODER] != small[LITE_ENCODER]
     save_bundle(tmp_path / "int8", toy, large)
@@ -206,7 +206,7 @@ def test_both_engines_step_alike_whatever_the_decoder(
     for variable in decoder.trainable_variables:
         variable.assign(random.normal(0, 0.4, variable.shape))
     bundle = replace(toy, config=config, weights=bundle_weights(build_encoder(encoder), decoder, np.float32))
-    save_bundle(tmp_path / "bundle", bundle, convert.convert(bundle))
+    save_bundle(tmp_path / "bundle", bundle, convert.convert(bundle).files)
     lite, reference = LiteEngine.of(tmp_path / "bundle", config), TensorFlowEngine.of(load_bundle(tmp_path / "bundle"))
     encoded = reference.encode(images).features
     np.testing.assert_allclose(lite.encode(images).features, encoded, rtol=0.02, atol=0.02)

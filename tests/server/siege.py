@@ -123,9 +123,9 @@ def haste() -> float:
 
 
 def in_time(times: Sequence[float], seconds: float) -> bool:
-    """Returns whether nine of ten answers came within the seconds, and the rest within ten times as long.
+    """Returns whether answers came in time: nine of ten within the seconds, the rest within ten times as long.
 
-    The machine itself may hold up one in ten. What an attack holds up waits for minutes, or for ever.
+    The machine itself may hold one up for a moment; what an attack holds up waits for minutes, or for ever.
     """
     ordered, limit = sorted(times), seconds * haste()
     return ordered[len(ordered) * 9 // 10 - 1] < limit and ordered[-1] < 10 * limit

@@ -205,11 +205,11 @@ def test_keys_hold_for_the_next_worker_though_their_file_is_gone(
 @pytest.fixture
 def bundle(toy: Bundle, toy_bundle: Path, tmp_path: Path) -> Path:
     """Returns a path behind which the bundle can be exchanged, a symbolic link."""
-    from training.convert import convert
+    from training.shipping.convert import convert
 
     path = tmp_path / "current"
     path.symlink_to(toy_bundle)
-    save_bundle(tmp_path / "second", replace(toy, config=replace(toy.config, version="2")), convert(toy))
+    save_bundle(tmp_path / "second", replace(toy, config=replace(toy.config, version="2")), convert(toy).files)
     return path
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +12,21 @@ from model.bundle import ClassName
 from model.config import EncoderConfig
 from model.presets import small
 from model.vocabulary import Vocabulary
-from training.captioner import DecoderTask, train_captioner
-from training.classifier import ClassifierTask, train_classifier
-from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, PipelineConfig, RunConfig
-from training.datasets import read_folder
-from training.labelled import LabelledImage
-from training.lite2 import tensor_shapes
-from training.records import write_class_records, write_records
-from training.replicas import Replicas
+from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, DeviceConfig, PipelineConfig, RunConfig
+from training.data.captioned import read_folder
+from training.data.labelled import LabelledImage
+from training.data.records import write_class_records, write_records
+from training.decoder.tasks import DecoderTask
+from training.encoder.classifier import ClassifierTask
+from training.encoder.lite2 import tensor_shapes
+from training.loop.replicas import Replicas
+from training.loop.run import train_task
 
 CLASSES = tuple(ClassName(f"n{index}", name) for index, name in enumerate(("red", "green", "blue", "yellow")))
 RUN = RunConfig(summary_steps=1, histogram_steps=0)
+
+SIZES = [(2, 8), (4, 8), (4, 5), (4, 7), (2, 3), (4, 3), (4, 1)]
+"""Replicas and records of a global batch: even, uneven, and so few that a replica gets nothing."""
 
 
 class Stages(NamedTuple):
@@ -37,6 +41,15 @@ def one_device() -> Replicas:
     return Replicas(tf.distribute.get_strategy(), 1, 1)
 
 
+def replicas_of(count: int, **config: Any) -> Replicas:
+    options = DeviceConfig(**config)
+    if count == 1:
+        return Replicas(tf.distribute.get_strategy(), count=1, local=1, config=options)
+    names = [f"CPU:{index}" for index in range(count)]
+    mirrored = tf.distribute.MirroredStrategy(names, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    return Replicas(mirrored, count=count, local=count, config=options)
+
+
 def train_stages(
     root: Path, drawn: Path, encoder: EncoderConfig, encoder_epochs: int, training: CaptionerTrainingConfig
 ) -> Stages:
@@ -49,10 +62,10 @@ def train_stages(
     labelled = [LabelledImage(image.path, image.name, i % 4, image.split) for i, image in enumerate(ordered)]
     write_class_records(root / "classes", labelled, CLASSES)
     colours = ClassifierTrainingConfig(epochs=encoder_epochs, pipeline=PipelineConfig(batch_size=4))
-    assert train_classifier(made.encoder, ClassifierTask(root / "classes", encoder, colours, one_device()), RUN)
+    assert train_task(made.encoder, ClassifierTask(root / "classes", encoder, colours, one_device()), RUN)
     preset = small()
     preset = replace(preset, decoder=replace(preset.decoder, embedding_units=16, units=24, dropout=0.0))
-    assert train_captioner(made.captioner, DecoderTask(made.encoder, made.records, preset, training, one_device()), RUN)
+    assert train_task(made.captioner, DecoderTask(made.encoder, made.records, preset, training, one_device()), RUN)
     return made
 
 

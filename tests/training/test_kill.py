@@ -23,12 +23,11 @@ from safetensors.numpy import load_file
 
 from model.bundle import ClassName
 from model.vocabulary import Vocabulary
-from training.checkpoint import BEST
-from training.datasets import CaptionedImage
-from training.labelled import LabelledImage
-from training.records import write_class_records, write_records
-from training.run import CHECKPOINTS
-from training.summaries import METRICS, SUMMARIES
+from training.data.captioned import CaptionedImage
+from training.data.labelled import LabelledImage
+from training.data.records import write_class_records, write_records
+from training.loop.checkpoint import BEST
+from training.loop.directory import CHECKPOINTS, METRICS, SUMMARIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -41,7 +40,7 @@ COMMON = [
 
 LAUNCHER = """
 import json, os, resource, sys
-import matplotlib.backends.backend_svg, training.captioner, training.classifier, training.estimate
+import matplotlib.backends.backend_svg, training.decoder.tasks, training.encoder.classifier, training.loop.estimate
 from training.cli import main
 print("ready", flush=True)
 for line in sys.stdin:
@@ -235,7 +234,7 @@ def test_killed_at_ten_random_moments_a_run_ends_as_if_it_had_not_been(
         assert status == -signal.SIGKILL, log
     status, log = launcher.run(*command)
     assert status == 0, log
-    assert "going on from step" in log
+    assert "continuing from step" in log
     assert_same_run(tmp_path, whole.directory)
 
 
@@ -249,7 +248,7 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(
     status, log = launcher.run(*captioner.command, "--out", str(directory))
     assert status == 0, log
     assert f"WARNING: {last}: expected" in log
-    assert f"WARNING: going on from {before} instead" in log
+    assert f"WARNING: continuing from {before} instead" in log
     assert_same_run(directory, captioner.directory)
 
 

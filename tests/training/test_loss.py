@@ -8,9 +8,10 @@ import tensorflow as tf
 from model.config import DecoderConfig
 from model.decoder import Decoder
 from training.config import OptimizerConfig
+from training.loop.optimizer import Optimizer
+from training.loop.replicas import Replicas
+from training.loop.step import Stepper, Sums
 from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
-from training.optimizer import Optimizer
-from training.replicas import Replicas, Stepper, Sums
 
 TOKENS = tf.constant([[3, 4, 1, 0], [5, 1, 0, 0]], tf.int32)
 

@@ -26,17 +26,18 @@ from model.decoder import Decoder
 from model.errors import DataError
 from model.image import read_image
 from model.presets import small
-from training.captioner import DecoderTask, train_captioner
-from training.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
 from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
-from training.distill import CHECKPOINT, distill, load_student
-from training.export import assemble, export
-from training.features import load_features
+from training.data.records import VOCABULARY
+from training.decoder.features import load_features
+from training.decoder.tasks import DecoderTask
+from training.encoder.distill import distill
+from training.encoder.sources import load_student
+from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
+from training.loop.directory import CHECKPOINTS, DISTILLED, METRICS, SUMMARIES
+from training.loop.replicas import Replicas
+from training.loop.run import train_task
 from training.provenance import stage
-from training.records import VOCABULARY
-from training.replicas import Replicas
-from training.run import CHECKPOINTS
-from training.summaries import METRICS, SUMMARIES
+from training.shipping.export import assemble, export
 
 # A clock decides whether matplotlib says so, on a busy machine.
 pytestmark = pytest.mark.slow
@@ -78,7 +79,7 @@ def runs(drawn: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -
     command += ["--out", str(made.records), "--min-count", "1", "--dev-fraction", "0.3"]
     subprocess.run(command, check=True, capture_output=True)
     assert distill(made.encoder, [drawn], frozenset({"photo-00.jpg"}), teacher, toy_preset().encoder, DISTILLING)
-    assert train_captioner(made.captioner, decoder_task(made), RUN)
+    assert train_task(made.captioner, decoder_task(made), RUN)
     yield made
     keras.config.set_dtype_policy("float32")
 
@@ -113,9 +114,9 @@ def test_distilling_stopped_and_resumed_is_distilling_in_one_go(
     drawn: Path, teacher: Path, runs: Runs, tmp_path: Path
 ) -> None:
     arguments = (tmp_path, [drawn], frozenset({"photo-00.jpg"}), teacher, toy_preset().encoder, DISTILLING)
-    with terminated_when_there_is(tmp_path / CHECKPOINT):
+    with terminated_when_there_is(tmp_path / DISTILLED):
         assert not distill(*arguments, checkpoint_steps=2)
-    assert 2 <= read_progress(tmp_path / CHECKPOINT)["step"] < 6
+    assert 2 <= read_progress(tmp_path / DISTILLED)["step"] < 6
     assert distill(*arguments)
     assert_same_weights(load_student(runs.encoder)[0], load_student(tmp_path)[0])
 
@@ -146,8 +147,8 @@ def test_tensorboard_shows_dev_photos_over_their_captions(runs: Runs) -> None:
 
 def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path: Path) -> None:
     with terminated_when_there_is(tmp_path / BEST):
-        assert not train_captioner(tmp_path, decoder_task(runs), RUN)
-    assert train_captioner(tmp_path, decoder_task(runs), RUN)
+        assert not train_task(tmp_path, decoder_task(runs), RUN)
+    assert train_task(tmp_path, decoder_task(runs), RUN)
     networks = []
     for directory in (runs.captioner, tmp_path):
         config = CaptionerConfig.from_json((directory / "config.json").read_text())
@@ -162,7 +163,7 @@ def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path
 
 def test_resuming_with_other_options_is_refused(runs: Runs) -> None:
     with pytest.raises(DataError, match=r"differs in training\.batch_size; give the same"):
-        train_captioner(runs.captioner, decoder_task(runs, replace(TRAINING, batch_size=8)), RUN)
+        train_task(runs.captioner, decoder_task(runs, replace(TRAINING, batch_size=8)), RUN)
 
 
 def test_features_are_computed_once_and_are_those_of_the_encoder(runs: Runs, drawn: Path) -> None:
@@ -206,7 +207,7 @@ def test_export_refuses_a_decoder_of_another_encoder(runs: Runs, tmp_path: Path)
     encoder, config = load_student(runs.encoder)
     encoder.get_layer("fc2").bias.assign_add(np.ones(config.fc_units))
     variables = named_variables(encoder, "encoder")
-    save_checkpoint(tmp_path / "encoder" / CHECKPOINT, variables, read_progress(runs.encoder / CHECKPOINT))
+    save_checkpoint(tmp_path / "encoder" / DISTILLED, variables, read_progress(runs.encoder / DISTILLED))
     with pytest.raises(DataError, match="belong together"):
         assemble(tmp_path / "encoder", runs.captioner, runs.records, CLASSES)
 

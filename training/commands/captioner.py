@@ -1,24 +1,27 @@
 """`showtell-train captioner`, `self-critical` and `finetune`: the decoder on a frozen encoder, then both."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from model.config import MAX_LAYERS
 from model.presets import PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,
     chosen,
-    device_options,
+    device_flags,
+    flags,
     imagenet_file,
-    optimizer_options,
+    optimizer_flags,
     option,
-    pipeline_options,
+    pipeline_flags,
     read_weights,
     reported,
-    run_options,
+    run_flags,
     train,
 )
 from training.config import (
@@ -30,32 +33,41 @@ from training.config import (
 )
 
 
+def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of stages that train a decoder further."""
+    for decorator in (
+        option("--out", type=ANY, required=True, help="Run directory."),
+        option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`."),
+        option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on."),
+        option("--records", type=EXISTING, required=True, help="Caption records that the decoder was trained on."),
+    ):
+        function = decorator(function)
+    return function
+
+
 @click.command()
 @option("--records", type=EXISTING, required=True, help="Caption records from `prepare`.")
 @option("--encoder", type=EXISTING, help="Run of `distill`, `classifier` or `finetune`, or a bundle.")
 @option("--imagenet", help="Instead of --encoder: the official Keras VGG-19 file, or `download`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture and training.")
-@option("--epochs", type=click.IntRange(1), help="Passes over all captions.")
-@option("--batch-size", type=click.IntRange(1), help="Captions a step, over all replicas.")
+@flags(CaptionerTrainingConfig, preset=True)
 @option("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder: 1 - keep probability.")
 @option("--word-dropout", type=click.FloatRange(0, 0.95), help="Share of words whose embedding is dropped.")
-@option("--layers", type=click.IntRange(1, 16), help="Stacked GRU cells.")
+@option("--layers", type=click.IntRange(1, MAX_LAYERS), help="Stacked GRU cells.")
 @option("--units", type=click.IntRange(1), help="Units of each cell.")
 @option("--embedding-units", type=click.IntRange(1), help="Length of a word's embedding.")
 @option("--image-every-step/--image-once", default=None, help="Show the image beside every word, or once at first.")
 @option("--residual/--no-residual", default=None, help="Add the input of every cell but the first to its output.")
 @option("--tied-embeddings/--own-scores", default=None, help="Score words by their embeddings.")
-@option("--weight", "weights", multiple=True, help="NAME=NUMBER: how much a caption of a source counts; 0 for none.")
-@option("--start-from", type=EXISTING, help="Earlier run of `captioner` whose decoder goes on learning.")
-@option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
-@option("--loss", type=click.Choice(["full", "sampled"]), help="Softmax over all words or over a sample.")
-@option("--negative-samples", type=click.IntRange(1), help="Words drawn a step by --loss sampled.")
-@option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words, --loss full.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of weights, order, sampled words and dropout.")
-@optimizer_options
-@device_options
-@run_options
+@option(
+    "--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each caption of a source; 0 leaves them out."
+)
+@option("--start-from", type=EXISTING, help="Earlier run of `captioner` whose decoder is trained further.")
+@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only the encoder's last block runs.")
+@optimizer_flags
+@device_flags
+@run_flags
 @reported
 def captioner(
     records: Path,
@@ -80,8 +92,8 @@ def captioner(
       showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset vgg19 \\
           --average 0.999 --label-smoothing 0.1 --out runs/captioner
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import DecoderTask, train_captioner
-    from training.replicas import Replicas
+    from training.decoder.tasks import DecoderTask
+    from training.loop.replicas import Replicas
 
     if (encoder is None) == (imagenet is None):
         raise click.UsageError("expected either --encoder or --imagenet; give one of them")
@@ -96,32 +108,23 @@ def captioner(
     def task() -> DecoderTask:
         return DecoderTask(source, records, architecture, config, replicas, start_from=start_from, maps=maps)
 
-    train(out, options, replicas, task, train_captioner)
+    train(out, options, replicas, task)
 
 
 @click.command()
-@option("--records", type=EXISTING, required=True, help="The caption records that the decoder was trained on.")
-@option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on.")
-@option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
-@option("--out", type=ANY, required=True, help="Run directory.")
-@option("--epochs", type=click.IntRange(1), default=SelfCriticalConfig().epochs, help="Passes over all photos.")
-@option("--batch-size", type=click.IntRange(1), default=SelfCriticalConfig().batch_size, help="Photos a step.")
-@option("--samples", type=click.IntRange(2), default=SelfCriticalConfig().samples, help="Captions drawn for each.")
-@option(
-    "--cross-entropy", type=click.FloatRange(0), default=0.0, help="Weight of true captions' loss beside the reward."
-)
-@option("--maps", type=EXISTING, help="Maps of all photos from `maps`: only the encoder's last block runs.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order and drawn captions.")
-@optimizer_options
-@device_options
-@run_options
+@_trained_decoder
+@flags(SelfCriticalConfig)
+@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only the encoder's last block runs.")
+@optimizer_flags
+@device_flags
+@run_flags
 @reported
 def self_critical(
     records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, **options: Any
 ) -> None:
-    """Trains a decoder further on captions that it draws itself: those with a better CIDEr become likelier.
+    """Trains a decoder further on captions that it draws itself: those with a better CIDEr become more likely.
 
-    Raises what CIDEr measures and makes captions more alike; keeps the best on dev.
+    CIDEr rises, and captions become more alike. Keeps the best on dev.
 
     \b
     Example:
@@ -130,36 +133,38 @@ def self_critical(
       showtell-train export --records runs/records --encoder runs/encoder --captioner runs/self-critical \\
           --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import train_captioner
-    from training.replicas import Replicas
-    from training.self_critical import SelfCriticalTask
+    from training.decoder.self_critical import SelfCriticalTask
+    from training.loop.replicas import Replicas
 
     config = chosen(SelfCriticalConfig(), options)
     config = replace(config, optimizer=chosen(config.optimizer, options))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
     task = lambda: SelfCriticalTask(encoder, captioner_run, records, config, replicas, maps=maps)  # noqa: E731
-    train(out, options, replicas, task, train_captioner)
+    train(out, options, replicas, task)
 
 
 @click.command()
-@option("--records", type=EXISTING, required=True, help="The caption records that the decoder was trained on.")
-@option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on.")
-@option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`.")
-@option("--out", type=ANY, required=True, help="Run directory.")
-@option("--epochs", type=click.IntRange(1), help="Passes over all photos.")
-@option("--encoder-learning-rate", type=float, help="Highest learning rate of the encoder.")
-@option("--label-smoothing", type=click.FloatRange(0, 0.9), help="Target spread over all words.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of order, augmentation and dropout.")
-@option(
-    "--maps", type=EXISTING, help="Maps of all photos from `maps`: only what is behind them is trained, far faster."
+@_trained_decoder
+@flags(
+    CaptionerTrainingConfig,
+    *("epochs", "label_smoothing", "seed"),
+    preset=True,
+    about={"epochs": "Passes over all photos.", "seed": "Seed of order, augmentation and dropout."},
 )
-@option("--answers", type=EXISTING, help="With --maps: a teacher's `answers`, so that classes are learned along.")
-@option("--class-weight", type=click.FloatRange(0), default=0.1, help="Weight of --answers beside the captions.")
-@pipeline_options
-@optimizer_options
-@device_options
-@run_options
+@flags(FinetuneConfig, preset=True)
+@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only later layers are trained, far faster.")
+@option("--answers", type=EXISTING, help="With --maps: directory of `answers`, so that classes are trained too.")
+@option(
+    "--class-weight",
+    type=click.FloatRange(0),
+    default=0.1,
+    help="Weight of the loss of --answers; that of the captions is 1.",
+)
+@pipeline_flags
+@optimizer_flags
+@device_flags
+@run_flags
 @reported
 def finetune(
     records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, answers: Path | None,
@@ -173,13 +178,13 @@ def finetune(
           --out runs/finetuned
       showtell-train export --records runs/records --encoder runs/finetuned --captioner runs/finetuned --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
-    from training.captioner import CaptionTask, train_captioner
-    from training.finetune import FinetuneTask
-    from training.finetune_maps import MapsFinetuneTask
-    from training.replicas import Replicas
+    from training.decoder.finetune import FinetuneTask
+    from training.decoder.finetune_maps import MapsFinetuneTask
+    from training.decoder.tasks import CaptionTask
+    from training.loop.replicas import Replicas
 
     if answers is not None and maps is None:
-        raise click.UsageError("expected --maps with --answers; give both")
+        raise click.UsageError("expected --maps with --answers, received --answers alone; give both")
 
     config = chosen(FinetuneConfig(), options)
     captions = chosen(config.captions, {name: value for name, value in options.items() if name != "batch_size"})
@@ -197,4 +202,4 @@ def finetune(
         given = (encoder, captioner_run, records, maps, config, replicas)
         return MapsFinetuneTask(*given, answers=answers, class_weight=class_weight)
 
-    train(out, options, replicas, task, train_captioner)
+    train(out, options, replicas, task)

@@ -6,18 +6,20 @@ from typing import Any
 
 import click
 
+from model.config import INPUT_POOLINGS
 from model.presets import PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,
     chosen,
-    device_options,
+    device_flags,
+    flags,
     imagenet_file,
-    optimizer_options,
+    optimizer_flags,
     option,
-    pipeline_options,
+    pipeline_flags,
     reported,
-    run_options,
+    run_flags,
     train,
 )
 from training.config import ClassifierTrainingConfig, DeviceConfig, paper_classifier
@@ -35,22 +37,22 @@ from training.config import ClassifierTrainingConfig, DeviceConfig, paper_classi
 )
 @option(
     "--input-pooling",
-    type=click.Choice(["1", "2", "4", "7"]),
+    type=click.Choice([str(side) for side in INPUT_POOLINGS]),
     help="Average pool in front: 2 sees 112x112, 4 sees 56x56.",
 )
 @option(
     "--dropout", type=click.FloatRange(0, 1, max_open=True), help="Share of FC units dropped: 1 - keep probability."
 )
-@option("--epochs", type=click.IntRange(1), help="Passes over the records.")
-@option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), help="Target spread over all classes.")
+@flags(
+    ClassifierTrainingConfig, preset=True, about={"seed": "Seed of initial weights, order, augmentation and dropout."}
+)
 @option(
     "--imagenet", help="Start from the official Keras VGG-19 file: a path, or `download`. Sets caffe normalisation."
 )
-@option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of weights, order, augmentation and dropout.")
-@pipeline_options
-@optimizer_options
-@device_options
-@run_options
+@pipeline_flags
+@optimizer_flags
+@device_flags
+@run_flags
 @reported
 def classifier(
     records: Path, out: Path, preset: str, input_pooling: str | None, imagenet: str | None,
@@ -64,8 +66,8 @@ def classifier(
       showtell-train classifier --records runs/mine --out runs/mine-vgg --preset paper --imagenet download
       showtell-train classifier --records runs/tiny --out runs/two --devices cpu:2 --estimate
     """  # noqa: D301 - \b tells click not to wrap
-    from training.classifier import ClassifierTask, train_classifier
-    from training.replicas import Replicas
+    from training.encoder.classifier import ClassifierTask
+    from training.loop.replicas import Replicas
 
     encoder = chosen(PRESETS[preset]().encoder, options)
     if imagenet is not None:
@@ -77,14 +79,14 @@ def classifier(
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     weights = imagenet_file(imagenet, replicas) if imagenet is not None else None
     options["records"] = records
-    train(out, options, replicas, lambda: ClassifierTask(records, encoder, config, replicas, weights), train_classifier)
+    train(out, options, replicas, lambda: ClassifierTask(records, encoder, config, replicas, weights))
 
 
 @click.command()
 @reported
 def devices() -> None:
     """Lists the devices that TensorFlow sees here."""
-    from training.devices import list_devices
+    from training.loop.devices import list_devices
 
     for device in list_devices():
         details = ", ".join(f"{name} {value}" for name, value in device.details.items())

@@ -1,4 +1,4 @@
-"""`showtell-train grow` and `maps`: VGG-19 from VGG-16's convolutions, and what its frozen part sees."""
+"""`showtell-train grow`, `maps`, `answers` and `distill-top`: a full-size encoder from VGG-16's convolutions."""
 
 import sys
 from dataclasses import replace
@@ -9,33 +9,40 @@ import click
 
 from model.config import FEATURES
 from model.presets import vgg19
-from training.commands.options import ANY, EXISTING, command_line, option, reported
-from training.datasets import find_photos, read_lines
+from training.commands.options import ANY, EXISTING, again_flags, check_out, command_line, flags, option, reported
+from training.config import TopConfig
+from training.data.captioned import find_photos, read_lines
+from training.fields import MAX_SEED
 from training.provenance import recorded
 
 STOPPED = 130
-"""Exit status after a requested stop, so that no later command of a script goes on without the rest."""
+"""Exit status after a requested stop, so that a script stops too."""
 
 
 @click.command()
 @option("--vgg16", required=True, help="Keras's file of ImageNet VGG-16, with or without the top, or `download`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--features", type=click.Choice(list(FEATURES)), default="average", help="What a decoder will read.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="Seed of the fully connected layers.")
+@option(
+    "--features",
+    type=click.Choice(list(FEATURES)),
+    default="average",
+    help="Output of the encoder that a decoder will read.",
+)
+@option("--seed", type=click.IntRange(0, MAX_SEED), default=1, help="Seed of the fully connected layers.")
 @reported
 def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
-    """Makes a VGG-19 that sees what ImageNet's VGG-16 sees: three convolutions more, which start as identities.
+    """Makes a VGG-19 from ImageNet's VGG-16: its three additional convolutions start as identities.
 
-    Its fully connected layers know nothing yet; `distill-top` trains them. VGG-19's own file needs no growing:
-    `captioner --imagenet` takes it.
+    The fully connected layers are untrained; `distill-top` trains them. VGG-19's own file needs no growing: give it to
+    `captioner --imagenet`.
 
     \b
     Example:
       showtell-train grow --vgg16 download --out runs/encoder
     """  # noqa: D301 - \b tells click not to wrap
-    from model.pretrained import IMAGENET_VGG16
-    from training.download import download
-    from training.growing import grow as run
+    from training.data.download import download
+    from training.encoder.growing import grow as run
+    from training.encoder.imagenet import IMAGENET_VGG16
 
     path = Path(vgg16)
     if vgg16 == "download":
@@ -46,9 +53,9 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
 
 
 @click.command()
-@option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of what goes on from it.")
+@option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of a later stage.")
 @option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; in the order given.")
-@option("--only", type=EXISTING, multiple=True, help="Text file of photo names, a name a line: these alone.")
+@option("--only", type=EXISTING, multiple=True, help="Text file of photo names, one per line: only these.")
 @option(
     "--view",
     "views",
@@ -60,14 +67,14 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
 @option("--out", type=ANY, required=True, help="Directory for the maps; 200 kB a view.")
 @reported
 def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views: tuple[str, ...], out: Path) -> None:
-    """Computes once what the first four blocks see in each photo, which later stages start from.
+    """Computes the output of the first four blocks for each photo, once; later stages start from it.
 
     \b
     Example:
       showtell-train maps --encoder runs/encoder --photos data/flickr8k/images --out runs/maps
     """  # noqa: D301 - \b tells click not to wrap
-    from training.encoders import load_encoder
-    from training.maps import cache_maps
+    from training.encoder.maps import cache_maps
+    from training.encoder.sources import load_encoder
 
     names = {name for file in only for name in read_lines(file)}
     paths = [path for path in find_photos(photos) if not only or path.name in names]
@@ -82,13 +89,13 @@ def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views:
 @option("--out", type=ANY, required=True, help="Directory for the answers; 5 kB a photo.")
 @reported
 def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
-    """Asks a teacher once about each photo: its features and classes, which `distill-top` learns.
+    """Computes a teacher's features and classes of each photo, once; `distill-top` trains on them.
 
     \b
     Example:
       showtell-train answers --teacher efficientnet_lite2.safetensors --photos data/flickr8k/images --out runs/answers
     """  # noqa: D301 - \b tells click not to wrap
-    from training.lite2 import cache_answers
+    from training.encoder.lite2 import cache_answers
 
     with recorded(out, command_line()):
         complete = cache_answers(out, teacher, find_photos(photos))
@@ -105,34 +112,33 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     "--exclude",
     type=EXISTING,
     multiple=True,
-    help="Text file of photo names to leave out, a name a line; the encoder is compared with its teacher on the first.",
+    help="Text file of photo names to leave out, one per line. The first ones serve to compare encoder and teacher.",
 )
-@option("--train-from", default="block5_conv4", help="First layer that learns.")
-@option("--epochs", type=click.IntRange(1), default=20, help="Passes over all views.")
-@option("--batch-size", type=click.IntRange(1), default=64, help="Views a step.")
-@option("--learning-rate", type=float, default=1e-3, help="Peak learning rate.")
-@option("--weight-decay", type=click.FloatRange(0), default=0.02, help="Of all kernels.")
-@option("--class-weight", type=click.FloatRange(0), default=0.5, help="Weight of the classes beside the features.")
-@option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="Seed of the order.")
+@flags(TopConfig, *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "seed"))
 @option("--out", type=ANY, required=True, help="Run directory.")
+@again_flags
 @reported
 def distill_top(
     encoder: Path, maps: Path, answers_directory: Path, teacher: Path, photos: tuple[Path, ...],
-    exclude: tuple[Path, ...], out: Path, **options: Any,
+    exclude: tuple[Path, ...], out: Path, *, resume: bool, estimate: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Teaches a grown encoder's top what a teacher says of photos.
+    """Trains the top of a grown encoder on a teacher's answers to photos.
 
     \b
     Example:
       showtell-train distill-top --encoder runs/encoder --maps runs/maps --answers runs/answers \\
           --teacher efficientnet_lite2.safetensors --photos data/photos --exclude runs/records/dev.txt --out runs/top
     """  # noqa: D301 - \b tells click not to wrap
-    from training.distill_top import TopConfig
-    from training.teach import teach_top
+    from training.encoder.teach import estimate_top, teach_top
 
+    check_out(out, encoder)
     names = [name for file in exclude for name in read_lines(file)]
+    config = TopConfig(**options)
+    if estimate:
+        click.echo(estimate_top(encoder, maps, teacher, find_photos(photos), names, config))
+        return
     with recorded(out, command_line(), after=encoder):
         complete = teach_top(
-            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, TopConfig(**options)
+            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, config, anew=not resume
         )
     sys.exit(0 if complete else STOPPED)

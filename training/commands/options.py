@@ -1,21 +1,25 @@
-"""What every command shares: how options look, how errors are told, and the command line itself."""
+"""What all commands share: flags, error messages, and the frame of a training run."""
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from functools import partial, wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from model.errors import CaptionerError
-from training.config import RunConfig
+from training.config import DeviceConfig, OptimizerConfig, PipelineConfig, RunConfig
+from training.fields import choices_of
 from training.provenance import recorded
 
 if TYPE_CHECKING:
-    from training.replicas import Replicas
+    from training.loop.replicas import Replicas
+    from training.loop.task import Task
 
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY = click.Path(path_type=Path)
@@ -23,7 +27,7 @@ option = partial(click.option, show_default=True)
 
 
 def reported(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Prints an error of the project or of the disk, or that a package is missing, as one line and exits with 1."""
+    """Prints errors of the project, of the disk and of missing packages as one line, and exits with 1."""
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -33,7 +37,7 @@ def reported(function: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
             raise click.ClickException(
-                f"expected what training needs, found the package {error.name} not installed; install all of it with "
+                f"expected the packages of training, found {error.name} not installed; install them with "
                 "`pip install '.[training]'` in the project's directory"
             ) from error
 
@@ -50,7 +54,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def chosen(config: C, options: Mapping[str, Any]) -> C:
-    """Returns a configuration with those of its fields replaced that were given on the command line."""
+    """Returns a configuration whose fields are replaced by the options that were given."""
     known = {field.name for field in fields(config)}  # type: ignore[arg-type]
     given = {name: value for name, value in options.items() if name in known and value is not None}
     return replace(config, **given)  # type: ignore[type-var]
@@ -60,42 +64,49 @@ def train(
     out: Path,
     options: Mapping[str, Any],
     replicas: "Replicas",
-    task: Callable[[], Any],
-    run: Callable[[Path, Any, RunConfig], bool],
+    task: Callable[[], "Task"],
 ) -> None:
     """Runs a training command: an estimate, or the training itself from its last checkpoint.
 
     Args:
         out: Run directory.
-        options: The command's options, those of `run_options` among them.
-        replicas: Who computes; the chief alone writes.
+        options: The command's options, those of `run_flags` among them.
+        replicas: The devices that compute; only the chief writes.
         task: Makes what is trained.
-        run: Trains it.
     """
-    from training.estimate import estimate
-    from training.run import restart
+    from training.loop.directory import restart
+    from training.loop.estimate import estimate
+    from training.loop.run import train_task
 
-    given = [options.get(name) for name in ("encoder", "captioner_run", "records")]
-    if out.resolve() in [path.resolve() for path in given if path is not None]:
-        raise click.UsageError(f"--out: expected a directory of its own, received an input of the run, {out}")
+    check_out(out, *(options.get(name) for name in ("encoder", "captioner_run", "records")))
     if options["estimate"]:
         click.echo(estimate(task()))
         return
     before = options.get("captioner_run")
     with recorded(out, command_line(), after=before) if replicas.chief else nullcontext():
-        trained = task()  # before anything of an earlier run is removed
+        trained = task()  # before an earlier run is removed: it may raise an error
         with replicas.chief_first():
             if not options["resume"] and replicas.chief:
                 restart(out)
-        run(out, trained, chosen(RunConfig(), options))
+        train_task(out, trained, chosen(RunConfig(), options))
+
+
+def check_out(out: Path, *inputs: Path | None) -> None:
+    """Checks that a run does not write where it reads.
+
+    Raises:
+        UsageError: It would.
+    """
+    if out.resolve() in [path.resolve() for path in inputs if path is not None]:
+        raise click.UsageError(f"--out: expected a directory of its own, received an input of the run, {out}")
 
 
 def imagenet_file(text: str, replicas: "Replicas") -> Path:
     """Returns the official VGG-19 file: the path given, or that of a download for the word `download`."""
     if text != "download":
         return Path(text)
-    from model.pretrained import IMAGENET_VGG19
-    from training.download import download
+    from training.data.download import download
+    from training.encoder.imagenet import IMAGENET_VGG19
 
     path = Path("runs") / "vgg19_weights_tf_dim_ordering_tf_kernels.h5"
     with replicas.chief_first():
@@ -117,80 +128,70 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
     return weights
 
 
-def _all(*decorators: Decorator) -> Decorator:
+def flags(
+    config: type, *names: str, preset: bool = False, about: Mapping[str, str] = MappingProxyType({})
+) -> Decorator:
+    """Makes a flag of each field of a configuration that `training.fields.setting` declared.
+
+    Args:
+        config: The configuration's class.
+        names: Its fields; all where none is named.
+        preset: Whether the defaults are those of a preset or command, so that none is shown.
+        about: Help texts in place of those of the fields.
+    """
+    known = {field.name: field for field in fields(config) if "about" in field.metadata}
+    made = [_flag(known[name], about.get(name), preset=preset) for name in names or known]
+
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for decorator in reversed(decorators):
+        for decorator in reversed(made):
             function = decorator(function)
         return function
 
     return decorate
 
 
-device_options = _all(
-    option("--devices", default="auto", help="auto, cpu, cpu:N (N logical devices), gpu or gpu:0,1; a replica each."),
-    option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", help="Arithmetic."),
-    option("--xla", is_flag=True, help="Compile forward and backward pass with XLA."),
-    option(
-        "--memory-limit-mb", type=click.IntRange(1), help="Most memory taken on each GPU; grows as needed if not given."
-    ),
-    option("--soft-placement/--no-soft-placement", default=True, help="Run elsewhere what a device lacks."),
-    option("--log-placement", is_flag=True, help="Log the device of every operation."),
-    option("--worker-timeout-seconds", type=click.IntRange(1), default=120, help="Wait for the workers of TF_CONFIG."),
-)
-"""Options of `DeviceConfig`."""
+def _flag(field: Field[Any], about: str | None, *, preset: bool) -> Decorator:
+    words = (field.metadata["flag"] or field.name).replace("_", "-")
+    text = about or field.metadata["about"]
+    default = None if preset else field.default
+    if field.type is not bool:
+        return option(f"--{words}", field.name, type=_type_of(field), default=default, help=text)
+    if default is False:
+        return option(f"--{words}", field.name, is_flag=True, help=text)
+    return option(f"--{words}/--no-{words}", field.name, default=default, help=text)
 
-run_options = _all(
-    option("--checkpoint-steps", type=click.IntRange(1), default=500, help="Steps between two checkpoints."),
-    option(
-        "--checkpoint-minutes",
-        type=click.FloatRange(0, min_open=True),
-        default=10.0,
-        help="Write one after this long anyway.",
-    ),
-    option("--keep", type=click.IntRange(1), default=3, help="Checkpoints kept, beside the best."),
-    option("--summary-steps", type=click.IntRange(1), default=20, help="Steps between two lines of figures."),
-    option(
-        "--histogram-steps",
-        type=click.IntRange(0),
-        default=500,
-        help="Steps between two histograms of gradients and variables; 0 for none.",
-    ),
-    option("--resume/--restart", default=True, help="Go on from the last checkpoint in --out, or begin anew."),
-    option("--estimate", is_flag=True, help="Print parameters, memory and time an epoch, and train nothing."),
-)
-"""Options of `RunConfig`, and what to do with an earlier run."""
 
-optimizer_options = _all(
-    option("--optimizer", "name", type=click.Choice(["adam", "sgd"]), help="Algorithm; the preset's where not given."),
-    option("--learning-rate", type=float, help="Highest learning rate."),
-    option(
-        "--schedule",
-        type=click.Choice(["cosine", "exponential", "constant"]),
-        help="cosine has a warm-up; exponential is a staircase.",
-    ),
-    option("--warmup", type=click.FloatRange(0, 1, max_open=True), help="Share of the steps in which cosine rises."),
-    option("--decay-steps", type=click.IntRange(1), help="Steps on each stair of exponential."),
-    option("--decay-rate", type=click.FloatRange(0, 1, min_open=True), help="Factor from stair to stair."),
-    option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Momentum of sgd."),
-    option("--weight-decay", type=click.FloatRange(0), help="Weight decay of kernels."),
-    option(
-        "--average", type=click.FloatRange(0, 1, max_open=True), help="Decay of the average of weights; 0 for none."
-    ),
-    option("--clip-norm", type=click.FloatRange(0), help="Largest norm of a gradient; 0 for no limit."),
-)
-"""Options of `OptimizerConfig`; those not given are the preset's."""
+def _type_of(field: Field[Any]) -> Any:
+    choices = choices_of(field)
+    allowed = field.metadata["allowed"]
+    if choices:
+        return click.Choice(choices)
+    if allowed is None:
+        return str
+    high = None if math.isinf(allowed.high) else allowed.high
+    if field.type is float:
+        return click.FloatRange(allowed.low, high, min_open=allowed.low_open, max_open=allowed.high_open)
+    return click.IntRange(allowed.low + 1 if allowed.low_open else allowed.low, high)
 
-pipeline_options = _all(
-    option("--batch-size", type=click.IntRange(1), help="Records a step, over all replicas."),
-    option("--threads", type=click.IntRange(1), help="Batches decoded at once."),
-    option("--shuffle-buffer", type=click.IntRange(1), help="Records among which the next one is drawn."),
-    option("--prefetch", type=click.IntRange(1), help="Batches kept ready."),
-    option("--flip/--no-flip", default=None, help="Mirror half of the images."),
-    option(
-        "--smallest-crop",
-        type=click.FloatRange(0, 1, min_open=True),
-        help="Least share of the area in a random crop; 1 for none.",
-    ),
-    option("--service", help="tf.data service with one worker that reads and decodes, grpc://host:port."),
+
+device_flags = flags(DeviceConfig)
+optimizer_flags = flags(OptimizerConfig, preset=True)
+pipeline_flags = flags(
+    PipelineConfig,
+    *("batch_size", "threads", "shuffle_buffer", "prefetch", "flip", "smallest_crop", "service"),
+    preset=True,
 )
-"""Options of `PipelineConfig`; those not given are the preset's."""
+
+
+def again_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--restart` and `--estimate`."""
+    estimate = option("--estimate", is_flag=True, help="Print parameters, memory and time an epoch, and train nothing.")
+    resume = option(
+        "--resume/--restart", default=True, help="Continue from the last checkpoint in --out, or start over."
+    )
+    return resume(estimate(function))
+
+
+def run_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of `RunConfig` and those of `again_flags`."""
+    return flags(RunConfig)(again_flags(function))

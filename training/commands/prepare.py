@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from model.config import MAX_WORDS
 from training.commands.options import ANY, command_line, option, read_weights, reported
-from training.datasets import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder, read_tsv
-from training.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
+from training.data.captioned import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder, read_tsv
+from training.data.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
 from training.provenance import recorded
 
 if TYPE_CHECKING:
-    from training.shards import Shard
+    from training.data.shards import Shard
 
     Written = tuple[list[Shard] | None, str]
-    """The shards, None after a requested stop, and what there is to say about them."""
+    """The shards, None after a requested stop, and a line about them."""
 
 _SHARD = option("--shard-images", type=click.IntRange(1), default=512, help="Most photos in a shard.")
 _WORDS = (
     option("--min-count", type=click.IntRange(1), default=5, help="Fewest occurrences of a word that is kept."),
-    option("--max-words", type=click.IntRange(1, 100), default=20, help="Words after which a caption is cut."),
+    option("--max-words", type=click.IntRange(1, MAX_WORDS), default=20, help="Words after which a caption is cut."),
 )
 _FRACTION = option(
     "--dev-fraction", type=click.FloatRange(0, 0.9), default=0.1,
@@ -38,7 +39,7 @@ def prepare() -> None:
     """Writes photos with captions or classes as sharded TFRecords.
 
     Every photo is decoded once; those that cannot be are named and left out, and the exit status is 1. Call a command
-    again to go on after a stop, to pick up photos that were left out, or to mend damaged shards.
+    again to continue after a stop, to add photos that could not be read, or to repair damaged shards.
     """
 
 
@@ -47,7 +48,7 @@ def _write_captions(
     weights: Mapping[str, float] = MappingProxyType({}),
 ) -> "Written":  # fmt: skip
     from model.vocabulary import Vocabulary
-    from training.records import write_records
+    from training.data.records import write_records
 
     train = [caption for image in images if image.split == "train" for caption in image.captions]
     vocabulary = Vocabulary.build(train, min_count=min_count)
@@ -56,7 +57,7 @@ def _write_captions(
 
 
 def _write_classes(out: Path, found: LabelledImages, *, shard_images: int) -> "Written":
-    from training.records import write_class_records
+    from training.data.records import write_class_records
 
     shards = write_class_records(out, found.images, found.classes, shard_images=shard_images)
     return shards, f"classes: {len(found.classes)}"
@@ -68,7 +69,7 @@ READERS: dict[str, Callable[..., list[CaptionedImage]]] = {
 """Kinds of captioned sources that can be mixed."""
 
 _OWN_SPLIT = ("flickr8k", "coco")
-"""Kinds that say themselves which photos are dev."""
+"""Kinds that have their own dev split."""
 
 
 @prepare.command()
@@ -96,8 +97,8 @@ def mix(sources: tuple[str, ...], out: Path, weights: tuple[str, ...], dev_fract
       showtell-train prepare mix flickr8k=flickr8k:data/flickr8k coco=tsv:data/coco_captions \\
           web=tsv:data/web_captions --weight coco=3 --min-count 4 --out runs/records
     """  # noqa: D301 - \b tells click not to wrap
-    from training.mixing import Source, check_weights
-    from training.mixing import mix as join
+    from training.data.mixing import Source, check_weights
+    from training.data.mixing import mix as join
 
     given = read_weights(weights)
     found = []
@@ -116,7 +117,7 @@ def _source_words(text: str) -> tuple[str, str, Path]:
     kind, colon, path = rest.partition(":")
     if not (name and equals and colon and kind in READERS and Path(path).exists()):
         raise click.BadParameter(
-            f"expected NAME=KIND:PATH with a KIND of {', '.join(READERS)} and a PATH that is there, received {text!r}",
+            f"expected NAME=KIND:PATH with a KIND of {', '.join(READERS)} and a PATH that exists, received {text!r}",
             param_hint="SOURCES",
         )
     return name, kind, Path(path)
@@ -124,12 +125,13 @@ def _source_words(text: str) -> tuple[str, str, Path]:
 
 def _report(shards: "list[Shard]", summary: str, out: Path) -> int:
     """Prints what was written and returns the exit status."""
+    from training.data.shards import count_records
+
     skipped = [line for shard in shards for line in shard.skipped]
     for line in skipped:
         click.echo(f"skipped {line}", err=True)
     for split in ("train", "dev"):
-        count = sum(shard.records for shard in shards if shard.name.startswith(f"{split}-"))
-        click.echo(f"{split}: {count} photos")
+        click.echo(f"{split}: {count_records(shards, split)} photos")
     click.echo(f"{summary}; skipped: {len(skipped)} photos; written to {out}")
     return 1 if skipped else 0
 
@@ -138,12 +140,12 @@ def _add(
     name: str, read: Callable[..., Any], write: "Callable[..., Written]", *options: Callable[..., Any],
     text: str, example: str,
 ) -> None:  # fmt: skip
-    """Adds one source to `prepare`; they differ in how they are read, and in whether there are captions or classes."""
+    """Adds a sub-command to `prepare` for one kind of source."""
 
     @reported
     def command(source: Path, out: Path, *, download: bool = False, **values: Any) -> None:
         if download:
-            from training.download import fetch
+            from training.data.public import fetch
 
             fetch(name, source)
         elif not source.exists():

@@ -1,4 +1,4 @@
-"""`showtell-train evaluate`, `recognize`, `export` and `convert`: what scores and ships."""
+"""`showtell-train evaluate`, `recognize`, `export` and `convert`: scores, and the bundle."""
 
 import json
 import shlex
@@ -9,12 +9,13 @@ import click
 
 from model.atomic import atomic_file
 from model.bundle import CLASSES, BundleInfo, load_bundle, read_classes
-from model.config import SearchConfig
+from model.config import MAX_LENGTH_PENALTY, MAX_WORDS, SearchConfig
+from model.engines.protocol import MAX_BEAM_SIZE
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.provenance import stage
 
 if TYPE_CHECKING:
-    from training.evaluate import Evaluation
+    from training.scoring.evaluate import Evaluation
 
 
 @click.command()
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @option(
     "--beam-size",
     "beam_sizes",
-    type=click.IntRange(1, 10),
+    type=click.IntRange(1, MAX_BEAM_SIZE),
     multiple=True,
     help="Hypotheses kept; give it several times to compare. The bundle's default where not given.",
 )
@@ -60,7 +61,7 @@ def evaluate(
       showtell-train evaluate my-bundle --records runs/records --beam-size 1 --beam-size 3 --beam-size 5
       showtell-train evaluate my-bundle --records runs/records --out scores.json --page page.html
     """  # noqa: D301 - \b tells click not to wrap
-    from training.evaluate import evaluate_bundle
+    from training.scoring.evaluate import evaluate_bundle
 
     loaded = load_bundle(bundle)
     result = evaluate_bundle(loaded, records, split, beam_sizes=beam_sizes, tokenizer=tokenizer)
@@ -72,7 +73,7 @@ def evaluate(
         with atomic_file(out) as file:
             file.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
     if page is not None:
-        from training.gallery import write_page
+        from training.scoring.gallery import write_page
 
         title = f"{loaded.config.name} {loaded.config.version}: captions of {split}"
         write_page(page, result, records, title=title, photos=page_photos, seed=seed)
@@ -93,7 +94,7 @@ def recognize(bundle: Path, folder: Path) -> None:
       showtell-train recognize my-bundle imagenette/val
     """  # noqa: D301 - \b tells click not to wrap
     from model.captioner import Captioner
-    from training.recognition import recognize as run
+    from training.scoring.classes import recognize as run
 
     captioner = Captioner.load(bundle)
     photos, top_1, top_5 = run(captioner, folder)
@@ -115,11 +116,13 @@ def recognize(bundle: Path, folder: Path) -> None:
 @option("--name", default="show-and-tell-small", help="Name that clients see.")
 @option("--version", default="1", help="Version that clients see.")
 @option("--data", default="", help="What it was trained on, in words.")
-@option("--beam-size", type=click.IntRange(1, 10), default=SearchConfig().beam_size, help="Default beam.")
-@option("--max-words", type=click.IntRange(1, 100), default=SearchConfig().max_words, help="Most words in a caption.")
+@option("--beam-size", type=click.IntRange(1, MAX_BEAM_SIZE), default=SearchConfig().beam_size, help="Default beam.")
+@option(
+    "--max-words", type=click.IntRange(1, MAX_WORDS), default=SearchConfig().max_words, help="Most words in a caption."
+)
 @option(
     "--length-penalty",
-    type=click.FloatRange(0, 2),
+    type=click.FloatRange(0, MAX_LENGTH_PENALTY),
     default=SearchConfig().length_penalty,
     help="Favours longer captions.",
 )
@@ -142,8 +145,8 @@ def export(
       showtell-train export --records runs/records --encoder model/bundles/default --captioner runs/captioner \\
           --out my-bundle --name my-captioner
     """  # noqa: D301 - \b tells click not to wrap
-    from training.export import assemble
-    from training.export import export as run
+    from training.shipping.export import assemble
+    from training.shipping.export import export as run
 
     runs = {"prepare": records, "encoder": encoder, "captioner": captioner_run}
     names = classes if classes is not None else encoder / CLASSES
@@ -167,7 +170,7 @@ def convert(bundle: Path, records: Path) -> None:
     Example:
       showtell-train convert my-bundle --records runs/records
     """  # noqa: D301 - \b tells click not to wrap
-    from training.export import add_lite_files
+    from training.shipping.export import add_lite_files
 
     _print_written(bundle, add_lite_files(bundle, load_bundle(bundle), records))
 

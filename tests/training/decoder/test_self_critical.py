@@ -1,0 +1,142 @@
+"""Self-critical training: the reward against pycocoevalcap, drawn captions, and a decoder that earns more."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from pycocoevalcap.cider.cider import Cider
+
+from model.config import DecoderConfig, EncoderConfig
+from model.decoder import Decoder
+from model.errors import ConfigError, DataError
+from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID, Vocabulary
+from tests.training.stages import CLASSES, RUN, Stages, one_device, train_stages
+from training.config import (
+    CaptionerTrainingConfig,
+    DeviceConfig,
+    OptimizerConfig,
+    SelfCriticalConfig,
+)
+from training.data.captioned import read_folder
+from training.data.pipeline import whole
+from training.data.records import write_records
+from training.decoder.consensus import Consensus
+from training.decoder.self_critical import SelfCriticalTask, sample
+from training.loop.directory import METRICS
+from training.loop.replicas import Replicas
+from training.loop.run import train_task
+from training.loss import full_softmax_losses
+from training.shipping.export import assemble
+
+ENCODER = EncoderConfig(
+    widths=(0.05,) * 5, fc_units=24, normalization="unit", input_pooling=7, batch_norm=True, pooling="average"
+)
+CONFIG = SelfCriticalConfig(
+    epochs=6, batch_size=8, samples=4, optimizer=OptimizerConfig(learning_rate=5e-3, weight_decay=0.0)
+)
+
+
+def sentences(random: np.random.Generator, count: int) -> list[str]:
+    words = ("a", "dog", "runs", "on", "grass", "the", "man", "jumps")
+    return [" ".join(random.choice(words, random.integers(1, 14))) for _ in range(count)]
+
+
+def test_the_reward_is_the_cider_of_pycocoevalcap() -> None:
+    random = np.random.default_rng(3)
+    references = {image: sentences(random, 5) for image in range(12)}
+    captions = {image: sentences(random, 1) for image in range(12)}
+    captions[0] = [references[0][2]]
+    captions[1] = ["zebra"]
+    _, expected = Cider().compute_score(references, captions)
+    consensus = Consensus([[text.split() for text in texts] for texts in references.values()])
+    found = [consensus.score(image, captions[image][0].split()) for image in range(12)]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert found[1] == 0 < found[0]
+
+
+def test_nothing_said_earns_nothing() -> None:
+    assert Consensus([[["a", "dog"]], [["a", "cat"]]]).score(0, []) == 0
+
+
+def test_captions_are_drawn_by_their_probability_and_end_in_padding() -> None:
+    keras.utils.set_random_seed(2)
+    decoder = Decoder(DecoderConfig(vocabulary_size=6, embedding_units=5, units=7), 4)
+    features = tf.repeat(tf.random.stateless_normal((1, 4), [1, 2]), 4000, axis=0)
+    tokens = sample(decoder, features, 5, tf.constant([3, 4], tf.int64)).numpy()
+    np.testing.assert_array_equal(tokens, sample(decoder, features, 5, tf.constant([3, 4], tf.int64)).numpy())
+    allowed = [END_ID, 3, 4, 5]
+    logits = decoder.start(features[:1])[0].numpy()[0, allowed]
+    shares = [np.mean(tokens[:, 0] == word) for word in allowed]
+    np.testing.assert_allclose(shares, np.exp(logits) / np.exp(logits).sum(), atol=0.03)
+    assert not np.isin(tokens, [UNKNOWN_ID]).any()
+    for row in tokens:
+        ends = np.flatnonzero(row == END_ID)
+        words = ends[0] + 1 if len(ends) else len(row)
+        assert (row[:words] != PAD_ID).all()
+        assert (row[words:] == PAD_ID).all()
+
+
+@pytest.fixture(scope="module")
+def runs(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """Returns records of drawn photos, an encoder of their colours, and a decoder that is not done yet."""
+    training = CaptionerTrainingConfig(epochs=4, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
+    return train_stages(tmp_path_factory.mktemp("runs"), drawn, ENCODER, 3, training)
+
+
+def test_the_reward_rises_and_the_decoder_is_exported(runs: Stages, tmp_path: Path) -> None:
+    task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
+    assert train_task(tmp_path / "run", task, RUN)
+    lines = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
+    rewards = [line["reward"] for line in lines if "reward" in line]
+    per_epoch = task.spec.steps_per_epoch
+    assert len(rewards) == CONFIG.epochs * per_epoch
+    assert np.mean(rewards[-2 * per_epoch :]) > np.mean(rewards[: 2 * per_epoch])
+    bundle = assemble(runs.encoder, tmp_path / "run", runs.records, CLASSES)
+    assert bundle.config.decoder.units == 24
+
+
+def test_an_empty_part_of_a_batch_adds_nothing(runs: Stages) -> None:
+    task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
+    rows = tf.constant([], tf.int64)
+    tokens = tf.zeros((0, 5), tf.int32)
+    sums = task.loss((tf.zeros((0, ENCODER.fc_units)), rows, tokens), tf.constant(3, tf.int64))
+    assert [float(value) for value in (sums.loss, sums.weight, sums.figures["reward"])] == [0, 0, 0]
+
+
+def test_a_photo_comes_with_one_of_its_own_captions_and_their_cross_entropy_is_added(runs: Stages) -> None:
+    mixed = replace(CONFIG, cross_entropy=0.5)
+    tasks = [SelfCriticalTask(runs.encoder, runs.captioner, runs.records, c, one_device()) for c in (CONFIG, mixed)]
+    batch = next(iter(tasks[0].epoch_batches(2, 0, whole)))
+    features, rows, tokens = batch
+    for row, ids in zip(rows.numpy(), tokens.numpy(), strict=True):
+        own = [tasks[0].train.captions[index] for index in np.flatnonzero(tasks[0].train.rows == row)]
+        assert [int(token) for token in ids if token] in own
+    plain, added = (task.loss(batch, tf.constant(3, tf.int64)) for task in tasks)
+    decoder = tasks[1].decoder
+    true = full_softmax_losses(decoder.hidden(features, tokens), tokens, decoder.output_kernel, decoder.output_bias)
+    assert float(added.loss - plain.loss) == pytest.approx(0.5 * CONFIG.samples * float(tf.reduce_sum(true)), rel=1e-3)
+    assert float(added.weight) == float(plain.weight)
+    with pytest.raises(ConfigError, match="cross_entropy: expected at least 0, received -1"):
+        replace(CONFIG, cross_entropy=-1)
+
+
+def test_xla_is_refused(runs: Stages) -> None:
+    replicas = Replicas(tf.distribute.get_strategy(), 1, 1, config=DeviceConfig(xla=True))
+    with pytest.raises(ConfigError, match=r"^xla: expected to be off"):
+        SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, replicas)
+
+
+def test_a_decoder_of_other_records_is_refused(runs: Stages, drawn: Path, tmp_path: Path) -> None:
+    images = read_folder(drawn, dev_fraction=0.3)
+    write_records(tmp_path / "records", images, Vocabulary.build(["a red thing"]))
+    with pytest.raises(DataError, match="expected the vocabulary of"):
+        SelfCriticalTask(runs.encoder, runs.captioner, tmp_path / "records", CONFIG, one_device())
+
+
+def test_one_sample_has_nothing_to_be_compared_with() -> None:
+    with pytest.raises(ConfigError, match=r"^samples: expected at least 2, received 1"):
+        SelfCriticalConfig(samples=1)

@@ -1,0 +1,147 @@
+"""An encoder's top that learns a teacher's answers from maps."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from model.config import EncoderConfig
+from model.encoder import build_encoder
+from model.errors import ConfigError, DataError
+from training.config import TopConfig
+from training.encoder import distill_top as module
+from training.encoder.distill_top import learning_part
+from training.encoder.lite2 import cache_answers
+from training.encoder.maps import cache_maps, top_part
+from training.encoder.sources import load_encoder
+from training.encoder.teach import estimate_top, teach_top
+from training.loop.checkpoint import BEST, named_variables, read_progress, save_checkpoint
+from training.loop.directory import DISTILLED, METRICS
+
+ENCODER = EncoderConfig(
+    widths=(0.05,) * 5, fc_units=1280, classes=1000, input_pooling=2, pooling="average", features="average", dropout=0.0
+)
+CONFIG = TopConfig(epochs=6, batch_size=8, learning_rate=3e-3)
+EXCLUDED = [f"photo-{index:02}.jpg" for index in range(4)]
+
+Inputs = tuple[Path, Path, Path, Path, list[Path]]
+"""Encoder, maps, answers, teacher and photos."""
+
+
+@pytest.fixture(scope="module")
+def inputs(drawn: Path, lite2: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    root = tmp_path_factory.mktemp("top")
+    keras.utils.set_random_seed(2)
+    encoder = build_encoder(ENCODER)
+    (root / "encoder").mkdir()
+    place = {"encoder": {name: getattr(ENCODER, name) for name in ENCODER.__slots__}}
+    save_checkpoint(root / "encoder" / BEST, named_variables(encoder, "encoder"), place)
+    photos = sorted(drawn.glob("*.jpg"))
+    cache_maps(root / "maps", encoder, photos)
+    cache_answers(root / "answers", lite2, photos)
+    return root / "encoder", root / "maps", root / "answers", lite2, photos
+
+
+def teach(directory: Path, inputs: Inputs, config: TopConfig = CONFIG) -> bool:
+    return teach_top(directory, *inputs, EXCLUDED, config)
+
+
+def weights_of(directory: Path) -> dict[str, Any]:
+    return {name: value for name, value in load_file(directory / DISTILLED).items() if name.startswith("encoder/")}
+
+
+@pytest.mark.parametrize("first", ["block5_conv4", "fc1"])
+def test_what_learns_learns_and_what_is_frozen_stays(inputs: Inputs, tmp_path: Path, first: str) -> None:
+    notes: list[float] = []
+    assert teach(tmp_path, inputs, replace(CONFIG, train_from=first, epochs=12))
+    before, after = load_encoder(inputs[0]).network, load_encoder(tmp_path).network
+    learned = False
+    for old, new in zip(before.layers, after.layers, strict=True):
+        learned |= old.name == first
+        for value, other in zip(old.weights, new.weights, strict=True):
+            assert np.array_equal(value, other) == (not learned), old.name
+    cache = module.PhotoCache(inputs[1])
+    rows = [module.photo_key(photo.read_bytes()) for photo in inputs[4][4:]]
+    maps = np.stack([cache.read("maps", key) for key in rows]).astype(np.float32)
+    answers = module.PhotoCache(inputs[2])
+    wanted = np.stack([answers.read("features", key) for key in rows]).astype(np.float32)
+    for encoder in (before, after):
+        top = keras.Model(encoder.get_layer("block4_pool").output, encoder.get_layer("fc2_relu").output)
+        notes.append(float(np.mean(np.square(np.asarray(top(maps)) - wanted))))
+    assert notes[1] < 0.5 * notes[0]
+    assert top_part(after)(maps)["logits"].shape == (20, 1000)
+    assert read_progress(tmp_path / DISTILLED)["step"] == read_progress(tmp_path / DISTILLED)["total"] == 60
+
+
+def test_both_views_of_the_photos_that_are_not_excluded_are_learned_from(inputs: Inputs, tmp_path: Path) -> None:
+    assert teach(tmp_path, inputs, replace(CONFIG, train_from="fc1", epochs=1))
+    assert read_progress(tmp_path / DISTILLED)["views"] == 2 * (24 - len(EXCLUDED))
+    assert np.load(tmp_path / "held_out_inputs.npy").shape == (2 * len(EXCLUDED), round(0.05 * 512))
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_end(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, train_from="fc1")
+    assert teach(tmp_path / "whole", inputs, config)
+    original: Callable[..., Any] = module.distill_top
+    monkeypatch.setattr("training.encoder.teach.distill_top", lambda *given: original(*given, checkpoint_steps=7))
+    batch, served = module.TopData.batch, []
+
+    def killed(self: module.TopData, chosen: Any) -> Any:
+        served.append(len(chosen))
+        if len(served) > 17:
+            raise KeyboardInterrupt
+        return batch(self, chosen)
+
+    monkeypatch.setattr(module.TopData, "batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        teach(tmp_path / "killed", inputs, config)
+    assert read_progress(tmp_path / "killed" / DISTILLED)["step"] in (7, 14)
+    monkeypatch.setattr(module.TopData, "batch", batch)
+    assert teach(tmp_path / "killed", inputs, config)
+    for name, value in weights_of(tmp_path / "whole").items():
+        np.testing.assert_allclose(weights_of(tmp_path / "killed")[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    with pytest.raises(DataError, match=r"differs in top\.epochs"):
+        teach(tmp_path / "killed", inputs, replace(config, epochs=7))
+
+
+def test_what_does_not_fit_is_told(inputs: Inputs, tmp_path: Path) -> None:
+    encoder, maps, answers, teacher, photos = inputs
+    with pytest.raises(DataError, match="found none that is not excluded"):
+        teach_top(tmp_path / "a", encoder, maps, answers, teacher, photos[:4], EXCLUDED, CONFIG)
+    with pytest.raises(DataError, match="another's"):
+        teach_top(tmp_path / "b", encoder, maps, maps, teacher, photos, EXCLUDED, CONFIG)
+    with pytest.raises(ConfigError, match=r"train_from: expected one of block5_conv1.*, received 'block4_conv1'"):
+        learning_part(load_encoder(encoder).network, "block4_conv1")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("epochs", 0), ("learning_rate", 0.0), ("weight_decay", -1.0), ("class_weight", -0.1)]
+)
+def test_an_option_out_of_range_is_told(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{option}: expected"):
+        replace(CONFIG, **{option: value})
+
+
+def test_a_run_keeps_figures_and_the_best_and_can_begin_anew(inputs: Inputs, tmp_path: Path) -> None:
+    assert teach(tmp_path, inputs, replace(CONFIG, train_from="fc1", epochs=1))
+    (line,) = [line for line in map(json.loads, (tmp_path / METRICS).read_text().splitlines()) if line["kind"] == "dev"]
+    assert 0 <= line["agreement"] <= 1
+    assert load_encoder(tmp_path).file == tmp_path / BEST
+    config = replace(CONFIG, train_from="fc1", epochs=2)
+    assert teach_top(tmp_path, *inputs, EXCLUDED, config, anew=True)
+    assert read_progress(tmp_path / DISTILLED)["step"] == 10
+
+
+def test_an_estimate_says_what_a_run_needs(inputs: Inputs) -> None:
+    encoder, maps, _, lite2, photos = inputs
+    text = estimate_top(encoder, maps, lite2, photos, EXCLUDED, CONFIG)
+    assert "memory on each of 1 devices" in text
+    assert "30 steps, " in text

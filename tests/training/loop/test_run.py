@@ -1,0 +1,284 @@
+"""The run loop on a task of one dense layer: what it keeps, when, and how it goes on."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from model.errors import DataError
+from tests.training.stages import one_device
+from training.config import OptimizerConfig, RunConfig
+from training.data.pipeline import Share
+from training.loop.checkpoint import BEST
+from training.loop.directory import CHECKPOINTS, CURVES, METRICS, SUMMARIES, restart
+from training.loop.run import Run
+from training.loop.step import Sums
+from training.loop.task import Specification, Task
+
+pytestmark = pytest.mark.slow
+
+STEPS, BATCH = 6, 4
+ADAM = OptimizerConfig(learning_rate=0.05, schedule="constant")
+EVERY_STEP = RunConfig(summary_steps=1, histogram_steps=0, checkpoint_steps=100)
+
+
+class Line(Task):
+    """Fits a line through points that are drawn anew for every epoch."""
+
+    def __init__(
+        self,
+        optimizer: OptimizerConfig = ADAM,
+        epochs: int = 2,
+        at_step: Mapping[int, Callable[[], None]] = {},
+        steps_per_epoch: int = STEPS,
+    ) -> None:
+        keras.utils.set_random_seed(4)
+        self.layer = keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dropout(0.2), keras.layers.Dense(1, name="line")], name="fit"
+        )
+        settings = {"training": {"optimizer": {"learning_rate": optimizer.learning_rate, "name": optimizer.name}}}
+        super().__init__(
+            Specification(
+                replicas=one_device(),
+                records=Path("none"),
+                networks={"encoder": self.layer},
+                optimizer=optimizer,
+                steps_per_epoch=steps_per_epoch,
+                epochs=epochs,
+                settings=settings,
+                best_figure="closeness",
+            )
+        )
+        self.at_step = at_step
+        self.evaluations = 0
+
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        def called(number: Any) -> Any:
+            self.at_step.get(int(number), lambda: None)()
+            return number
+
+        tf.numpy_function(called, [step], tf.int64)
+        points, values = batch
+        losses = tf.square(self.layer(points, training=True) - values)
+        return Sums(tf.reduce_sum(losses), tf.cast(tf.shape(points)[0], tf.float32))
+
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        points = np.random.default_rng(epoch).normal(size=(STEPS * BATCH, 3)).astype(np.float32)
+        values = points @ np.array([[1.0], [-2.0], [0.5]], np.float32)
+
+        return share(tf.data.Dataset.from_tensor_slices((points, values)).batch(BATCH).skip(first_step))
+
+    def evaluate(self) -> dict[str, float]:
+        self.evaluations += 1
+        kernel = keras.ops.convert_to_numpy(self.layer.trainable_variables[0])
+        return {"closeness": -float(np.abs(kernel[:, 0] - [1.0, -2.0, 0.5]).sum())}
+
+
+def stop_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def steps_kept(directory: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step-")) for path in (directory / CHECKPOINTS).glob("step-*.safetensors"))
+
+
+def lines(directory: Path, kind: str = "train") -> list[dict[str, Any]]:
+    """Returns the lines of a kind without those figures that are times."""
+    found = [json.loads(line) for line in (directory / METRICS).read_text().splitlines()]
+    return [
+        {name: value for name, value in line.items() if "seconds" not in name} for line in found if line["kind"] == kind
+    ]
+
+
+def weights(task: Line) -> list[np.ndarray]:
+    return [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in task.layer.variables]
+
+
+def assert_equal_weights(one: Line, two: Line) -> None:
+    for first, second in zip(weights(one), weights(two), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def flip_a_byte(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x10
+    path.write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Line]:
+    """Returns the directory and the task of a run from its beginning to its end."""
+    directory, task = tmp_path_factory.mktemp("whole"), Line()
+    assert Run(directory, task, EVERY_STEP).train()
+    return directory, task
+
+
+def test_every_step_leaves_one_line_with_its_figures(whole: tuple[Path, Line]) -> None:
+    directory, _ = whole
+    train, dev = lines(directory), lines(directory, "dev")
+    assert [line["step"] for line in train] == list(range(1, 13))
+    assert all(line.keys() == {"step", "kind", "loss", "gradient_norm", "learning_rate"} for line in train)
+    assert [(line["step"], line["epoch"]) for line in dev] == [(6, 1), (12, 2)]
+    assert (directory / CURVES).read_text().lstrip().startswith("<?xml")
+
+
+def test_a_line_holds_the_mean_since_the_line_before(whole: tuple[Path, Line], tmp_path: Path) -> None:
+    Run(tmp_path, Line(), replace(EVERY_STEP, summary_steps=3)).train()
+    single = [line["loss"] for line in lines(whole[0])]
+    assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9, 12]
+    expected = np.mean(np.reshape(single, (4, 3)), axis=1)
+    np.testing.assert_allclose([line["loss"] for line in lines(tmp_path)], expected, rtol=1e-4)
+
+
+def test_a_checkpoint_is_written_every_so_many_steps_and_the_newest_are_kept(tmp_path: Path) -> None:
+    Run(tmp_path, Line(), replace(EVERY_STEP, checkpoint_steps=2, keep=3)).train()
+    assert steps_kept(tmp_path) == [8, 10, 12]
+    assert (tmp_path / BEST).exists()
+
+
+def test_a_checkpoint_is_written_at_every_epoch_whatever_the_steps(whole: tuple[Path, Line]) -> None:
+    assert steps_kept(whole[0]) == [6, 12]
+
+
+def test_a_checkpoint_is_written_after_so_many_minutes(tmp_path: Path) -> None:
+    Run(tmp_path, Line(epochs=1), replace(EVERY_STEP, checkpoint_minutes=1e-9, keep=100)).train()
+    assert steps_kept(tmp_path) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(whole: tuple[Path, Line], tmp_path: Path) -> None:
+    directory, task = whole
+    assert not Run(tmp_path, Line(at_step={8: stop_this_process}), EVERY_STEP).train()
+    # The signal comes within step 8, counted from 0; the next one is told to be the last.
+    assert steps_kept(tmp_path) == [6, 10]
+    resumed = Line()
+    run = Run(tmp_path, resumed, EVERY_STEP)
+    assert run.step == 10
+    assert run.train()
+    assert_equal_weights(resumed, task)
+    assert lines(tmp_path) == lines(directory)
+    assert lines(tmp_path, "dev") == lines(directory, "dev")
+
+
+@pytest.mark.parametrize(("epochs", "complete"), [(2, False), (1, True)])
+def test_a_stop_in_the_last_step_of_an_epoch_still_scores_it(tmp_path: Path, epochs: int, complete: bool) -> None:
+    task = Line(epochs=epochs, at_step={STEPS - 2: stop_this_process})
+    assert Run(tmp_path, task, EVERY_STEP).train() is complete
+    assert task.evaluations == 1
+    assert [line["epoch"] for line in lines(tmp_path, "dev")] == [1]
+    assert (tmp_path / BEST).exists()
+
+
+def test_a_finished_run_does_nothing_when_called_again(whole: tuple[Path, Line]) -> None:
+    directory, task = whole
+    before = (directory / METRICS).read_bytes()
+    again = Line()
+    assert Run(directory, again, EVERY_STEP).train()
+    assert again.evaluations == 0
+    assert_equal_weights(again, task)
+    assert (directory / METRICS).read_bytes() == before
+
+
+def test_lines_after_the_last_checkpoint_are_not_doubled(whole: tuple[Path, Line], tmp_path: Path) -> None:
+    """As after a kill: the newest checkpoint is older than the last lines, of which one is cut off."""
+    Run(tmp_path, Line(), replace(EVERY_STEP, checkpoint_steps=2)).train()
+    for path in list((tmp_path / CHECKPOINTS).iterdir()):
+        if path.name > "step-000000008.safetensors":
+            path.unlink()
+    with (tmp_path / METRICS).open("a") as file:
+        file.write('{"step": 13, "kind": "tr')
+    Run(tmp_path, Line(), EVERY_STEP).train()
+    assert lines(tmp_path) == lines(whole[0])
+
+
+def test_restart_forgets_the_run_before(tmp_path: Path) -> None:
+    Run(tmp_path, Line(), EVERY_STEP).train()
+    (tmp_path / "notes.txt").write_text("mine")
+    restart(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["notes.txt"]
+    run = Run(tmp_path, Line(replace(ADAM, learning_rate=0.01)), EVERY_STEP)
+    assert run.step == 0
+
+
+def test_resuming_with_other_options_is_refused_and_names_them(whole: tuple[Path, Line]) -> None:
+    other = Line(OptimizerConfig(name="sgd", learning_rate=0.05, schedule="constant"))
+    with pytest.raises(DataError, match=r"differs in training\.optimizer\.name; give the same .* or --restart"):
+        Run(whole[0], other, EVERY_STEP)
+
+
+@pytest.mark.parametrize("place", [40, -3], ids=["header", "values"])
+def test_one_flipped_byte_in_the_newest_checkpoint_costs_only_the_steps_since_the_one_before(
+    whole: tuple[Path, Line], tmp_path: Path, capsys: pytest.CaptureFixture[str], place: int
+) -> None:
+    directory, task = whole
+    Run(tmp_path, Line(), replace(EVERY_STEP, checkpoint_steps=2)).train()
+    flip_a_byte(tmp_path / CHECKPOINTS / "step-000000012.safetensors", place)
+    resumed = Line()
+    run = Run(tmp_path, resumed, EVERY_STEP)
+    told = capsys.readouterr().err
+    assert f"WARNING: {tmp_path / CHECKPOINTS / 'step-000000012.safetensors'}: expected" in told
+    assert f"WARNING: continuing from {tmp_path / CHECKPOINTS / 'step-000000010.safetensors'} instead" in told
+    assert run.step == 10
+    assert run.train()
+    assert_equal_weights(resumed, task)
+    assert lines(tmp_path) == lines(directory)
+
+
+def test_a_run_of_which_every_checkpoint_is_damaged_is_refused(tmp_path: Path) -> None:
+    Run(tmp_path, Line(), EVERY_STEP).train()
+    for path in (tmp_path / CHECKPOINTS).iterdir():
+        flip_a_byte(path, -3)
+    with pytest.raises(DataError, match=r"step-000000006\.safetensors: expected the values that were saved"):
+        Run(tmp_path, Line(), EVERY_STEP)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_checkpoint(tmp_path: Path) -> None:
+    task = Line(OptimizerConfig(name="sgd", learning_rate=1e30, schedule="constant", clip_norm=0))
+    with pytest.raises(DataError, match=r"step \d+: expected a finite loss, received .*000000001\.safetensors; try"):
+        Run(tmp_path, task, replace(EVERY_STEP, checkpoint_steps=1)).train()
+    assert all(np.all(np.isfinite(value)) for value in weights(task))
+
+
+def test_data_that_end_early_are_an_error_that_says_where(tmp_path: Path) -> None:
+    task = Line(epochs=1, steps_per_epoch=STEPS + 2)
+    with pytest.raises(DataError, match="expected 8 batches an epoch, the data ended at step 6"):
+        Run(tmp_path, task, EVERY_STEP).train()
+
+
+def test_tensorboard_holds_scalars_histograms_and_the_graph(tmp_path: Path) -> None:
+    Run(tmp_path, Line(), replace(EVERY_STEP, summary_steps=2, histogram_steps=3)).train()
+    events = EventAccumulator(str(tmp_path / SUMMARIES), size_guidance={"tensors": 0})
+    events.Reload()
+    tags = events.Tags()["tensors"]
+    for name in ("loss", "learning_rate", "step_seconds", "input_wait_seconds"):
+        assert [event.step for event in events.Tensors(f"train/{name}")] == [2, 4, 6, 8, 10, 12]
+    assert [event.step for event in events.Tensors("dev/closeness")] == [6, 12]
+    variables = {tag.split("/", 1)[1] for tag in tags if tag.startswith("variables/")}
+    gradients = {tag.split("/", 1)[1] for tag in tags if tag.startswith("gradients/")}
+    assert variables == gradients == {"fit/line/kernel", "fit/line/bias"}
+    assert [event.step for event in events.Tensors("gradients/fit/line/kernel")] == [1, 4, 7, 10]
+    assert events.Tags()["graph"]
+
+
+def test_the_average_of_the_weights_is_scored_and_kept_as_the_best_and_training_goes_on_from_the_weights(
+    tmp_path: Path, whole: tuple[Path, Line]
+) -> None:
+    task = Line(replace(ADAM, average=0.9))
+    assert Run(tmp_path, task, EVERY_STEP).train()
+    assert_equal_weights(task, whole[1])  # the average changes nothing of the training
+    plain, averaged = (load_file(directory / BEST) for directory in (whole[0], tmp_path))
+    name = next(name for name in plain if name.endswith("line/kernel"))
+    assert np.abs(averaged[name] - plain[name]).max() > 1e-4
+    newest = load_file(max((tmp_path / CHECKPOINTS).glob("step-*.safetensors")))
+    np.testing.assert_array_equal(newest[name], task.layer.trainable_variables[0].numpy())
+    closeness = -float(np.abs(averaged[name][:, 0] - [1.0, -2.0, 0.5]).sum())
+    assert max(line["closeness"] for line in lines(tmp_path, "dev")) == pytest.approx(closeness)

@@ -1,0 +1,164 @@
+"""Several worker processes on this machine train as one does, stop together, and never wait for ever."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from model.bundle import ClassName
+from training.data.labelled import LabelledImage
+from training.data.records import write_class_records
+from training.loop.checkpoint import BEST, read_progress
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 240
+"""After this long a process has hung, even on a busy machine."""
+
+STEPS, EPOCHS = 5, 3
+TINY = ["--preset", "paper", "--widths", *["0.02"] * 5, "--input-pooling", "7", "--dropout", "0", "--batch-size", "7"]
+TINY += ["--momentum", "0", "--learning-rate", "0.01", "--devices", "cpu", "--histogram-steps", "0"]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns class records of 35 noisy images to train on and 5 to score; two workers cut a batch in 3 and 4."""
+    directory = tmp_path_factory.mktemp("records")
+    random = np.random.default_rng(4)
+    images = [
+        LabelledImage(
+            path=directory,
+            name=str(index),
+            label=index % 6,
+            split="train" if index < 35 else "dev",
+            pixels=random.integers(0, 40 + 40 * (index % 6), (28, 28), dtype=np.uint8),
+        )
+        for index in range(40)
+    ]
+    classes = [ClassName(f"n{label}", f"class {label}") for label in range(6)]
+    assert write_class_records(directory, images, classes, shard_images=16) is not None
+    return directory
+
+
+def free_addresses(count: int) -> list[str]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [f"127.0.0.1:{entry.getsockname()[1]}" for entry in sockets]
+
+
+class Trained:
+    """Holds a running `showtell-train classifier`."""
+
+    def __init__(
+        self, records: Path, out: Path, log: Path, *options: str, worker: tuple[int, list[str]] | None
+    ) -> None:
+        environment = dict(os.environ)
+        if worker is not None:
+            task = {"type": "worker", "index": worker[0]}
+            environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": worker[1]}, "task": task})
+        command = [sys.executable, "-m", "training.cli", "classifier", "--records", str(records), "--out", str(out)]
+        self.log = log
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                [*command, *TINY, *options], cwd=ROOT, env=environment, stdout=errors, stderr=errors
+            )
+
+    def ended(self) -> int:
+        """Waits for the end and returns the exit code."""
+        return self.process.wait(SECONDS)
+
+    def error(self) -> str:
+        """Returns the last error that was written; Python may complain of a thread pool after it, on its way out."""
+        return [line for line in self.log.read_text().splitlines() if line.startswith("Error: ")][-1]
+
+
+Start = Callable[..., list[Trained]]
+
+
+@pytest.fixture
+def start(records: Path, tmp_path: Path) -> Iterator[Start]:
+    """Returns a function from run directories, one a process, to running processes; none outlives the test."""
+    started: list[Trained] = []
+
+    def begin(*outs: Path, options: tuple[str, ...] = (), addresses: list[str] | None = None) -> list[Trained]:
+        found = free_addresses(len(outs)) if addresses is None else addresses
+        begun = []
+        for index, out in enumerate(outs):
+            worker = (index, found) if len(found) > 1 else None
+            log = tmp_path / f"log-{len(started)}.txt"
+            begun.append(Trained(records, out, log, *options, worker=worker))
+            started.append(begun[-1])
+        return begun
+
+    yield begin
+    for entry in started:
+        entry.process.kill()
+        entry.process.wait()
+
+
+def wait_for_checkpoint(out: Path, watched: list[Trained]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not list(out.glob("checkpoints/*.safetensors")):
+        assert time.monotonic() < deadline, watched[0].log.read_text()
+        assert all(entry.process.poll() is None for entry in watched), watched[0].log.read_text()
+        time.sleep(0.02)
+
+
+def test_two_workers_stopped_and_called_again_end_where_one_process_does(start: Start, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    options = ("--epochs", str(EPOCHS))
+    workers = start(two, two, options=(*options, "--checkpoint-steps", "1"))
+    wait_for_checkpoint(two, workers)
+    workers[1].process.send_signal(signal.SIGTERM)  # the one that writes nothing
+    assert [entry.ended() for entry in workers] == [0, 0], workers[0].log.read_text() + workers[1].log.read_text()
+    step = max(read_progress(path)["step"] for path in two.glob("checkpoints/*.safetensors"))
+    assert 0 < step < EPOCHS * STEPS
+    (alone,) = start(one, options=options)
+    workers = start(two, two, options=options)
+    assert [entry.ended() for entry in (*workers, alone)] == [0, 0, 0], workers[0].log.read_text()
+    assert all(f"continuing from step {step} of {EPOCHS * STEPS}" in entry.log.read_text() for entry in workers)
+    expected, found = load_file(one / BEST), load_file(two / BEST)
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4 * np.abs(values).max(), err_msg=name)
+    lines = [json.loads(line) for line in (two / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "dev"] == [STEPS, 2 * STEPS, 3 * STEPS]
+    assert len(list((two / "tensorboard").iterdir())) == 2  # the chief's, before and after the stop
+
+
+def test_a_worker_that_is_killed_ends_the_other_which_names_it(start: Start, tmp_path: Path) -> None:
+    addresses = free_addresses(2)
+    workers = start(tmp_path / "chief", tmp_path / "other", options=("--epochs", "1000", "--checkpoint-steps", "1"),
+                    addresses=addresses)  # fmt: skip
+    wait_for_checkpoint(tmp_path / "chief", workers)
+    workers[1].process.kill()
+    assert workers[0].ended() == 1
+    assert f"Error: expected all 2 workers to the end, lost: {addresses[1]}; " in workers[0].error()
+    assert not (tmp_path / "other").exists()  # the chief alone writes
+
+
+def test_a_worker_that_never_comes_is_named_after_the_time_given(start: Start, tmp_path: Path) -> None:
+    addresses = free_addresses(2)
+    (worker,) = start(tmp_path / "out", options=("--worker-timeout-seconds", "5"), addresses=addresses)
+    assert worker.ended() == 1
+    assert f"Error: expected all 2 workers of TF_CONFIG within 5 s, missing: {addresses[1]}; " in worker.error()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_port_in_use_is_named(start: Start, tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        (worker,) = start(tmp_path / "out", addresses=[f"127.0.0.1:{port}", "127.0.0.1:1"])
+        assert worker.ended() == 1
+    assert f"Error: TF_CONFIG: expected port {port} of this worker to be free" in worker.error()

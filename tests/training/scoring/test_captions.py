@@ -1,0 +1,130 @@
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from model.errors import DataError
+from training.scoring.captions import caption_scores, compare_captions, meteor_scores
+
+REFERENCES = {
+    "a.jpg": ["A dog runs through the grass .", "The dog is running outside ."],
+    "b.jpg": ["Two men play a guitar on a stage .", "A band plays ."],
+    "c.jpg": ["A child in a red hat jumps into water .", "Kid jumping ."],
+}
+FIRST = {name: texts[0] for name, texts in REFERENCES.items()}
+TRUTH = {"a": ["a dog runs"]}
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the Penn Treebank tokenizer need Java")
+
+
+@pytest.fixture
+def without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hides Java, as on a machine that has none; METEOR takes seconds to start."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_repeating_a_reference_scores_full_marks() -> None:
+    scores = caption_scores(REFERENCES, FIRST, tokenizer="showtell")
+    assert scores["BLEU-1"] == scores["BLEU-4"] == scores["ROUGE-L"] == 100.0
+    assert scores["distinct captions"] == 3
+
+
+def test_the_same_caption_for_every_image_scores_little() -> None:
+    scores = caption_scores(REFERENCES, dict.fromkeys(REFERENCES, "a dog runs"), tokenizer="showtell")
+    assert scores["distinct captions"] == 1
+    assert scores["BLEU-4"] < 5
+    assert 0 < scores["BLEU-1"] < 60
+
+
+def test_bleu_is_the_one_of_the_paper() -> None:
+    # 3 of 4 words match and both lengths are 4: precision 3/4, no brevity penalty.
+    scores = caption_scores({"a": ["one two three four"]}, {"a": "one two three five"}, tokenizer="showtell")
+    assert scores["BLEU-1"] == pytest.approx(75.0)
+    # Of 3 pairs 2 match: sqrt(3/4 * 2/3).
+    assert scores["BLEU-2"] == pytest.approx(70.71, abs=0.01)
+
+
+def test_captions_of_other_images_are_refused() -> None:
+    with pytest.raises(DataError, match="3 images"):
+        caption_scores(REFERENCES, {"a.jpg": "a dog"}, tokenizer="showtell")
+
+
+@needs_java
+def test_both_tokenizers_agree_on_plain_sentences() -> None:
+    captions = {"a.jpg": "a dog runs outside", "b.jpg": "a band on a stage", "c.jpg": "a kid jumps"}
+    ptb, ours = (caption_scores(REFERENCES, captions, tokenizer=name) for name in ("ptb", "showtell"))
+    assert ptb == ours
+
+
+@pytest.mark.usefixtures("without_java")
+def test_sets_of_captions_score_together_as_they_do_alone() -> None:
+    # In another order than the references, which must not matter.
+    sets = {1: dict(reversed(FIRST.items())), 3: dict.fromkeys(REFERENCES, "a dog runs")}
+    results, _ = compare_captions(REFERENCES, sets, tokenizer="showtell")
+    for size, captions in sets.items():
+        alone = caption_scores(REFERENCES, captions, tokenizer="showtell")
+        assert {name: results[size].scores[name] for name in alone} == alone
+
+
+@pytest.mark.usefixtures("without_java")
+def test_cider_of_the_images_averages_to_that_of_all() -> None:
+    captions = FIRST | {"c.jpg": "two men"}
+    results, _ = compare_captions(REFERENCES, {"ours": captions}, tokenizer="showtell")
+    scores, ciders = results["ours"]
+    assert sum(ciders.values()) / len(ciders) == pytest.approx(scores["CIDEr"], abs=0.01)
+    assert ciders["c.jpg"] < 1 < ciders["a.jpg"]
+
+
+@needs_java
+def test_meteor_of_identical_sentences_is_100_whatever_is_in_them() -> None:
+    # METEOR's own separator, letters beyond ASCII, and no word at all.
+    references = {**REFERENCES, "d.jpg": ["Ein ||| Käfer läuft .", ""], "e.jpg": ["SCORE", "EVAL ||| 1"]}
+    same = {name: texts[0] for name, texts in references.items()}
+    sets = {"same": same, "empty": dict.fromkeys(references, "")}
+    results, left_out = compare_captions(references, sets, tokenizer="ptb")
+    assert left_out == {}
+    assert results["same"].scores["METEOR"] == 100.0
+    assert results["empty"].scores["METEOR"] < 10
+    assert list(results["same"].scores)[3:6] == ["BLEU-4", "METEOR", "ROUGE-L"]
+
+
+def fake_java(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """Puts a program named java in front of all others."""
+    program = folder / "java"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("without_java")
+def test_meteor_is_left_out_with_the_reason_where_there_is_no_java() -> None:
+    results, left_out = compare_captions(REFERENCES, {"same": FIRST}, tokenizer="showtell")
+    assert "METEOR" not in results["same"].scores
+    assert "install Java" in left_out["METEOR"]
+
+
+def test_meteor_is_left_out_with_what_a_failing_java_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_java(monkeypatch, tmp_path, "echo 'Could not reserve enough space' >&2; exit 1")
+    results, left_out = compare_captions(REFERENCES, {"same": FIRST}, tokenizer="showtell")
+    assert results["same"].scores["CIDEr"] > 0
+    assert "Could not reserve enough space" in left_out["METEOR"]
+
+
+def test_a_java_that_hangs_is_ended_with_all_that_it_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # It floods its error pipe, and what it starts keeps its output open.
+    fake_java(monkeypatch, tmp_path, f"yes error | head -c 1000000 >&2; sleep 300 & echo $! > {tmp_path}/pid; wait")
+    started = time.monotonic()
+    with pytest.raises(DataError, match="within 2 s"):
+        meteor_scores(TRUTH, {"ours": TRUTH}, limit_seconds=2)
+    assert time.monotonic() - started < 30
+    left = Path("/proc", (tmp_path / "pid").read_text().strip(), "cmdline")
+    assert not left.exists() or left.read_bytes() == b""  # gone, or waiting for whoever adopted it
+
+
+def test_a_failing_java_tokenizer_is_an_error_that_names_the_other_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_java(monkeypatch, tmp_path, "exit 1")
+    with pytest.raises(DataError, match="tokenizer showtell"):
+        caption_scores(REFERENCES, FIRST, tokenizer="ptb")

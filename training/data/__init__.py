@@ -1,0 +1,1 @@
+"""Data sets: from photos on disk to batches."""

@@ -1,0 +1,277 @@
+"""Sharded TFRecords of photos with captions or classes. After a kill, an incomplete directory is recognised as one."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import tensorflow as tf
+
+from model.atomic import atomic_file
+from model.bundle import CLASSES, ClassName, read_classes, write_classes
+from model.errors import BundleError, DataError
+from model.vocabulary import Vocabulary, tokenize
+from training.data.captioned import CaptionedImage
+from training.data.labelled import LabelledImage
+from training.data.shards import Features, Shard, bytes_feature, integers_feature, write_shards
+
+INDEX = "index.json"
+PLAN = "plan.json"
+VOCABULARY = "vocabulary.txt"
+DEV_NAMES = "dev.txt"
+"""File names of the photos kept for scoring, for `distill --exclude`."""
+
+KINDS = {"captions": "caption", "classes": "class"}
+"""Kinds of records, with their words in messages."""
+
+_PREPARE = {"captions": "prepare folder", "classes": "prepare image-folder"}
+_FRAME_BYTES = 16  # around a record's bytes: its length (8) and a CRC of each (4 + 4)
+
+
+def write_records(
+    directory: Path,
+    images: Sequence[CaptionedImage],
+    vocabulary: Vocabulary,
+    *,
+    shard_images: int = 512,
+    max_words: int = 20,
+    weights: Mapping[str, float] = MappingProxyType({}),
+) -> list[Shard] | None:
+    """Writes captioned photos as TFRecords; continues where an interrupted run stopped.
+
+    A record is a `tf.train.Example` with `image` (the file's bytes), `name`, `captions` (UTF-8 sentences), `tokens`
+    (int64 ids of all captions, one after the other) and `lengths` (int64, the tokens of each). Captions without a word
+    are left out. `index.json` is written last; a directory without it is incomplete.
+
+    Args:
+        directory: Where shards, vocabulary and index go.
+        images: What to write; splits go to shards of their own.
+        vocabulary: Encodes the captions.
+        shard_images: Most photos in a shard.
+        max_words: Words after which a caption is cut.
+        weights: How much a caption counts in training, by the source of its photo; see `training.data.mixing`.
+
+    Returns:
+        The shards, or None after a requested stop.
+
+    Raises:
+        DataError: The directory holds the records of other photos or options, or no photo of a split can be read.
+    """
+    images = [replace(image, captions=tuple(text for text in image.captions if tokenize(text))) for image in images]
+    images = [image for image in images if image.captions]
+    content = [(str(image.path), image.captions, image.split) for image in images]
+    _check_plan(directory, [content, vocabulary.words, shard_images, max_words])
+
+    def example(image: CaptionedImage) -> Features:
+        encoded = [vocabulary.encode(caption, max_words=max_words) for caption in image.captions]
+        return {
+            "captions": bytes_feature([text.encode() for text in image.captions]),
+            "tokens": integers_feature([token for ids in encoded for token in ids]),
+            "lengths": integers_feature([len(ids) for ids in encoded]),
+        }
+
+    shards = write_shards(directory / INDEX, images, example, shard_images)
+    if shards is None:
+        return None
+    with atomic_file(directory / VOCABULARY) as file:
+        vocabulary.save(file)
+    with atomic_file(directory / DEV_NAMES) as file:
+        file.write_text("".join(f"{image.path.name}\n" for image in images if image.split == "dev"), encoding="utf-8")
+    _write_index(directory, "captions", shards, weights)
+    return shards
+
+
+def write_class_records(
+    directory: Path, images: Sequence[LabelledImage], classes: Sequence[ClassName], *, shard_images: int = 512
+) -> list[Shard] | None:
+    """Writes labelled images as TFRecords; continues where an interrupted run stopped.
+
+    A record is a `tf.train.Example` with `image` (the file's bytes), `name` and `label` (int64). `classes.json` names
+    the labels in their order; `index.json` is written last.
+
+    Args:
+        directory: Where shards, classes and index go.
+        images: What to write; splits go to shards of their own.
+        classes: Id and label of each class, C of them.
+        shard_images: Most images in a shard.
+
+    Returns:
+        The shards, or None after a requested stop.
+
+    Raises:
+        DataError: The directory holds the records of other images or options, or no image of a split can be read.
+    """
+    content = [(str(image.path), image.name, image.label, image.split) for image in images]
+    _check_plan(directory, [content, list(classes), shard_images])
+    shards = write_shards(
+        directory / INDEX, images, lambda image: {"label": integers_feature([image.label])}, shard_images
+    )
+    if shards is None:
+        return None
+    with atomic_file(directory / CLASSES) as file:
+        write_classes(file, classes)
+    _write_index(directory, "classes", shards, {})
+    return shards
+
+
+def read_index(directory: Path) -> list[Shard]:
+    """Reads and checks the index of a finished directory of records.
+
+    Raises:
+        DataError: The directory is incomplete, or a shard is missing.
+    """
+    _, shards = _read_index(directory)
+    missing = next((shard.name for shard in shards if not (directory / shard.name).is_file()), None)
+    if missing is not None:
+        raise DataError(f"{directory}: expected the shard {missing}, found none; prepare the records again")
+    return shards
+
+
+def read_kind(directory: Path) -> str:
+    """Returns what a finished directory's records hold: `captions` or `classes`.
+
+    Raises:
+        DataError: The directory is incomplete.
+    """
+    return _read_index(directory)[0]
+
+
+def read_weights(directory: Path) -> dict[str, float]:
+    """Returns the weight of a caption by the source of its photo; empty where there is only one source.
+
+    Raises:
+        DataError: The directory is incomplete.
+    """
+    _read_index(directory)
+    return dict(json.loads((directory / INDEX).read_text()).get("weights", {}))
+
+
+def check_kind(directory: Path, kind: str) -> None:
+    """Checks the kind of a finished directory's records.
+
+    Args:
+        directory: The records.
+        kind: `captions` or `classes`.
+
+    Raises:
+        DataError: They hold the other, or the directory is incomplete.
+    """
+    found = read_kind(directory)
+    if found != kind:
+        raise DataError(
+            f"{directory}: expected {KINDS[kind]} records, found {KINDS[found]} records; "
+            f"run `showtell-train {_PREPARE[kind]}` (or another source, see `showtell-train prepare --help`)"
+        )
+
+
+def read_record_classes(directory: Path) -> tuple[ClassName, ...]:
+    """Reads the classes of a finished directory of class records, in the order of their labels.
+
+    Raises:
+        DataError: The directory is incomplete or holds captions, or `classes.json` is missing or damaged.
+    """
+    check_kind(directory, "classes")
+    try:
+        return read_classes(directory / CLASSES)
+    except BundleError as error:
+        raise DataError(f"{error}; prepare the records again") from error
+
+
+def shard_paths(directory: Path, split: str) -> list[str]:
+    """Returns the paths of a split's shards, in order.
+
+    Raises:
+        DataError: The directory is incomplete or has no such split.
+    """
+    paths = [str(directory / shard.name) for shard in read_index(directory) if shard.split == split]
+    if not paths:
+        raise DataError(f"{directory}: expected records of the split {split}, found none; check how the data is split")
+    return paths
+
+
+def locate_damage(directory: Path, split: str) -> tuple[Path, int] | None:
+    """Finds the first record of a split that is damaged, cut off or missing at a shard's end.
+
+    Args:
+        directory: Finished records.
+        split: `train` or `dev`.
+
+    Returns:
+        The shard and the byte at which the record begins; None when all records are whole.
+
+    Raises:
+        DataError: The directory is incomplete, or a shard is missing.
+    """
+    for shard in read_index(directory):
+        if shard.split == split:
+            offset = _first_damage(directory / shard.name, shard.records)
+            if offset is not None:
+                return directory / shard.name, offset
+    return None
+
+
+def damaged_records(directory: Path, split: str, error: Exception) -> DataError:
+    """Builds the error that names the damaged record behind an error of reading.
+
+    Args:
+        directory: Finished records.
+        split: The split that was read.
+        error: What reading raised, such as `tf.errors.DataLossError`.
+
+    Returns:
+        An error to be raised from `error`.
+    """
+    place = locate_damage(directory, split)
+    if place is None:
+        return DataError(f"{directory}: expected records of {split} that can be read: {error}; check the disk")
+    return DataError(
+        f"{place[0]}: record at byte {place[1]} is damaged, expected a whole one; prepare the records again "
+        "with the same command (a finished but damaged shard is rewritten)"
+    )
+
+
+def _first_damage(path: Path, records: int) -> int | None:
+    """Returns the offset of the first damaged record."""
+    offset = count = 0
+    try:
+        for record in tf.data.TFRecordDataset(str(path)):
+            offset += _FRAME_BYTES + len(record.numpy())
+            count += 1
+    except tf.errors.DataLossError:
+        return offset
+    return None if count == records else offset
+
+
+def _read_index(directory: Path) -> tuple[str, list[Shard]]:
+    try:
+        content = json.loads((directory / INDEX).read_text())
+        # Records of earlier versions have no kind: they hold captions.
+        kind = content.get("kind", "captions")
+        shards = [Shard(e["name"], e["records"], e["sha256"], tuple(e["skipped"])) for e in content["shards"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{directory}: expected finished records ({INDEX}); run `showtell-train prepare` to its end"
+        ) from error
+    if kind not in KINDS:
+        raise DataError(
+            f"{directory / INDEX}: expected records of the kind {' or '.join(KINDS)}, found {kind!r}; "
+            "prepare them again with this version"
+        )
+    return kind, shards
+
+
+def _write_index(directory: Path, kind: str, shards: Sequence[Shard], weights: Mapping[str, float]) -> None:
+    content = {"kind": kind, "shards": [asdict(shard) for shard in shards]}
+    with atomic_file(directory / INDEX) as file:
+        file.write_text(json.dumps(content | ({"weights": dict(weights)} if weights else {}), indent=1) + "\n")
+
+
+def _check_plan(directory: Path, plan: list[object]) -> None:
+    digest = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
+    file = directory / PLAN
+    if file.exists() and file.read_text() != digest:
+        raise DataError(f"{directory}: expected the records of the same photos and options; choose another directory")
+    with atomic_file(file) as temporary:
+        temporary.write_text(digest)

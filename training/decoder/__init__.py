@@ -1,0 +1,1 @@
+"""Training a decoder: on features, on its own captions, or together with its encoder."""

@@ -1,0 +1,136 @@
+"""Training a decoder and its encoder together, from photos."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from model.config import CaptionerConfig
+from model.decoder import Decoder
+from training.config import FinetuneConfig
+from training.data.pipeline import Share, captioned_batches
+from training.data.records import INDEX, VOCABULARY, read_index, shard_paths
+from training.data.shards import count_records
+from training.decoder.features import encode_split
+from training.decoder.tasks import BEST_FIGURE, CONFIG, CaptionTask, check_belongs, load_decoder
+from training.encoder.sources import load_encoder
+from training.loop.checkpoint import BEST
+from training.loop.replicas import Replicas
+from training.loop.step import Sums
+from training.loop.task import Specification
+from training.provenance import key_of
+
+
+class Networks(NamedTuple):
+    """A trained encoder and the decoder that was trained on its features.
+
+    Attributes:
+        encoder: The encoder.
+        decoder: The decoder.
+        config: Architecture of both.
+        key: A hash of the decoder's file and the records.
+    """
+
+    encoder: keras.Model
+    decoder: Decoder
+    config: CaptionerConfig
+    key: str
+
+    def specification(
+        self, records: Path, config: FinetuneConfig, replicas: Replicas, steps_per_epoch: int, **settings: Any
+    ) -> Specification:
+        """Returns what a run must know to train both, the encoder at its own rate.
+
+        Args:
+            records: The records.
+            config: Options of the training.
+            replicas: The devices that compute.
+            steps_per_epoch: Steps of an epoch.
+            **settings: Further settings that a resumed run must share.
+        """
+        optimizer = config.captions.optimizer
+        ratio = config.encoder_learning_rate / optimizer.learning_rate
+        shared = {
+            "encoder": asdict(self.config.encoder),
+            "decoder": asdict(self.config.decoder),
+            "finetuning": asdict(config),
+            "inputs": self.key,
+        }
+        return Specification(
+            replicas=replicas,
+            records=records,
+            networks={"encoder": self.encoder, "decoder": self.decoder},
+            optimizer=optimizer,
+            steps_per_epoch=steps_per_epoch,
+            epochs=config.captions.epochs,
+            settings=shared | settings,
+            best_figure=BEST_FIGURE,
+            multipliers={variable.path: ratio for variable in self.encoder.trainable_variables},
+        )
+
+
+def load_networks(
+    encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
+) -> Networks:
+    """Loads an encoder and the decoder that was trained on its features.
+
+    Raises:
+        DataError: The three do not belong together.
+    """
+    check_belongs(captioner_run, encoder_run, records)
+    captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+    keras.utils.set_random_seed(config.captions.seed)
+    with replicas.strategy.scope():
+        encoder = load_encoder(encoder_run).network
+        decoder = load_decoder(captioner_run, captioner_config)
+    key = key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY)
+    return Networks(encoder, decoder, captioner_config, key)
+
+
+class FinetuneTask(CaptionTask):
+    """The task of training a decoder and its encoder together, from photos.
+
+    The encoder's batch norms keep their statistics, and its dropout is off.
+
+    Args:
+        encoder_run: Where the encoder comes from.
+        captioner_run: Run directory of the decoder that was trained on its features.
+        records: The records that the decoder was trained on.
+        config: Options of the training; the encoder learns at its own rate.
+        replicas: The devices that compute.
+
+    Raises:
+        DataError: The three do not belong together.
+    """
+
+    def __init__(
+        self, encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
+    ) -> None:
+        self.config = config.captions
+        self.pipeline = config.pipeline
+        networks = load_networks(encoder_run, captioner_run, records, config, replicas)
+        images = count_records(read_index(records), "train")
+        replicas.check_pipeline(config.pipeline, images)
+        shard_paths(records, "dev")  # missing ones are told now, not after an epoch
+        spec = networks.specification(records, config, replicas, images // config.pipeline.batch_size)
+        super().__init__(spec, networks.config, networks.encoder, networks.decoder)
+
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        """Sums the loss of a part: images (B, 224, 224, 3) and the tokens of all their captions (B, captions, T)."""
+        images, tokens = batch
+        features = self.encoder(images, training=False)["features"]  # (B, D)
+        captions = tf.shape(tokens)[1]
+        length = tf.shape(tokens)[2]
+        repeated = tf.repeat(features, captions, axis=0)  # (B * captions, D)
+        flat = tf.reshape(tokens, (-1, length))
+        return self.caption_sums((repeated, flat, tf.ones_like(flat[:, 0], tf.float32)), step, self.config)
+
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Reads an epoch's shuffled, augmented records."""
+        return captioned_batches(shard_paths(self.spec.records, "train"), self.pipeline, epoch, first_step, share=share)
+
+    def evaluate(self) -> dict[str, float]:
+        """Encodes dev with the encoder as it is, and scores greedy captions."""
+        return self.scores(encode_split(self.encoder, self.spec.records, "dev"))

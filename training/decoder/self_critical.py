@@ -1,0 +1,172 @@
+"""Self-critical training: the decoder learns to raise the CIDEr of captions that it draws itself."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from model.config import CaptionerConfig
+from model.decoder import Decoder
+from model.errors import ConfigError
+from model.vocabulary import END, END_ID, PAD_ID, UNKNOWN_ID, tokenize
+from training.config import SelfCriticalConfig
+from training.data.pipeline import Share
+from training.data.records import INDEX, VOCABULARY
+from training.decoder.consensus import Consensus
+from training.decoder.features import input_key, load_features
+from training.decoder.tasks import BEST_FIGURE, CONFIG, CaptionTask, check_belongs, load_decoder
+from training.encoder.sources import full_precision, load_encoder
+from training.loop.checkpoint import BEST
+from training.loop.replicas import Replicas
+from training.loop.step import Sums
+from training.loop.task import Specification
+from training.loss import full_softmax_losses, word_mask
+from training.provenance import key_of
+
+
+class SelfCriticalTask(CaptionTask):
+    """The task of training a decoder by policy gradient, on captions that it samples and on frozen features.
+
+    Args:
+        encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
+        captioner_run: Run directory of the decoder to train further, which was trained on its features.
+        records: The records that the decoder was trained on.
+        config: Options of the training.
+        replicas: The devices that compute.
+        maps: Cached maps of all photos, so that only the encoder's last block runs.
+
+    Raises:
+        ConfigError: XLA is on.
+        DataError: The three do not belong together.
+
+    Source:
+        Rennie et al. 2017 (arXiv:1612.00563). Deviations: a sample's baseline is the mean reward of the other samples
+        of its image (Luo 2020, arXiv:2003.09971) in place of the greedy caption's; and the end of a sentence counts
+        as a word, since otherwise captions learn to break off.
+    """
+
+    def __init__(
+        self, encoder_run: Path, captioner_run: Path, records: Path, config: SelfCriticalConfig, replicas: Replicas,
+        *, maps: Path | None = None,
+    ) -> None:  # fmt: skip
+        check_belongs(captioner_run, encoder_run, records)
+        if replicas.config.xla:
+            raise ConfigError("xla: expected to be off, since XLA cannot compile the reward, which Python computes")
+        self.options = config
+        captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+        with replicas.chief_first(), full_precision():
+            self.train = load_features(encoder_run, records, "train", maps)
+            self.dev = load_features(encoder_run, records, "dev", maps)
+            encoder = load_encoder(encoder_run).network
+        with replicas.strategy.scope():
+            decoder = load_decoder(captioner_run, captioner_config)
+        self._consensus = Consensus([[[*tokenize(text), END] for text in texts] for texts in self.train.references])
+        settings = {
+            "decoder": asdict(captioner_config.decoder),
+            "self_critical": asdict(config),
+            "start": key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY),
+            "inputs": input_key(encoder_run, records),
+        }
+        spec = Specification(
+            replicas=replicas,
+            records=records,
+            networks={"decoder": decoder},
+            optimizer=config.optimizer,
+            steps_per_epoch=math.ceil(len(self.train.names) / config.batch_size),
+            epochs=config.epochs,
+            settings=settings,
+            best_figure=BEST_FIGURE,
+        )
+        super().__init__(spec, captioner_config, encoder, decoder)
+
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones.
+
+        The part also holds a true caption of each photo, (B, T), whose cross-entropy is added.
+        """
+        features, rows, true = batch
+        own = self._own_losses(features, true)
+        features, rows = (
+            tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
+        )  # (B * S, ...)
+        tokens = tf.stop_gradient(sample(self.decoder, features, self.search.max_words, self._seed(rows, step)))
+        # Columns of padding alone are cut off. One column stays even for an empty part.
+        tokens = tokens[:, : tf.reduce_max(tf.concat([[1], tf.math.count_nonzero(tokens, axis=1)], axis=0))]
+        rewards = tf.ensure_shape(tf.numpy_function(self._rewards, [rows, tokens], tf.float32), (None,))
+        by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
+        others = tf.reduce_sum(by_image, axis=1, keepdims=True) - by_image
+        advantages = tf.reshape(by_image - others / (self.options.samples - 1), (-1, 1))  # (B * S, 1)
+        losses = full_softmax_losses(
+            self.decoder.hidden(features, tokens), tokens, self.decoder.output_kernel, self.decoder.output_bias
+        )
+        words = tf.reduce_sum(word_mask(tokens))
+        # Times the words, because figures are divided by their number.
+        reward = tf.math.divide_no_nan(tf.reduce_sum(rewards), tf.cast(tf.size(rewards), tf.float32)) * words
+        return Sums(tf.reduce_sum(advantages * losses) + own, words, {"reward": reward})
+
+    def _own_losses(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns the sum of the cross-entropy of true captions, weighed as if there were as many as are drawn."""
+        if self.options.cross_entropy == 0:
+            return tf.zeros(())
+        hidden = self.decoder.hidden(features, tokens, training=True)
+        losses = full_softmax_losses(hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias)
+        return self.options.cross_entropy * self.options.samples * tf.reduce_sum(losses)
+
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Returns every photo once: features of the photo or its mirror image, its row, and one of its captions."""
+        random = np.random.default_rng((self.options.seed, epoch))
+        rows = random.permutation(len(self.train.names))
+        views = random.integers(self.train.features.shape[1], size=len(rows))
+        first = np.searchsorted(self.train.rows, rows)
+        chosen = first + random.integers(np.searchsorted(self.train.rows, rows, side="right") - first)
+        tokens = np.zeros((len(rows), max(map(len, self.train.captions))), np.int32)  # (P, T)
+        for place, index in enumerate(chosen):
+            tokens[place, : len(self.train.captions[index])] = self.train.captions[index]
+        batches = tf.data.Dataset.from_tensor_slices((self.train.features[rows, views], rows, tokens))
+        return share(batches.batch(self.options.batch_size).skip(first_step).prefetch(2))
+
+    def evaluate(self) -> dict[str, float]:
+        """Scores greedy captions of dev."""
+        return self.scores(self.dev)
+
+    def _seed(self, rows: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Returns a seed (2,) of the step and the part, so that no two replicas draw alike."""
+        first = tf.reduce_sum(tf.cast(rows[:1], tf.int64))  # 0 for an empty part
+        return tf.stack([tf.cast(step, tf.int64) + self.options.seed * 2**32, first * 2**16])
+
+    def _rewards(self, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        scores = []
+        for row, ids in zip(rows, tokens, strict=True):
+            ended = [END] if END_ID in ids else []
+            scores.append(self._consensus.score(int(row), [*self.vocabulary.decode(ids), *ended]))
+        return np.array(scores, np.float32)
+
+
+def sample(decoder: Decoder, features: tf.Tensor, max_words: int, seed: tf.Tensor) -> tf.Tensor:
+    """Draws one caption for each feature from the decoder's own distribution over words.
+
+    Args:
+        decoder: The decoder.
+        features: Image features. Shape (N, D), float32.
+        max_words: Most words drawn.
+        seed: Equal seeds draw equal captions. Shape (2,), int64; the 2**16 numbers from its second on are used.
+
+    Returns:
+        Word ids, an end where there is one, then padding. Shape (N, max_words), int32.
+    """
+    never = tf.scatter_nd([[PAD_ID], [UNKNOWN_ID]], [-np.inf, -np.inf], (decoder.config.vocabulary_size,))
+    logits, state = decoder.start(features)
+    alive = tf.ones(tf.shape(features)[0], tf.bool)
+    words = []
+    for position in range(max_words):
+        place = tf.stack([seed[0], seed[1] + position])
+        drawn = tf.random.stateless_categorical(logits + never, 1, place, dtype=tf.int32)[:, 0]  # (N,)
+        words.append(tf.where(alive, drawn, PAD_ID))
+        alive &= drawn != END_ID
+        if position + 1 < max_words:
+            logits, state = decoder.step(drawn, state)
+    return tf.stack(words, axis=1)

@@ -1,0 +1,271 @@
+"""Training the Show-and-Tell decoder on a frozen encoder's features, and what all its stages share."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.atomic import atomic_file
+from model.config import CaptionerConfig, SearchConfig
+from model.decoder import Decoder
+from model.engines.tensorflow import TensorFlowEngine
+from model.errors import DataError
+from model.presets import with_vocabulary_size
+from model.search import beam_search
+from model.vocabulary import END_ID, Vocabulary
+from training.config import CaptionerTrainingConfig
+from training.data.caption_batches import caption_batches, count_batches
+from training.data.pipeline import Share, split_batches
+from training.data.records import VOCABULARY, check_kind, read_weights
+from training.decoder.features import FeatureSet, input_key, load_features, weighted
+from training.encoder.sources import full_precision, load_encoder
+from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
+from training.loop.replicas import Replicas
+from training.loop.step import Sums, evaluator
+from training.loop.summaries import captioned_picture
+from training.loop.task import Specification, Task
+from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
+from training.provenance import key_of
+from training.scoring.captions import source_scores
+
+CONFIG = "config.json"
+BEST_FIGURE = "CIDEr"
+"""The dev figure that chooses the best checkpoint."""
+
+SHOWN = 4
+"""Dev photos that TensorBoard shows with their captions."""
+
+
+class CaptionTask(Task):
+    """A task that trains a decoder: the loss of captions given features, and the scores of captions of dev.
+
+    Args:
+        spec: The facts that the run needs.
+        config: Architecture of the captioner.
+        encoder: The encoder, trained or not.
+        decoder: The decoder.
+    """
+
+    def __init__(self, spec: Specification, config: CaptionerConfig, encoder: keras.Model, decoder: Decoder) -> None:
+        super().__init__(spec)
+        self.captioner_config = config
+        self.encoder = encoder
+        self.decoder = decoder
+        self.vocabulary = Vocabulary.load(spec.records / VOCABULARY)
+        self.search = replace(config.search, beam_size=1)
+        self.captions: dict[str, str] = {}
+        self._photos: list[tuple[str, Any]] = []
+        self._engine = TensorFlowEngine(encoder, decoder)
+        self._loss_of = evaluator(spec.replicas, lambda batch, _step: self._true_sums(*batch))
+
+    def caption_sums(
+        self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor], step: tf.Tensor, config: CaptionerTrainingConfig
+    ) -> Sums:
+        """Sums the weighted training loss over a batch's words, features (B, D), tokens (B, T) and weights (B,)."""
+        features, tokens, weights = batch
+        hidden = self.decoder.hidden(features, tokens, training=True)
+        if config.loss == "sampled":
+            seed = tf.stack([tf.constant(config.seed, tf.int64), step])
+            count = config.negative_samples
+            losses = sampled_softmax_losses(
+                hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias, negative_samples=count, seed=seed
+            )
+        else:
+            smoothing = config.label_smoothing
+            losses = full_softmax_losses(
+                hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias, label_smoothing=smoothing
+            )
+        counts = weights[:, None]
+        return Sums(tf.reduce_sum(counts * losses), tf.reduce_sum(counts * word_mask(tokens)))
+
+    def _true_sums(self, features: tf.Tensor, tokens: tf.Tensor, _weights: tf.Tensor) -> Sums:
+        losses = full_softmax_losses(
+            self.decoder.hidden(features, tokens), tokens, self.decoder.output_kernel, self.decoder.output_bias
+        )
+        return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
+
+    def scores(self, dev: FeatureSet) -> dict[str, float]:
+        """Returns loss, perplexity and the scores of greedy captions on dev.
+
+        With several sources there is a CIDEr for each, and `CIDEr` is their mean.
+        """
+        batches = self.spec.replicas.distribute(
+            lambda share: share(caption_batches(dev.features, dev.rows, dev.captions, batch_size=256))
+        )
+        loss = self._loss_of(batches)["loss"]
+        self.captions = greedy_captions(self._engine, dev, self.vocabulary, self.search)
+        references = dict(zip(dev.names, dev.references, strict=True))
+        scores = source_scores(references, self.captions)
+        return {"loss": loss, "perplexity": float(np.exp(loss))} | scores
+
+    def describe(self, directory: Path) -> None:
+        """Writes the architecture and the vocabulary."""
+        with atomic_file(directory / CONFIG) as file:
+            file.write_text(self.captioner_config.to_json())
+        with atomic_file(directory / VOCABULARY) as file:
+            self.vocabulary.save(file)
+
+    def pictures(self) -> Iterator[tuple[str, Any]]:
+        """Yields the first photos of dev over their captions."""
+        if not self._photos:
+            batch = next(iter(split_batches(self.spec.records, "dev", SHOWN, "reading photos to show")))
+            self._photos = [
+                (name.decode(), image) for name, image in zip(batch.names.numpy(), batch.images.numpy(), strict=True)
+            ]
+        for number, (name, image) in enumerate(self._photos):
+            yield f"dev/{number}", captioned_picture(image, self.captions.get(name, ""))
+
+
+class DecoderTask(CaptionTask):
+    """The task of training the decoder on the features of a frozen encoder.
+
+    Args:
+        encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
+        records: Finished caption records with splits train and dev.
+        preset: Architecture; the vocabulary size comes from the records, the encoder's part from its run.
+        config: Options of the training.
+        replicas: The devices that compute.
+        start_from: Run directory of a decoder to train further, of equal architecture and words; None for a new one.
+        maps: Cached maps of all photos, so that only the encoder's last block runs.
+
+    Raises:
+        DataError: Records, encoder or earlier decoder do not fit.
+    """
+
+    def __init__(
+        self, encoder_run: Path, records: Path, preset: CaptionerConfig, config: CaptionerTrainingConfig,
+        replicas: Replicas, *, start_from: Path | None = None, maps: Path | None = None,
+    ) -> None:  # fmt: skip
+        self.config = config
+        with replicas.chief_first(), full_precision():
+            train = load_features(encoder_run, records, "train", maps)
+            self.dev = load_features(encoder_run, records, "dev", maps)
+            encoder, encoder_config, _ = load_encoder(encoder_run)
+        self.train, self._weights = weighted(train, read_weights(records), config.source_weights)
+        size = len(Vocabulary.load(records / VOCABULARY))
+        captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
+        keras.utils.set_random_seed(config.seed)
+        with replicas.strategy.scope():
+            decoder = Decoder(captioner_config.decoder, encoder_config.feature_units)
+            if start_from is not None:
+                check_start(start_from, records, captioner_config)
+                load_checkpoint(start_from / BEST, named_variables(decoder, "decoder"))
+        settings = {
+            "decoder": asdict(captioner_config.decoder),
+            "training": asdict(config),
+            "inputs": input_key(encoder_run, records),
+            "start": None if start_from is None else key_of(start_from / BEST),
+        }
+        spec = Specification(
+            replicas=replicas,
+            records=records,
+            networks={"decoder": decoder},
+            optimizer=config.optimizer,
+            steps_per_epoch=count_batches(self.train.captions, config.batch_size),
+            epochs=config.epochs,
+            settings=settings,
+            best_figure=BEST_FIGURE,
+        )
+        super().__init__(spec, captioner_config, encoder, decoder)
+
+    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
+        """Sums the loss of a part: features (B, D), tokens (B, T) and weights (B,)."""
+        return self.caption_sums(batch, step, self.config)
+
+    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
+        """Returns features with captions, in a different order for each epoch."""
+        batches = caption_batches(
+            self.train.features, self.train.rows, self.train.captions,
+            batch_size=self.config.batch_size, seed=self.config.seed + epoch, first_batch=first_step,
+            weights=self._weights,
+        )  # fmt: skip
+        return share(batches)
+
+    def evaluate(self) -> dict[str, float]:
+        """Scores greedy captions of dev."""
+        return self.scores(self.dev)
+
+
+def check_start(captioner_run: Path, records: Path, config: CaptionerConfig) -> None:
+    """Checks that another run's decoder can be trained further: equal words and architecture; dropout may differ.
+
+    Raises:
+        DataError: It cannot, or there is no trained decoder.
+    """
+    if not (captioner_run / BEST).exists():
+        raise DataError(
+            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
+        )
+    if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
+        raise DataError(
+            f"{captioner_run}: expected the vocabulary of {records}, found another; "
+            "prepare the records of all stages together"
+        )
+    found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+    ours, theirs = (replace(decoder, dropout=0.0, word_dropout=0.0) for decoder in (config.decoder, found.decoder))
+    if ours != theirs:
+        raise DataError(
+            f"{captioner_run}: expected a decoder {config.decoder}, found {found.decoder}; give the options of that run"
+        )
+
+
+def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:
+    """Loads the best decoder of a run.
+
+    Raises:
+        DataError: There is none, or its file is damaged.
+    """
+    decoder = Decoder(config.decoder, config.encoder.feature_units)
+    load_checkpoint(captioner_run / BEST, named_variables(decoder, "decoder"))
+    return decoder
+
+
+def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None:
+    """Checks that a decoder was trained on these records with this encoder, or together with it.
+
+    Raises:
+        DataError: It was not, or there is no trained decoder yet.
+    """
+    if not (captioner_run / BEST).exists():
+        raise DataError(
+            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
+        )
+    check_kind(records, "captions")
+    if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
+        raise DataError(
+            f"{captioner_run}: expected the vocabulary of {records}, found another; give the records it was trained on"
+        )
+    place = read_progress(captioner_run / BEST)
+    together = captioner_run.resolve() == encoder_run.resolve()
+    if not together and place.get("inputs") != input_key(encoder_run, records):
+        raise DataError(
+            f"{captioner_run}: expected a decoder trained on {records} with the encoder of {encoder_run} as it is now; "
+            "give the three that belong together, or train the decoder in a new directory"
+        )
+
+
+def greedy_captions(
+    engine: TensorFlowEngine, split: FeatureSet, vocabulary: Vocabulary, search: SearchConfig
+) -> dict[str, str]:
+    """Captions every photo of a split greedily from its features.
+
+    Args:
+        engine: Runs the decoder.
+        split: Features and names.
+        vocabulary: Turns ids to words.
+        search: Most words; its beam size is 1.
+
+    Returns:
+        A caption by file name.
+    """
+    captions = {}
+    for begin in range(0, len(split.names), 250):
+        start = engine.start(split.features[begin : begin + 250, 0])
+        found = beam_search(start, engine.step, search, end_id=END_ID)
+        for name, best in zip(split.names[begin : begin + 250], found, strict=True):
+            captions[name] = " ".join(vocabulary.decode(best[0].tokens))
+    return captions

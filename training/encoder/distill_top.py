@@ -1,0 +1,229 @@
+"""Distillation of a grown encoder's top from a teacher's answers, on maps that were computed once.
+
+Written in Keras 3 alone. The module that computes the maps needs TensorFlow; this one does not import it.
+
+Source:
+    As `training.encoder.distill`: features of the second FC layer by their squared error, classes softened (Hinton,
+    Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from model.errors import ConfigError, DataError
+from training.config import RunConfig, TopConfig
+from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
+from training.encoder.distill import FeatureLoss, SoftClassLoss, adamw
+from training.loop.checkpoint import named_variables
+from training.loop.directory import restart
+from training.loop.keras_run import KerasRun, Lesson, check_settings, optimizer_variables
+from training.progress import progress
+
+INPUTS = "inputs.npy"
+FIRST = "block4_pool"
+"""Layer whose output is cached as maps."""
+
+_BATCH = 32
+
+Halves = npt.NDArray[np.float16]
+
+
+class TopData:
+    """The inputs of the first learning layer for each view of the photos, and the teacher's answers.
+
+    Args:
+        file: Where the inputs are kept.
+        before: Computes these inputs from maps.
+        paths: Photos; each must have maps and answers.
+        maps: Their maps.
+        answers: Their answers.
+
+    Raises:
+        DataError: A photo has no maps or no answers.
+    """
+
+    def __init__(
+        self, file: Path, before: keras.Model, paths: Sequence[Path], maps: PhotoCache, answers: PhotoCache
+    ) -> None:
+        keys = list(dict.fromkeys(photo_key(path.read_bytes()) for path in paths))
+        self.views = views_of(keys, maps)
+        self._answers = answers
+        places = {key: row for row, key in enumerate(keys)}
+        self._rows = np.array([places[key] for key, _ in self.views])
+        self.features, self.logits = (
+            np.stack([answers.read(name, key) for key in keys]) for name in ("features", "logits")
+        )
+        self.inputs = _inputs(file, before, self.views, maps)
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def batch(self, chosen: npt.NDArray[np.int64]) -> tuple[Any, dict[str, Any]]:
+        """Returns inputs and targets of some views, float32."""
+        rows = self._rows[chosen]
+        targets = {name: getattr(self, name)[rows].astype(np.float32) for name in ("features", "logits")}
+        return self.inputs[chosen].astype(np.float32), targets
+
+
+def views_of(keys: Sequence[str], maps: PhotoCache) -> list[tuple[str, View]]:
+    """Returns the views of photos that can be learned from: each photo, and its mirror image where it has maps."""
+    return [(key, view) for key in keys for view in VIEWS if view == "whole" or (key, view) in maps]
+
+
+def _inputs(file: Path, before: keras.Model, views: Sequence[tuple[str, View]], maps: PhotoCache) -> Halves:
+    """Returns the inputs of all views (P, …), float16, on disk; those of an equal earlier call are used again."""
+    stamp = file.with_suffix(".json")
+    content = {"views": len(views), "first": list(views[0]), "last": list(views[-1]), "shape": before.output.shape[1:]}
+    if not stamp.exists() or json.loads(stamp.read_text()) != json.loads(json.dumps(content)):
+        stamp.unlink(missing_ok=True)
+        shape = (len(views), *before.output.shape[1:])
+        made = np.lib.format.open_memmap(file, "w+", np.float16, shape)
+        for start in progress(range(0, len(views), _BATCH), "running the frozen layers", unit="batch"):
+            batch = np.stack([maps.read("maps", key, view) for key, view in views[start : start + _BATCH]])
+            made[start : start + len(batch)] = before.predict_on_batch(batch.astype(np.float32))
+        made.flush()
+        stamp.write_text(json.dumps(content))
+    inputs: Halves = np.load(file, mmap_mode="r")
+    return inputs
+
+
+def learning_part(encoder: keras.Model, first: str) -> tuple[keras.Model, keras.Model]:
+    """Cuts an encoder behind its maps into a frozen and a learning part.
+
+    Args:
+        encoder: From `build_encoder`.
+        first: Name of a convolution of the fifth block or of an FC layer.
+
+    Returns:
+        before: From maps to what `first` reads.
+        learner: From that to `features`, always those of the second FC layer, and `logits`.
+
+    Raises:
+        ConfigError: There is no such layer behind the maps.
+    """
+    known = [layer.name for layer in encoder.layers if layer.name.startswith(("block5_conv", "fc")) and layer.weights]
+    if first not in known:
+        raise ConfigError(f"train_from: expected one of {', '.join(known)}, received {first!r}")
+    start = encoder.get_layer(first).input
+    outputs = {"features": encoder.get_layer("fc2_relu").output, "logits": encoder.output["logits"]}
+    before = keras.Model(encoder.get_layer(FIRST).output, start)
+    return before, keras.Model(start, outputs, name="learner")
+
+
+def distill_top(
+    directory: Path, encoder: keras.Model, settings: Mapping[str, Any], data: TopData, config: TopConfig,
+    classifier: Sequence[npt.NDArray[np.float32]], held_out: TopData | None = None, *, anew: bool = False,
+    checkpoint_steps: int = 500,
+) -> bool:  # fmt: skip
+    """Trains an encoder's top, from the run directory's checkpoint on if there is one.
+
+    Args:
+        directory: Run directory.
+        encoder: The encoder; its layers in front of `config.train_from` stay as they are.
+        settings: What a resumed run must share with the run before, JSON values; `encoder` is the architecture.
+        data: What it learns.
+        config: Options.
+        classifier: Kernel and bias of the teacher's class layer, which the encoder's starts as.
+        held_out: What it is compared with the teacher on; None for nothing.
+        anew: Whether what an earlier run has learned is removed.
+        checkpoint_steps: Steps between two checkpoints.
+
+    Returns:
+        Whether training is complete; False after a requested stop.
+
+    Raises:
+        DataError: The encoder's features are not as long as the teacher's, or the directory holds another run.
+    """
+    settings = {**settings, "top": asdict(config), "views": len(data)}
+    if anew:
+        restart(directory)
+    check_settings(directory, settings)
+    variance = np.asarray(data.features, np.float32).var(axis=0)
+    learner = new_learner(encoder, config, classifier, variance, len(data))
+    per_epoch = len(data) // config.batch_size
+    orders = _Orders(len(data), config)
+    lesson = Lesson(
+        label="distilling the top",
+        network=learner,
+        variables={**named_variables(encoder, "encoder"), **optimizer_variables(learner)},
+        batch=lambda step: data.batch(orders.batch(*divmod(step, per_epoch))),
+        total=total_steps(config, len(data)),
+        settings=settings,
+        compare=None if held_out is None else lambda: {"agreement": agreement(learner, held_out)},
+        best_figure="agreement",
+    )
+    return KerasRun(directory, lesson, RunConfig(checkpoint_steps=checkpoint_steps)).train()
+
+
+def total_steps(config: TopConfig, views: int) -> int:
+    """Returns the steps of a run over a number of views."""
+    return config.epochs * (views // config.batch_size)
+
+
+def agreement(learner: keras.Model, data: TopData) -> float:
+    """Returns the share of views whose most probable class is the teacher's, in [0, 1]."""
+    hits = 0
+    for start in range(0, len(data), _BATCH):
+        inputs, targets = data.batch(np.arange(start, min(start + _BATCH, len(data))))
+        guesses = np.asarray(learner.predict_on_batch(inputs)["logits"]).argmax(axis=-1)
+        hits += int(np.sum(guesses == targets["logits"].argmax(axis=-1)))
+    return hits / len(data)
+
+
+def new_learner(
+    encoder: keras.Model, config: TopConfig, classifier: Sequence[npt.NDArray[np.float32]],
+    variance: npt.NDArray[np.float32], views: int,
+) -> keras.Model:  # fmt: skip
+    """Returns the part of an encoder that learns, compiled, its class layer with the teacher's weights.
+
+    Args:
+        encoder: The encoder; the part shares its weights.
+        config: Options.
+        classifier: Kernel and bias of the teacher's class layer.
+        variance: Variance of each of the teacher's features. Shape (F,).
+        views: Views that are learned from.
+
+    Raises:
+        DataError: The encoder's features are not as long as the teacher's.
+    """
+    _, learner = learning_part(encoder, config.train_from)
+    predictions = encoder.get_layer("predictions")
+    expected = [value.shape for value in classifier]
+    received = [tuple(value.shape) for value in predictions.weights]
+    if expected != received:
+        raise DataError(
+            f"expected a class layer of the teacher's shapes {expected}, received {received}; give another teacher"
+        )
+    predictions.set_weights(classifier)
+    learner.compile(
+        adamw(config.learning_rate, config.weight_decay, total_steps(config, views)),
+        loss={"features": FeatureLoss(variance), "logits": SoftClassLoss(config.temperature)},
+        loss_weights={"features": 1.0, "logits": config.class_weight},
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    return learner
+
+
+class _Orders:
+    """The order of the views in each epoch; views that do not fill a batch are left out of it."""
+
+    def __init__(self, views: int, config: TopConfig) -> None:
+        self._views = views
+        self._config = config
+        self._epoch = -1
+        self._order = np.empty(0, np.int64)
+
+    def batch(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng((self._config.seed, epoch)).permutation(self._views)
+        size = self._config.batch_size
+        # The file is read faster in rising order.
+        return np.sort(self._order[number * size : (number + 1) * size])

@@ -1,0 +1,85 @@
+"""The stage `distill-top`: an encoder's top, its maps and the teacher's answers, loaded from their directories."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from model.errors import DataError
+from training.config import TopConfig
+from training.data.photo_cache import PhotoCache, photo_key
+from training.encoder.distill_top import INPUTS, TopData, distill_top, learning_part, new_learner, total_steps, views_of
+from training.encoder.lite2 import FEATURES, load_lite2
+from training.encoder.maps import open_maps
+from training.encoder.sources import encoder_file, load_encoder
+from training.loop.keras_run import estimate
+from training.provenance import key_of
+
+MOST_COMPARED = 500
+
+
+def teach_top(
+    directory: Path, encoder_run: Path, maps: Path, answers: Path, teacher: Path, photos: Sequence[Path],
+    excluded: Sequence[str], config: TopConfig, *, anew: bool = False,
+) -> bool:  # fmt: skip
+    """Trains the top of a grown encoder in a run directory, from its checkpoint on if there is one.
+
+    Args:
+        directory: Run directory.
+        encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
+        maps: Directory of the photos' maps.
+        answers: Directory of the teacher's answers to the photos.
+        teacher: The teacher's file.
+        photos: All photos.
+        excluded: File names that are not trained on; the first of them serve to compare encoder and teacher.
+        config: Options.
+        anew: Whether what an earlier run has learned is removed.
+
+    Returns:
+        Whether training is complete; False after a requested stop.
+
+    Raises:
+        DataError: Maps, answers, encoder or an earlier run do not fit, or no photo remains.
+    """
+    encoder, encoder_config, _ = load_encoder(encoder_run)
+    learned = _learned(photos, excluded)
+    names = frozenset(excluded)
+    compared = [photo for photo in photos if photo.name in names][:MOST_COMPARED]
+    before, _ = learning_part(encoder, config.train_from)
+    caches = open_maps(maps, encoder), PhotoCache(answers, key_of(teacher))
+    directory.mkdir(parents=True, exist_ok=True)
+    data = TopData(directory / INPUTS, before, learned, *caches)
+    held_out = TopData(directory / f"held_out_{INPUTS}", before, compared, *caches) if compared else None
+    settings = {"encoder": asdict(encoder_config), "inputs": key_of(encoder_file(encoder_run), teacher)}
+    classifier = load_lite2(teacher).classifier_weights
+    return distill_top(directory, encoder, settings, data, config, classifier, held_out, anew=anew)
+
+
+def estimate_top(
+    encoder_run: Path, maps: Path, teacher: Path, photos: Sequence[Path], excluded: Sequence[str], config: TopConfig
+) -> str:
+    """Measures a few steps on made-up maps and adds the memory up; the arguments are those of `teach_top`.
+
+    Returns:
+        Lines of text.
+
+    Raises:
+        DataError: Maps or encoder do not fit, or no photo remains.
+    """
+    encoder = load_encoder(encoder_run).network
+    keys = dict.fromkeys(photo_key(photo.read_bytes()) for photo in _learned(photos, excluded))
+    views = len(views_of(list(keys), open_maps(maps, encoder)))
+    classifier = load_lite2(teacher).classifier_weights
+    learner = new_learner(encoder, config, classifier, np.ones(FEATURES, np.float32), views)
+    return estimate(learner, config.batch_size, total_steps(config, views))
+
+
+def _learned(photos: Sequence[Path], excluded: Sequence[str]) -> list[Path]:
+    names = frozenset(excluded)
+    learned = [photo for photo in photos if photo.name not in names]
+    if not learned:
+        raise DataError(
+            "expected photos to learn from, found none that is not excluded; give more photos or exclude fewer"
+        )
+    return learned

@@ -1,0 +1,1 @@
+"""The training loop: devices, steps, checkpoints, figures."""

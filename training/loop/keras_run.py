@@ -1,0 +1,217 @@
+"""The training loop of distillation: Keras itself takes the steps, on any backend.
+
+The run directory holds the same as that of `training.loop.run`, but for one checkpoint in place of several, and no
+summaries for TensorBoard.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from model.errors import DataError
+from training.config import RunConfig
+from training.data.ahead import ahead
+from training.loop.checkpoint import (
+    BEST,
+    Variables,
+    differences,
+    load_checkpoint,
+    named_variables,
+    read_progress,
+    save_checkpoint,
+)
+from training.loop.curves import draw_curves
+from training.loop.directory import CURVES, DISTILLED, METRICS
+from training.loop.figures import FigureLog
+from training.loop.memory import activation_bytes, best_of, bytes_of, duration_told, needs_told
+from training.progress import StopRequest, note, progress
+
+ESTIMATED_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What a `KerasRun` trains.
+
+    Attributes:
+        label: Text of the progress bar.
+        network: The network, compiled.
+        variables: Everything that a checkpoint holds, the optimizer's variables too.
+        batch: Inputs and targets of a step, a function of its number, from 0, alone.
+        total: Steps of the whole run.
+        settings: Everything that a resumed run must share with the run before, JSON values only.
+        compare: Figures of photos that are not trained on; None where there are none.
+        best_figure: The one of these figures, higher is better, that chooses the best checkpoint.
+    """
+
+    label: str
+    network: keras.Model
+    variables: Variables
+    batch: Callable[[int], tuple[Any, Mapping[str, Any]]]
+    total: int
+    settings: Mapping[str, Any]
+    compare: Callable[[], Mapping[str, float]] | None = None
+    best_figure: str = ""
+
+
+def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Checks that the directory holds no other run.
+
+    Raises:
+        DataError: It does.
+    """
+    checkpoint = directory / DISTILLED
+    if not checkpoint.exists():
+        return
+    different = ", ".join(sorted(differences(read_progress(checkpoint), json.loads(json.dumps(settings)))))
+    if different:
+        raise DataError(
+            f"{checkpoint}: expected the photos, teacher and options of this run, differs in {different}; "
+            "give the same, another directory, or --restart"
+        )
+
+
+class KerasRun:
+    """A training run in its directory; it continues from the directory's checkpoint if there is one.
+
+    Args:
+        directory: Run directory.
+        lesson: What is trained.
+        config: How the run is kept.
+        compare_steps: Steps between two comparisons on photos that are not trained on.
+
+    Raises:
+        DataError: The directory holds another run, or its checkpoint is damaged.
+    """
+
+    def __init__(self, directory: Path, lesson: Lesson, config: RunConfig, *, compare_steps: int = 500) -> None:
+        self.directory = directory
+        self.lesson = lesson
+        self.config = config
+        self.compare_steps = compare_steps
+        self.step = 0
+        self.best = float("-inf")
+        check_settings(directory, lesson.settings)
+        if (directory / DISTILLED).exists():
+            saved = load_checkpoint(directory / DISTILLED, lesson.variables)
+            self.step = int(saved["step"])
+            # Checkpoints of earlier versions have no best.
+            self.best = float("-inf") if saved.get("best") is None else float(saved["best"])
+        self._log = FigureLog(directory, self.step)
+        self._line_at = time.monotonic()
+        self._saved_time = time.monotonic()
+        self._saved_at = self.step
+
+    def train(self) -> bool:
+        """Trains to the end.
+
+        Returns:
+            Whether training is complete; False after a requested stop.
+        """
+        steps = range(self.step, self.lesson.total)
+        with StopRequest() as stop, self._log:
+            bar = progress(steps, self.lesson.label, total=self.lesson.total, initial=self.step, unit="step")
+            batches = ahead(self.lesson.batch, steps)
+            for _, (inputs, targets) in zip(stop.until_requested(bar), batches, strict=False):
+                means = self.lesson.network.train_on_batch(inputs, targets, return_dict=True)
+                self.step += 1
+                if self._due(self.config.summary_steps):
+                    self._write(means)
+                    bar.set_postfix({name: f"{float(value):.3f}" for name, value in means.items()}, refresh=False)
+                if self._due(self.compare_steps):
+                    self._compare()
+                if self._checkpoint_due():
+                    self._save()
+        if self.step > self._saved_at:
+            self._save()
+        return self.step == self.lesson.total
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.lesson.total
+
+    def _checkpoint_due(self) -> bool:
+        old = time.monotonic() - self._saved_time > 60 * self.config.checkpoint_minutes
+        return old or self._due(self.config.checkpoint_steps)
+
+    def _write(self, means: Mapping[str, Any]) -> None:
+        """Writes the means since the last line."""
+        now = time.monotonic()
+        steps = self.step % self.config.summary_steps or self.config.summary_steps
+        figures = {name: float(value) for name, value in means.items()}
+        self._log.write(self.step, "train", figures | {"step_seconds": (now - self._line_at) / steps})
+        self._line_at = now
+        self.lesson.network.reset_metrics()
+
+    def _compare(self) -> None:
+        """Scores photos that are not trained on, keeps the best network, and draws the curves."""
+        if self.lesson.compare is not None:
+            figures = self.lesson.compare()
+            note(f"step {self.step}, held out: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+            self._log.write(self.step, "dev", figures)
+            if figures[self.lesson.best_figure] > self.best:
+                self.best = figures[self.lesson.best_figure]
+                save_checkpoint(self.directory / BEST, self.lesson.variables, self._place())
+        self._log.flush()
+        draw_curves(self.directory / METRICS, self.directory / CURVES)
+
+    def _place(self) -> dict[str, Any]:
+        best = None if np.isinf(self.best) else self.best
+        return dict(self.lesson.settings) | {"step": self.step, "total": self.lesson.total, "best": best}
+
+    def _save(self) -> None:
+        self._log.flush()
+        save_checkpoint(self.directory / DISTILLED, self.lesson.variables, self._place())
+        self._saved_at = self.step
+        self._saved_time = time.monotonic()
+
+
+def optimizer_variables(network: keras.Model) -> Variables:
+    """Returns the variables of a compiled network's optimizer, as a checkpoint names them."""
+    named = named_variables(network, "network")
+    return {name: variable for name, variable in named.items() if name.startswith("optimizer/")}
+
+
+def estimate(network: keras.Model, batch_size: int, total: int) -> str:
+    """Measures a few steps on made-up batches and adds the memory up.
+
+    Args:
+        network: The compiled network. It is trained on noise: it must not be used any more.
+        batch_size: Images a step.
+        total: Steps of the whole run.
+
+    Returns:
+        Lines of text.
+    """
+    inputs = _noise(network.input, batch_size)
+    targets = {name: _noise(output, batch_size) for name, output in network.output.items()}
+    seconds = []
+    for _ in range(ESTIMATED_STEPS + 1):
+        started = time.monotonic()
+        network.train_on_batch(inputs, targets)
+        seconds.append(time.monotonic() - started)
+    sizes = {
+        "weights": bytes_of(network.variables),
+        "optimizer": bytes_of(network.optimizer.variables),
+        "gradients": bytes_of(network.trainable_variables),
+        "activations": activation_bytes(network, batch_size),
+    }
+    lines = [
+        *needs_told({"encoder": network}, 1, sizes, seconds),
+        f"{total:,} steps, {duration_told(total * best_of(seconds))}, without the teacher's answers and comparisons",
+    ]
+    return "\n".join(lines)
+
+
+def _noise(tensor: Any, batch_size: int) -> Any:
+    """Returns random numbers of a symbolic tensor's shape and type."""
+    shape = (batch_size, *tensor.shape[1:])
+    random = np.random.default_rng(0)
+    if tensor.dtype == "uint8":
+        return random.integers(0, 256, shape, np.uint8)
+    return random.random(shape, np.float32)

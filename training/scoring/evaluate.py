@@ -1,0 +1,262 @@
+"""Scoring a captioner on a split of records: loss, perplexity and caption scores for each beam size."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from model.bundle import Bundle
+from model.captioner import Caption, Captioner, ClassPrediction
+from model.decoder import Decoder
+from model.encoder import build_encoder
+from model.engines.protocol import Encoded, Engine
+from model.engines.tensorflow import TensorFlowEngine
+from model.search import Floats, Ints
+from model.vocabulary import PAD_ID, UNKNOWN_ID, Vocabulary
+from model.weights import assign_weights
+from training.data.pipeline import split_batches
+from training.data.records import check_kind
+from training.loss import full_softmax_losses
+from training.scoring.captions import compare_captions, default_tokenizer
+
+LOSS_CAPTIONS = 64
+"""Reference captions whose words are scored at once: logits of 64 long captions and 10,000 words take 100 MB."""
+
+
+class WordLoss(NamedTuple):
+    """Holds the cross-entropy of the reference captions by the full softmax.
+
+    Attributes:
+        nats: Mean over all reference words and ends, in nats per word.
+        words: Words and ends that the mean is over.
+        unknown: Those among them that the vocabulary lacks; they count as the unknown word.
+    """
+
+    nats: float
+    words: int
+    unknown: int
+
+    @property
+    def perplexity(self) -> float:
+        """Returns exp(nats); infinity where that is no float."""
+        return math.exp(self.nats) if self.nats < 700 else math.inf
+
+
+class BeamResult(NamedTuple):
+    """Holds the captions found with one beam size.
+
+    Attributes:
+        captions: Best caption by file name.
+        scores: Scores times 100 by metric name, and the count of distinct captions.
+        ciders: CIDEr times 100 by file name.
+    """
+
+    captions: dict[str, Caption]
+    scores: dict[str, float]
+    ciders: dict[str, float]
+
+
+class Evaluation(NamedTuple):
+    """Holds scores and the captions that they are of.
+
+    Attributes:
+        split: Which photos were captioned.
+        beams: Results by beam size, in the order that was asked for.
+        references: Reference captions by file name.
+        classes: Most probable class by file name.
+        loss: Of the reference captions; None where it was not measured.
+        tokenizer: Which tokenizer the scores were taken with, `ptb` or `showtell`.
+        left_out: Why a metric was left out, by its name.
+    """
+
+    split: str
+    beams: dict[int, BeamResult]
+    references: dict[str, list[str]]
+    classes: dict[str, ClassPrediction]
+    loss: WordLoss | None
+    tokenizer: str
+    left_out: dict[str, str]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Returns the scores of the first beam size."""
+        return next(iter(self.beams.values())).scores
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Returns the scores as text: a row of beam sizes, then a row per metric, its name first."""
+        results = list(self.beams.values())
+        names = dict.fromkeys([*results[0].scores, *self.left_out])
+        rows = [("", *(f"beam {size}" for size in self.beams))]
+        for name in names:
+            digits = 0 if name == "distinct captions" else 2
+            rows.append((name, *(f"{r.scores[name]:.{digits}f}" if name in r.scores else "-" for r in results)))
+        if self.loss is not None:
+            rows.append(("loss, nats per word", *[f"{self.loss.nats:.3f}"] * len(results)))
+            rows.append(("perplexity", *[f"{self.loss.perplexity:.2f}"] * len(results)))
+        return rows
+
+    def notes(self) -> list[str]:
+        """Returns sentences that say how the scores were taken."""
+        notes = [f"{len(self.references)} photos of {self.split}, scores times 100, tokenizer {self.tokenizer}"]
+        if self.loss is not None:
+            share = 100 * self.loss.unknown / self.loss.words
+            notes.append(
+                f"loss of {self.loss.words} reference words, ends included; the vocabulary lacks {share:.1f} %"
+            )
+        return notes + [f"{name} left out: {reason}" for name, reason in self.left_out.items()]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns scores and captions as plain values for a JSON file."""
+        loss: dict[str, Any] = {}
+        if self.loss is not None:
+            loss = {"loss": self.loss.nats, "perplexity": self.loss.perplexity}
+            loss |= {"words": self.loss.words, "unknown_words": self.loss.unknown}
+        beams = {
+            str(size): {"scores": r.scores, "captions": {name: c.text for name, c in r.captions.items()}}
+            for size, r in self.beams.items()
+        }
+        head = {"split": self.split, "tokenizer": self.tokenizer, "left_out": self.left_out}
+        return head | loss | {"beams": beams}
+
+
+def evaluate(
+    captioner: Captioner, records: Path, split: str, *,
+    beam_size: int | None = None, batch_size: int = 32, tokenizer: str | None = None,
+) -> Evaluation:  # fmt: skip
+    """Captions every image of a split and scores the best captions; measures no loss.
+
+    Args:
+        captioner: What to score.
+        records: Finished records.
+        split: `train` or `dev`.
+        beam_size: Hypotheses kept; None for the captioner's default.
+        batch_size: Images captioned at once.
+        tokenizer: `ptb` or `showtell`; None for `ptb` where Java is installed.
+
+    Returns:
+        Scores, captions and references.
+
+    Raises:
+        DataError: The records are incomplete, or Java's tokenizer fails.
+    """
+    beams = [captioner.config.search.beam_size if beam_size is None else beam_size]
+    return _evaluate(captioner, None, records, split, beams, batch_size, tokenizer)
+
+
+def evaluate_bundle(
+    bundle: Bundle, records: Path, split: str, *,
+    beam_sizes: Sequence[int] = (), batch_size: int = 32, tokenizer: str | None = None,
+) -> Evaluation:  # fmt: skip
+    """Scores a bundle on a split for several beam sizes, and its loss, in one pass over the images.
+
+    Args:
+        bundle: What to score; its networks run in float32.
+        records: Finished records; their captions are encoded anew with the bundle's vocabulary.
+        split: `train` or `dev`.
+        beam_sizes: Hypotheses kept, 1 to 10 each; empty for the bundle's default.
+        batch_size: Images captioned at once.
+        tokenizer: `ptb` or `showtell`; None for `ptb` where Java is installed.
+
+    Returns:
+        Scores and captions of each beam size, references, and the loss.
+
+    Raises:
+        DataError: The records are incomplete, or Java's tokenizer fails.
+        SearchOptionError: A beam size is out of its range.
+    """
+    config = bundle.config
+    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
+    assign_weights(encoder, bundle.weights, "encoder")
+    assign_weights(decoder, bundle.weights, "decoder")
+    engine = _EncodeOnce(TensorFlowEngine(encoder, decoder))
+    captioner = Captioner(config, bundle.vocabulary, bundle.classes, engine)
+    meter = _LossMeter(engine, decoder, bundle.vocabulary)
+    beams = list(dict.fromkeys(beam_sizes)) or [config.search.beam_size]
+    return _evaluate(captioner, meter, records, split, beams, batch_size, tokenizer)
+
+
+class _EncodeOnce:
+    """Is an engine that remembers the last batch's encoding, so that several searches cost one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name = engine.name
+        self._engine = engine
+        self._images: npt.NDArray[np.uint8] | None = None
+        self._encoded: Encoded | None = None
+
+    def warm_up(self) -> None:
+        self._engine.warm_up()
+
+    def encode(self, images: npt.NDArray[np.uint8], /) -> Encoded:
+        if self._encoded is None or images is not self._images:
+            self._images, self._encoded = images, self._engine.encode(images)
+        return self._encoded
+
+    def start(self, features: Any, /) -> tuple[Floats, Ints, Any]:
+        return self._engine.start(features)
+
+    def step(self, tokens: Ints, parents: Ints, state: Any, /) -> tuple[Floats, Ints, Any]:
+        return self._engine.step(tokens, parents, state)
+
+
+class _LossMeter:
+    """Sums the loss of reference captions given their images, the true words fed (teacher forcing)."""
+
+    def __init__(self, engine: Engine, decoder: Decoder, vocabulary: Vocabulary) -> None:
+        self._engine, self._decoder, self._vocabulary = engine, decoder, vocabulary
+        self._nats, self._words, self._unknown = 0.0, 0, 0
+        features = tf.TensorSpec((None, None), tf.float32)
+        self._loss = tf.function(self._loss_graph, input_signature=[features, tf.TensorSpec((None, None), tf.int32)])
+
+    def add(self, images: npt.NDArray[np.uint8], references: Sequence[Sequence[str]]) -> None:
+        features = np.asarray(self._engine.encode(images).features)  # (B, D)
+        captions = [(row, self._vocabulary.encode(text)) for row, texts in enumerate(references) for text in texts]
+        captions.sort(key=lambda caption: len(caption[1]))  # so that little padding is computed
+        for start in range(0, len(captions), LOSS_CAPTIONS):
+            rows, ids = zip(*captions[start : start + LOSS_CAPTIONS], strict=True)
+            tokens = np.full((len(ids), len(ids[-1])), PAD_ID, np.int32)  # (S, T)
+            for index, words in enumerate(ids):
+                tokens[index, : len(words)] = words
+            self._nats += float(self._loss(features[list(rows)], tokens))
+            self._words += int(np.count_nonzero(tokens != PAD_ID))
+            self._unknown += int(np.count_nonzero(tokens == UNKNOWN_ID))
+
+    def result(self) -> WordLoss:
+        return WordLoss(self._nats / self._words, self._words, self._unknown)
+
+    def _loss_graph(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        losses = full_softmax_losses(
+            self._decoder.hidden(features, tokens), tokens, self._decoder.output_kernel, self._decoder.output_bias
+        )
+        return tf.reduce_sum(losses)
+
+
+def _evaluate(
+    captioner: Captioner, meter: _LossMeter | None, records: Path, split: str, beams: Sequence[int], batch_size: int,
+    tokenizer: str | None,
+) -> Evaluation:  # fmt: skip
+    check_kind(records, "captions")
+    captions: dict[int, dict[str, Caption]] = {size: {} for size in beams}
+    references: dict[str, list[str]] = {}
+    classes: dict[str, ClassPrediction] = {}
+    for batch in split_batches(records, split, batch_size, f"captioning {split}"):
+        names = [name.decode() for name in batch.names.numpy()]
+        images = batch.images.numpy()
+        texts = [[text.decode() for text in row.numpy()] for row in batch.captions]
+        references |= zip(names, texts, strict=True)
+        for size in beams:
+            predictions = captioner.predict(images, beam_size=size, classes=1)
+            captions[size] |= {name: p.captions[0] for name, p in zip(names, predictions, strict=True)}
+            classes |= {name: p.classes[0] for name, p in zip(names, predictions, strict=True)}
+        if meter is not None:
+            meter.add(images, texts)
+    tokenizer = default_tokenizer() if tokenizer is None else tokenizer
+    sentences = {size: {name: caption.text for name, caption in found.items()} for size, found in captions.items()}
+    scored, left_out = compare_captions(references, sentences, tokenizer=tokenizer)
+    results = {size: BeamResult(captions[size], *scored[size]) for size in beams}
+    loss = None if meter is None else meter.result()
+    return Evaluation(split, results, references, classes, loss, tokenizer, left_out)

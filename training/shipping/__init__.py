@@ -1,0 +1,1 @@
+"""Export: from trained networks to the bundle that is served."""
