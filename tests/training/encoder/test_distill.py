@@ -145,7 +145,7 @@ def test_the_losses_fall(run: Path, drawn: Path, teacher: Path, targets: Targets
 def test_a_teacher_compared_with_itself_agrees(run: Path, drawn: Path, teacher: Path) -> None:
     network = load_teacher(teacher)
     photos = find_photos([drawn])
-    assert HeldOut(run / "some.npy", photos, network, np.ones(1280)).compared(network)[::2] == (0, 1)
+    assert HeldOut(run / "some.npy", photos, network, np.ones(1280, np.float32)).compared(network)[::2] == (0, 1)
 
 
 def test_held_out_photos_are_compared_and_never_trained_on(
