@@ -1,15 +1,17 @@
 """Loading: the first captioner, another one while it serves, and signals that come before either."""
 
+import shutil
 import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from model.errors import BundleError
 from server.batching import Predictor
-from server.loading import Loader
+from server.loading import Loader, VerifiedBundle
 from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 from server.wsgi import GunicornServer
@@ -28,7 +30,7 @@ def reloads(metrics: ServerMetrics) -> Callable[[str], float]:
 
 
 def newer(held: HeldCaptioner) -> HeldCaptioner:
-    return HeldCaptioner(replace(held.config, version="2"))
+    return HeldCaptioner(replace(held.config, version="newer"))
 
 
 def test_a_captioner_serves_once_it_is_loaded(queue_of: QueueOf, held: HeldCaptioner, metrics: ServerMetrics) -> None:
@@ -92,12 +94,24 @@ def test_the_model_is_named_and_another_one_takes_its_name_s_place(
     loader = Loader(lambda: next(captioners), queue_of(), metrics)
     loader.start()
     loader.first.result(10)
-    assert (info("1"), info("2")) == (1, None)
+    assert (info(held.config.version), info("newer")) == (1, None)
     loader.reload()
     wait_until(lambda: reloads("done") == 1)
-    assert (info("1"), info("2")) == (None, 1)
+    assert (info(held.config.version), info("newer")) == (None, 1)
 
 
 def test_a_reload_before_anything_is_loaded_does_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         GunicornServer(ServerSettings(), listener, lambda: None).reload()
+
+
+def test_a_bundle_is_verified_once_unless_another_one_lies_there(toy_bundle: Path, tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    link.symlink_to(toy_bundle)
+    verified = VerifiedBundle.at(link)
+    assert verified.info_of(link) is verified.info
+    copy = tmp_path / "copy"
+    shutil.copytree(toy_bundle, copy)
+    link.unlink()
+    link.symlink_to(copy)
+    assert verified.info_of(link) is None
