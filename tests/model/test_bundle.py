@@ -91,6 +91,7 @@ def test_the_files_can_be_read_without_this_project(toy: Bundle, toy_bundle: Pat
     assert set(manifest["files"]) == FILES - {"manifest.json"}
 
 
+@pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize("engine", ["litert", "tensorflow"])
 def test_a_start_hashes_every_file_once(toy_bundle: Path, engine: str) -> None:
     program = (
@@ -106,6 +107,7 @@ def test_a_start_hashes_every_file_once(toy_bundle: Path, engine: str) -> None:
     assert run.stdout == "1\n"
 
 
+@pytest.mark.usefixtures("toy")
 def test_reading_a_bundle_needs_neither_keras_nor_tensorflow(toy_bundle: Path) -> None:
     program = (
         "import pathlib, sys\n"

@@ -22,6 +22,10 @@ TENSOR = "decoder/output/bias"
 Damage = Callable[[Path], None]
 
 
+# The numbers in these tests are the toy's: without TensorFlow, which makes it, they are skipped.
+pytestmark = pytest.mark.usefixtures("toy")
+
+
 @pytest.fixture
 def copy(toy_bundle: Path, tmp_path: Path) -> Path:
     """Returns a copy of the toy bundle to damage."""
