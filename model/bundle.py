@@ -111,8 +111,7 @@ def save_bundle(
     with atomic_directory(path) as directory:
         (directory / CONFIG).write_text(bundle.config.to_json())
         bundle.vocabulary.save(directory / VOCABULARY)
-        entries = [{"id": name.id, "label": name.label} for name in bundle.classes]
-        (directory / CLASSES).write_text(json.dumps(entries, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_classes(directory / CLASSES, bundle.classes)
         write_tensors(directory / WEIGHTS, bundle.weights, kernels, lite_files)
         for name, content in lite_files.items():
             (directory / name).write_bytes(content)

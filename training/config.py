@@ -38,7 +38,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """The way from gradients to updates.
+    """The optimizer and its schedule of learning rates.
 
     Source:
         Staircase of 0.05, 100 000 steps and 0.998: the TensorFlow 1 design this project comes from. AdamW: Loshchilov &
@@ -81,7 +81,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineConfig:
-    """The way from records to batches."""
+    """The input pipeline: batches, threads and augmentation."""
 
     batch_size: int = setting(64, "Records a step, over all replicas together.", POSITIVE)
     threads: int = setting(2, "Batches decoded at once.", POSITIVE)
@@ -108,7 +108,7 @@ def paper_pipeline() -> PipelineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """The checkpoints and figures of a run."""
+    """The intervals of checkpoints and figures."""
 
     checkpoint_steps: int = setting(500, "Most steps between two checkpoints.", POSITIVE)
     checkpoint_minutes: float = setting(10.0, "Most minutes between two checkpoints.", POSITIVE)

@@ -57,7 +57,7 @@ def setting(default: Any, about: str, allowed: Range | None = None, *, flag: str
         default: Its default; None means that a value need not be given.
         about: What it is, as the help text of its flag.
         allowed: Its range, for a number. The values of a `Literal` are its choices.
-        flag: Name of its flag and in errors, where the field's own name says too little by itself.
+        flag: Name of its flag and in errors, if the name of the field alone is unclear.
     """
     return dataclasses.field(default=default, metadata={"about": about, "allowed": allowed, "flag": flag})
 

@@ -1,4 +1,4 @@
-"""`showtell-train classifier` and `devices`: VGG-19 on class records, and what it can run on."""
+"""`showtell-train classifier` and `devices`: VGG-19 on class records, and the devices of this machine."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +85,7 @@ def classifier(
 @click.command()
 @reported
 def devices() -> None:
-    """Lists the devices that TensorFlow sees here."""
+    """Lists the devices that TensorFlow sees on this machine."""
     from training.loop.devices import list_devices
 
     for device in list_devices():

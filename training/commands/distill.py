@@ -18,7 +18,12 @@ from training.provenance import recorded
     type=EXISTING,
     help="Text file of photo names to leave out, one per line. The first ones serve to compare student and teacher.",
 )
-@option("--teacher", type=EXISTING, required=True, help="Weights file of Keras's ImageNet MobileNetV2.")
+@option(
+    "--teacher",
+    type=EXISTING,
+    required=True,
+    help="Keras's ImageNet MobileNetV2 (.h5), or a larger VGG-19's run or bundle.",
+)
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--start-from", type=EXISTING, help="Earlier run of `distill`, or a bundle, whose encoder is trained further.")
 @flags(DistillConfig, "epochs", "views", "batch_size", "learning_rate", "weight_decay", "seed")
@@ -43,6 +48,7 @@ def distill(
       showtell-train distill --photos photos --teacher mobilenet_v2.weights.h5 --out runs/encoder
       showtell-train distill --photos photos --teacher mobilenet_v2.weights.h5 --start-from runs/encoder \\
           --out runs/encoder-2
+      showtell-train distill --photos photos --teacher model/bundles/default --out runs/small
     """  # noqa: D301 - \b tells click not to wrap
     from training.encoder.distill import distill as run
     from training.encoder.distill import estimate_distillation

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     type=click.Choice(["ptb", "showtell"]),
     help="`ptb` is the one of published scores and needs Java; the default where Java is installed.",
 )
+@option("--topics", is_flag=True, help="Tell CIDEr for people, animals, food, vehicles, indoor and sport too.")
 @option("--out", type=ANY, help="JSON file for scores and captions.")
 @option("--page", type=ANY, help="HTML file with photos and their captions, to look at.")
 @option("--page-photos", type=click.IntRange(0), default=60, help="Photos drawn at random for the page.")
@@ -45,6 +46,7 @@ def evaluate(
     split: str,
     beam_sizes: tuple[int, ...],
     tokenizer: str | None,
+    topics: bool,
     out: Path | None,
     page: Path | None,
     page_photos: int,
@@ -65,8 +67,8 @@ def evaluate(
 
     loaded = load_bundle(bundle)
     result = evaluate_bundle(loaded, records, split, beam_sizes=beam_sizes, tokenizer=tokenizer)
-    for name, *cells in result.table():
-        click.echo(f"{name:<22}" + "".join(f"{cell:>10}" for cell in cells))
+    for name, *cells in [*result.table(), *(result.topic_table() if topics else [])]:
+        click.echo(f"{name:<28}" + "".join(f"{cell:>10}" for cell in cells))
     for line in result.notes():
         click.echo(line)
     if out is not None:

@@ -41,7 +41,7 @@ def unpack(archive: Path, directory: Path, *, top: str = "") -> None:
 
     Args:
         archive: A `.zip`, or a `.tar` as it is or compressed by gzip, bzip2 or xz; known by its content.
-        directory: Where its entries come to lie; made if missing.
+        directory: The target directory; made if missing.
         top: Folder inside the archive whose content is unpacked; empty for all.
 
     Raises:

@@ -14,7 +14,7 @@ SIGMA = 6.0
 
 
 class Consensus:
-    """Measures CIDEr-D with the document frequencies of a fixed set of references.
+    """CIDEr-D of single captions, with the document frequencies of a fixed set of references.
 
     Args:
         references: Words of every reference of each image.

@@ -16,7 +16,7 @@ from training.data.mixing import check_weights, source_of
 from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.data.pipeline import CAPTION_SPEC, split_batches
 from training.data.records import INDEX, VOCABULARY, check_kind, damaged_records, shard_paths
-from training.encoder.maps import MAPS, open_maps, top_part
+from training.encoder.maps import FROZEN, LAST, MAPS, open_maps, run_layers
 from training.encoder.sources import encoder_file, load_encoder
 from training.progress import note, progress
 from training.provenance import key_of
@@ -81,8 +81,8 @@ def load_features(encoder_run: Path, records: Path, split: str, maps: Path | Non
         encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
         records: Finished records; the features are kept there, in `features/`.
         split: `train` or `dev`.
-        maps: What the encoder's frozen part sees, from `training.encoder.maps`, so that its last block alone runs;
-            None to run the whole encoder.
+        maps: Directory of cached maps, see `training.encoder.maps`, so that only the last block runs; None to run the
+            whole encoder.
 
     Returns:
         The features with their captions.
@@ -144,16 +144,17 @@ def encode_maps(encoder: keras.Model, records: Path, split: str, directory: Path
         DataError: The maps are of another encoder, or those of a photo are missing.
     """
     maps = open_maps(directory, encoder)
-    top = top_part(encoder)
-    encode = tf.function(lambda values: top(values, training=False)["features"])
+    last_block = run_layers(encoder, FROZEN, LAST)
+    head = keras.Model(encoder.get_layer(LAST).output, encoder.output["features"])
+    encode = tf.function(lambda values: head(values, training=False))
     found = list(raw_records(records, split))
     keys = [photo_key(record.image.numpy()) for record in found]
-    features = np.empty((len(keys), len(views), top.output["features"].shape[-1]), np.float32)
+    features = np.empty((len(keys), len(views), head.output.shape[-1]), np.float32)
     starts = range(0, len(keys), ENCODE_BATCH)
     for start in progress(starts, f"encoding {split}", unit="batch"):
         for place, view in enumerate(views):
             batch = np.stack([maps.read(MAPS, key, view) for key in keys[start : start + ENCODE_BATCH]])
-            features[start : start + len(batch), place] = encode(batch.astype(np.float32)).numpy()
+            features[start : start + len(batch), place] = encode(last_block(batch.astype(np.float32))).numpy()
     tokens = [record.tokens.to_list() for record in found]
     rows = np.array([row for row, captions in enumerate(tokens) for _ in captions], np.int64)
     names = [record.name.numpy().decode() for record in found]

@@ -113,7 +113,7 @@ class FinetuneTask(CaptionTask):
         networks = load_networks(encoder_run, captioner_run, records, config, replicas)
         images = count_records(read_index(records), "train")
         replicas.check_pipeline(config.pipeline, images)
-        shard_paths(records, "dev")  # missing ones are told now, not after an epoch
+        shard_paths(records, "dev")  # raises now, not after an epoch, if shards are missing
         spec = networks.specification(records, config, replicas, images // config.pipeline.batch_size)
         super().__init__(spec, networks.config, networks.encoder, networks.decoder)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from model.errors import DataError
+from model.vocabulary import PAD_ID
 from training.config import FinetuneConfig
 from training.data.mixing import source_of
 from training.data.photo_cache import PhotoCache, photo_key
@@ -77,11 +78,12 @@ class MapsFinetuneTask(CaptionTask):
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
         """Sums the loss of a part: maps (B, H, W, C), tokens (B, captions, T), weights (B,), a teacher's answers."""
         maps, tokens, weights, *answers = batch
-        outputs = self._top(maps, training=False)
-        captions = tf.shape(tokens)[1]
-        length = tf.shape(tokens)[2]
-        features, counts = (tf.repeat(values, captions, axis=0) for values in (outputs["features"], weights))
-        sums = self.caption_sums((features, tf.reshape(tokens, (-1, length)), counts), step, self.config)
+        outputs = self._top(maps)
+        places = tf.where(tokens[:, :, 0] != PAD_ID)  # (captions, 2): photos have different numbers of them
+        captions = tf.gather_nd(tokens, places)
+        features, counts = (tf.gather(values, places[:, 0]) for values in (outputs["features"], weights))
+        longest = tf.reduce_max(tf.math.count_nonzero(captions, axis=1))
+        sums = self.caption_sums((features, captions[:, :longest], counts), step, self.config)
         if not self._data.answered:
             return sums
         own = self._feature_loss.call(answers[0], outputs["taught"])

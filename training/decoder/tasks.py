@@ -30,7 +30,7 @@ from training.loop.summaries import captioned_picture
 from training.loop.task import Specification, Task
 from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
 from training.provenance import key_of
-from training.scoring.captions import source_scores
+from training.scoring.captions import caption_scores
 
 CONFIG = "config.json"
 BEST_FIGURE = "CIDEr"
@@ -99,7 +99,7 @@ class CaptionTask(Task):
         loss = self._loss_of(batches)["loss"]
         self.captions = greedy_captions(self._engine, dev, self.vocabulary, self.search)
         references = dict(zip(dev.names, dev.references, strict=True))
-        scores = source_scores(references, self.captions)
+        scores = caption_scores(references, self.captions, tokenizer="showtell")
         return {"loss": loss, "perplexity": float(np.exp(loss))} | scores
 
     def describe(self, directory: Path) -> None:

@@ -66,7 +66,7 @@ class ClassifierTask(Task):
         self._evaluate = evaluator(replicas, lambda batch, _step: self._sums(batch, 0.0, training=False))
         images = count_records(read_index(records), "train")
         replicas.check_pipeline(config.pipeline, images)
-        shard_paths(records, "dev")  # missing ones are told now, not after an epoch
+        shard_paths(records, "dev")  # raises now, not after an epoch, if shards are missing
         if replicas.config.xla and replicas.count > 1 and self.encoder_config.batch_norm:
             raise ConfigError(
                 "xla: expected one replica, or an encoder without batch norm, which XLA cannot compile over several"

@@ -130,7 +130,7 @@ def adamw(learning_rate: float, weight_decay: float, total: int, clip_norm: floa
 
 
 def distill(
-    directory: Path, folders: Sequence[Path], exclude: frozenset[str], teacher_weights: Path,
+    directory: Path, folders: Sequence[Path], exclude: frozenset[str], teacher_source: Path,
     encoder_config: EncoderConfig, config: DistillConfig, *, start_from: Path | None = None,
     precision: str = "float32", anew: bool = False, checkpoint_steps: int = 200, held_out_steps: int = 500,
 ) -> bool:  # fmt: skip
@@ -140,7 +140,7 @@ def distill(
         directory: Run directory, for the photos, the teacher's answers and the checkpoint.
         folders: Directories of photos.
         exclude: File names to leave out of training; the first of them serve to compare student and teacher.
-        teacher_weights: Weights file of the teacher.
+        teacher_source: See `training.encoder.teacher.load_teacher`.
         encoder_config: Architecture of the student; `fc_units` and `classes` must be the teacher's.
         config: Options of the run.
         start_from: Directory of an earlier run, or a bundle, whose encoder is trained further; None for a new one.
@@ -159,7 +159,7 @@ def distill(
     settings = {
         "encoder": asdict(encoder_config),
         "distill": asdict(config),
-        "targets": targets_key(photos, teacher_weights, config),
+        "targets": targets_key(photos, teacher_source, config),
         "precision": precision,
         "start": None if start_from is None else _started_from(start_from, encoder_config),
     }
@@ -167,10 +167,10 @@ def distill(
         restart(directory)
     check_settings(directory, settings)  # before the answers of another run are replaced
     keras.config.set_dtype_policy("float32")
-    targets = Targets(directory, photos, teacher_weights, config)
+    targets = Targets(directory, photos, teacher_source, config)
     if not targets.complete:
         return False
-    teacher = load_teacher(teacher_weights)
+    teacher = load_teacher(teacher_source)
     variance = np.asarray(targets.features[:, 0], np.float32).var(axis=0)
     unseen = sorted({photo for photo in find_photos(folders) if photo.name in exclude})
     held_out = HeldOut(directory / HELD_OUT, unseen, teacher, variance) if unseen else None
@@ -192,7 +192,7 @@ def distill(
 
 
 def estimate_distillation(
-    folders: Sequence[Path], exclude: frozenset[str], teacher_weights: Path, encoder_config: EncoderConfig,
+    folders: Sequence[Path], exclude: frozenset[str], teacher_source: Path, encoder_config: EncoderConfig,
     config: DistillConfig, *, precision: str = "float32",
 ) -> str:  # fmt: skip
     """Measures a few steps on made-up images and adds the memory up; the arguments are those of `distill`.
@@ -204,7 +204,7 @@ def estimate_distillation(
         DataError: There is no photo, or the student does not fit its teacher.
     """
     photos = len(find_photos(folders, exclude))
-    teacher = load_teacher(teacher_weights)
+    teacher = load_teacher(teacher_source)
     variance = np.ones(teacher.output["features"].shape[-1], np.float32)
     trainee = _new_trainee(encoder_config, config, teacher, variance, photos, precision)
     return estimate(trainee.network, config.batch_size, _total_steps(config, photos))

@@ -8,7 +8,7 @@ Source:
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ from training.loop.keras_run import KerasRun, Lesson, check_settings, optimizer_
 from training.progress import progress
 
 INPUTS = "inputs.npy"
-FIRST = "block4_pool"
-"""Layer whose output is cached as maps."""
 
 _BATCH = 32
 
 Halves = npt.NDArray[np.float16]
+Layers = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""Runs layers on values (B, ...)."""
 
 
 class TopData:
@@ -40,7 +40,7 @@ class TopData:
 
     Args:
         file: Where the inputs are kept.
-        before: Computes these inputs from maps.
+        before: Computes these inputs from maps (B, H, W, C), float32.
         paths: Photos; each must have maps and answers.
         maps: Their maps.
         answers: Their answers.
@@ -50,7 +50,7 @@ class TopData:
     """
 
     def __init__(
-        self, file: Path, before: keras.Model, paths: Sequence[Path], maps: PhotoCache, answers: PhotoCache
+        self, file: Path, before: Layers, paths: Sequence[Path], maps: PhotoCache, answers: PhotoCache
     ) -> None:
         keys = list(dict.fromkeys(photo_key(path.read_bytes()) for path in paths))
         self.views = views_of(keys, maps)
@@ -77,33 +77,33 @@ def views_of(keys: Sequence[str], maps: PhotoCache) -> list[tuple[str, View]]:
     return [(key, view) for key in keys for view in VIEWS if view == "whole" or (key, view) in maps]
 
 
-def _inputs(file: Path, before: keras.Model, views: Sequence[tuple[str, View]], maps: PhotoCache) -> Halves:
+def _inputs(file: Path, before: Layers, views: Sequence[tuple[str, View]], maps: PhotoCache) -> Halves:
     """Returns the inputs of all views (P, …), float16, on disk; those of an equal earlier call are used again."""
     stamp = file.with_suffix(".json")
-    content = {"views": len(views), "first": list(views[0]), "last": list(views[-1]), "shape": before.output.shape[1:]}
+    first = before(maps.read("maps", *views[0])[None].astype(np.float32))
+    content = {"views": len(views), "first": list(views[0]), "last": list(views[-1]), "shape": first.shape[1:]}
     if not stamp.exists() or json.loads(stamp.read_text()) != json.loads(json.dumps(content)):
         stamp.unlink(missing_ok=True)
-        shape = (len(views), *before.output.shape[1:])
+        shape = (len(views), *first.shape[1:])
         made = np.lib.format.open_memmap(file, "w+", np.float16, shape)
         for start in progress(range(0, len(views), _BATCH), "running the frozen layers", unit="batch"):
             batch = np.stack([maps.read("maps", key, view) for key, view in views[start : start + _BATCH]])
-            made[start : start + len(batch)] = before.predict_on_batch(batch.astype(np.float32))
+            made[start : start + len(batch)] = before(batch.astype(np.float32))
         made.flush()
         stamp.write_text(json.dumps(content))
     inputs: Halves = np.load(file, mmap_mode="r")
     return inputs
 
 
-def learning_part(encoder: keras.Model, first: str) -> tuple[keras.Model, keras.Model]:
-    """Cuts an encoder behind its maps into a frozen and a learning part.
+def learning_part(encoder: keras.Model, first: str) -> keras.Model:
+    """Cuts the learning part out of an encoder.
 
     Args:
         encoder: From `build_encoder`.
         first: Name of a convolution of the fifth block or of an FC layer.
 
     Returns:
-        before: From maps to what `first` reads.
-        learner: From that to `features`, always those of the second FC layer, and `logits`.
+        From what `first` reads to `features`, always those of the second FC layer, and `logits`.
 
     Raises:
         ConfigError: There is no such layer behind the maps.
@@ -113,8 +113,7 @@ def learning_part(encoder: keras.Model, first: str) -> tuple[keras.Model, keras.
         raise ConfigError(f"train_from: expected one of {', '.join(known)}, received {first!r}")
     start = encoder.get_layer(first).input
     outputs = {"features": encoder.get_layer("fc2_relu").output, "logits": encoder.output["logits"]}
-    before = keras.Model(encoder.get_layer(FIRST).output, start)
-    return before, keras.Model(start, outputs, name="learner")
+    return keras.Model(start, outputs, name="learner")
 
 
 def distill_top(
@@ -193,7 +192,7 @@ def new_learner(
     Raises:
         DataError: The encoder's features are not as long as the teacher's.
     """
-    _, learner = learning_part(encoder, config.train_from)
+    learner = learning_part(encoder, config.train_from)
     predictions = encoder.get_layer("predictions")
     expected = [value.shape for value in classifier]
     received = [tuple(value.shape) for value in predictions.weights]

@@ -1,11 +1,13 @@
-"""Unfolding: batch norm and identity branches for a plain encoder, so that it can be trained further."""
+"""Batch norm and identity branches of an encoder, taken out of its kernels again."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+
+from model.tensors import identity_kernel
 
 BATCH = 32
 
@@ -71,3 +73,59 @@ def _statistics(
             counts[name] += len(rows)
     means = {name: sums[name] / counts[name] for name in names}
     return {name: (means[name], np.maximum(squares[name] / counts[name] - means[name] ** 2, 0)) for name in names}
+
+
+def is_identity(layer: keras.layers.Conv2D) -> bool:
+    """Returns whether a 3x3 convolution gives its input."""
+    kernel, bias = (keras.ops.convert_to_numpy(value) for value in layer.weights)
+    return kernel.shape[2] == kernel.shape[3] and not bias.any() and np.array_equal(kernel, identity_kernel(len(bias)))
+
+
+def gains_by_branch(kernel: Any) -> bool:
+    """Returns whether int8 changes a kernel less if an identity is taken out of it and computed beside it.
+
+    The ones of an identity are by far the largest weights of their channels. With them inside, the int8 steps are too
+    coarse for all other weights: in a residual network the features would be off by 9 % instead of 1 %.
+
+    Args:
+        kernel: Any layer's; only a 3x3 convolution of as many inputs as outputs can hold an identity.
+    """
+    values = keras.ops.convert_to_numpy(kernel)
+    if values.ndim != 4 or values.shape[2] != values.shape[3]:
+        return False
+    apart = values - identity_kernel(values.shape[-1])
+    return _rounding_error(apart) < _rounding_error(values)
+
+
+def _rounding_error(kernel: npt.NDArray[np.float32]) -> float:
+    """Returns the mean squared error that int8 makes, up to a factor."""
+    return float(np.mean(np.abs(kernel).max(axis=(0, 1, 2)) ** 2))
+
+
+def with_branches(encoder: keras.Model, names: Collection[str]) -> keras.Model:
+    """Returns a network of equal outputs that computes some convolutions as the sum of an identity and a residual.
+
+    Args:
+        encoder: From `build_encoder`, without batch norm and residual branches; it is not changed.
+        names: The convolutions. A pure identity is not computed at all: its layer has no weights.
+
+    Returns:
+        A copy with equal names of layers.
+    """
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if layer.name in names and is_identity(layer):
+            return keras.layers.Activation("linear", name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    def call(layer: keras.layers.Layer, inputs: Any, **options: Any) -> Any:
+        outputs = layer(inputs, **options)
+        branched = layer.name in names and isinstance(layer, keras.layers.Conv2D)
+        return keras.layers.Add(name=f"{layer.name}_add")([outputs, inputs]) if branched else outputs
+
+    network = keras.models.clone_model(encoder, clone_function=copy, call_function=call)
+    for layer in network.layers:
+        if layer.weights:
+            kernel, bias = encoder.get_layer(layer.name).get_weights()
+            layer.set_weights([kernel - identity_kernel(len(bias)) if layer.name in names else kernel, bias])
+    return network

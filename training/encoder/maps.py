@@ -1,7 +1,7 @@
 """Cached maps: the output of the frozen part of a full-size encoder, from which later stages start."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from training.data.photo_cache import VIEWS, PhotoCache, View, fill
-from training.encoder.growing import is_identity
-from training.encoder.winograd import TILE, winograd_convolution
+from training.encoder.folding import is_identity
+from training.encoder.winograd import winograd_convolution
 
 FROZEN = "block4_pool"
 """Last layer of the frozen part; its output is cached."""
+
+LAST = "block5_pool"
+"""Layer whose output all features are computed from."""
 
 MAPS = "maps"
 
@@ -55,54 +58,85 @@ def open_maps(directory: Path, encoder: keras.Model) -> PhotoCache:
 def frozen_key(encoder: keras.Model) -> str:
     """Returns a hash of the weights up to `FROZEN`: maps of equal ones are equal."""
     digest = hashlib.sha256()
-    for layer in _frozen_layers(encoder):
+    for layer in _chain(encoder, encoder.layers[0].name, FROZEN):
         for value in layer.weights:
             digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(value), np.float32).data)
     return digest.hexdigest()
 
 
 def frozen_part(encoder: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    """Builds a function that runs the layers up to `FROZEN` in float32.
+    """Builds a function that runs the layers up to `FROZEN`, from images (B, 224, 224, 3), uint8; see `run_layers`."""
+    return run_layers(encoder, encoder.layers[0].name, FROZEN)
 
-    Convolutions that are identities are left out, which changes nothing behind a ReLU.
+
+def run_layers(encoder: keras.Model, begin: str, end: str) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
+    """Builds a function that runs a chain of layers in float32, faster than the network itself.
+
+    Convolutions that are identities are left out, which changes nothing behind a ReLU; wide ones are Winograd's.
+
+    Args:
+        encoder: From `build_encoder`, without batch norm and residual branches.
+        begin: Name of the layer whose output the chain reads.
+        end: Name of the chain's last layer.
+
+    Returns:
+        A function from outputs of `begin` (B, ...) to those of `end` (B, ...).
+    """
+    steps: list[Callable[[Any], Any]] = []
+    for layer in _chain(encoder, begin, end):
+        if not isinstance(layer, keras.layers.Conv2D):
+            steps.append(layer)
+        elif not is_identity(layer):
+            steps.append(_winograd(layer) if layer.input.shape[-1] >= _WINOGRAD_CHANNELS else layer)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def run(inputs: tf.Tensor) -> tf.Tensor:
+        values = inputs
+        for step in steps:
+            values = step(values)
+        return values
+
+    return lambda inputs: np.asarray(run(tf.constant(inputs)))
+
+
+def layer_before(encoder: keras.Model, name: str) -> str:
+    """Returns the name of the layer whose output a layer reads."""
+    return str(encoder.get_layer(name).input._keras_history.operation.name)
+
+
+def top_part(encoder: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Builds a function that runs the layers behind `FROZEN` with the encoder's own variables, for training.
 
     Args:
         encoder: From `build_encoder`, without batch norm and residual branches.
 
     Returns:
-        A function from images (B, 224, 224, 3), uint8, to maps (B, H, W, C).
+        A function from maps (B, H, W, C) to the encoder's outputs, and `taught` (B, F), the second FC layer's, whatever
+        the decoder reads.
     """
-    steps: list[Callable[[Any], Any]] = []
-    for layer in _frozen_layers(encoder):
-        if not isinstance(layer, keras.layers.Conv2D):
-            steps.append(layer)
-        elif not is_identity(layer):
-            kernel, bias = (keras.ops.convert_to_numpy(value) for value in layer.weights)
-            wide = kernel.shape[2] >= _WINOGRAD_CHANNELS and layer.output.shape[1] % TILE == 0
-            steps.append(winograd_convolution(kernel, bias) if wide else layer)
-
-    @tf.function  # type: ignore[untyped-decorator]
-    def run(images: tf.Tensor) -> tf.Tensor:
-        values = images
-        for step in steps:
-            values = step(values)
-        return values
-
-    return lambda images: np.asarray(run(tf.constant(images)))
-
-
-def top_part(encoder: keras.Model) -> keras.Model:
-    """Returns the layers behind `FROZEN`: from maps (B, H, W, C) to the encoder's outputs, with its own weights.
-
-    A third output, `taught` (B, F), is the second FC layer's, whatever the decoder reads.
-    """
+    last_block = [
+        _winograd(layer) if isinstance(layer, keras.layers.Conv2D) else layer for layer in _chain(encoder, FROZEN, LAST)
+    ]
     outputs = dict(encoder.output) | {"taught": encoder.get_layer("fc2_relu").output}
-    return keras.Model(encoder.get_layer(FROZEN).output, outputs, name="top")
+    head = keras.Model(encoder.get_layer(LAST).output, outputs, name="head")
+
+    def run(maps: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = maps
+        for step in last_block:
+            values = step(values)
+        found: dict[str, tf.Tensor] = head(values, training=False)
+        return found
+
+    return run
 
 
-def _frozen_layers(encoder: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields the layers behind the input up to `FROZEN`, a chain."""
-    for layer in encoder.layers[1:]:
-        yield layer
-        if layer.name == FROZEN:
-            return
+def _winograd(layer: keras.layers.Conv2D) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda maps: winograd_convolution(maps, layer.kernel.value, layer.bias.value)
+
+
+def _chain(encoder: keras.Model, begin: str, end: str) -> list[keras.layers.Layer]:
+    """Returns the layers behind `begin` up to `end`, each of which reads the one before it."""
+    names = [end]
+    while names[-1] != begin:
+        names.append(layer_before(encoder, names[-1]))
+    return [encoder.get_layer(name) for name in reversed(names[:-1])]

@@ -14,7 +14,7 @@ from model.atomic import atomic_file
 from model.manifest import sha256_of
 from training.config import DistillConfig
 from training.data.ahead import ahead
-from training.encoder.teacher import MAP_SIDE, Projection, load_teacher
+from training.encoder.teacher import MAP_SIDE, Projection, load_teacher, teacher_file
 from training.encoder.views import Photos, Pixels, read_photos, view_of
 from training.progress import StopRequest, note, progress
 
@@ -31,7 +31,7 @@ PHOTOS = "photos.npy"
 PROJECTION = "projection.npz"
 
 
-def targets_key(paths: Sequence[Path], teacher_weights: Path, config: DistillConfig) -> dict[str, object]:
+def targets_key(paths: Sequence[Path], teacher: Path, config: DistillConfig) -> dict[str, object]:
     """Returns what the teacher's answers are computed from, JSON values only: photos, views, teacher."""
     names = "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode()
     return {
@@ -39,7 +39,7 @@ def targets_key(paths: Sequence[Path], teacher_weights: Path, config: DistillCon
         "names": hashlib.sha256(names).hexdigest(),
         "views": [config.views, config.smallest_crop, config.seed],
         "components": config.map_components,
-        "teacher": sha256_of(teacher_weights),
+        "teacher": sha256_of(teacher_file(teacher)),
     }
 
 
@@ -51,7 +51,7 @@ class Targets:
     Args:
         directory: Where they lie.
         paths: The photos. One that is named twice counts twice, each time with its own views.
-        teacher_weights: Weights file of the teacher.
+        teacher: See `training.encoder.teacher.load_teacher`.
         config: Options of the run.
 
     Attributes:
@@ -66,11 +66,11 @@ class Targets:
         DataError: A photo cannot be read.
     """
 
-    def __init__(self, directory: Path, paths: Sequence[Path], teacher_weights: Path, config: DistillConfig) -> None:
+    def __init__(self, directory: Path, paths: Sequence[Path], teacher: Path, config: DistillConfig) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config = config
         self.directory = directory
-        self._key = targets_key(paths, teacher_weights, config)
+        self._key = targets_key(paths, teacher, config)
         distinct = {path: place for place, path in enumerate(dict.fromkeys(paths))}
         places = np.array([distinct[path] for path in paths])
         done = self._answered()
@@ -80,7 +80,7 @@ class Targets:
         self.photos = Photos(np.load(directory / PHOTOS, mmap_mode="r"), places)
         views = [(row, view) for row in range(len(places)) for view in range(config.views)]
         if done is None or done < len(views):
-            done = self._ask(load_teacher(teacher_weights), views, done)
+            done = self._ask(load_teacher(teacher), views, done)
         self.complete = done == len(views)
         self.projection = Projection.load(directory / PROJECTION)
         answers = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("features", "logits", "maps")}

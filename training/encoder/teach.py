@@ -11,7 +11,7 @@ from training.config import TopConfig
 from training.data.photo_cache import PhotoCache, photo_key
 from training.encoder.distill_top import INPUTS, TopData, distill_top, learning_part, new_learner, total_steps, views_of
 from training.encoder.lite2 import FEATURES, load_lite2
-from training.encoder.maps import open_maps
+from training.encoder.maps import FROZEN, layer_before, open_maps, run_layers
 from training.encoder.sources import encoder_file, load_encoder
 from training.loop.keras_run import estimate
 from training.provenance import key_of
@@ -46,7 +46,8 @@ def teach_top(
     learned = _learned(photos, excluded)
     names = frozenset(excluded)
     compared = [photo for photo in photos if photo.name in names][:MOST_COMPARED]
-    before, _ = learning_part(encoder, config.train_from)
+    learning_part(encoder, config.train_from)  # tells of an unknown layer before anything is written
+    before = run_layers(encoder, FROZEN, layer_before(encoder, config.train_from))
     caches = open_maps(maps, encoder), PhotoCache(answers, key_of(teacher))
     directory.mkdir(parents=True, exist_ok=True)
     data = TopData(directory / INPUTS, before, learned, *caches)

@@ -1,4 +1,4 @@
-"""The teacher of a distillation: ImageNet MobileNetV2, and the principal components of its last feature map."""
+"""The teacher of a distillation, ImageNet MobileNetV2 or a VGG-19 of ours, and what is kept of its last feature map."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from model.atomic import atomic_file
 from model.config import IMAGE_PIXELS
+from model.errors import DataError
+from training.encoder.sources import encoder_file, load_encoder
 
 LARGEST_DEVIATIONS = 6.0
 """Standard deviations beyond which a projected map is clipped, so that it fits eight bits."""
@@ -20,19 +22,55 @@ MAP_SIDE = IMAGE_PIXELS // 32
 Floats = npt.NDArray[np.float32]
 
 
-def load_teacher(weights: Path) -> keras.Model:
-    """Builds ImageNet MobileNetV2 and loads its weights.
+def teacher_file(teacher: Path) -> Path:
+    """Returns the file that holds a teacher's weights.
+
+    Raises:
+        DataError: There is none.
+    """
+    return teacher if teacher.is_file() else encoder_file(teacher)
+
+
+def load_teacher(teacher: Path) -> keras.Model:
+    """Loads a teacher.
 
     Args:
-        weights: A Keras `.weights.h5` file for `keras.applications.MobileNetV2`.
+        teacher: A Keras `.weights.h5` file for `keras.applications.MobileNetV2`; or a larger VGG-19, as a run directory
+            or a bundle.
 
     Returns:
-        A frozen model from images (B, 224, 224, 3) uint8 to `maps` (B, 7, 7, 1280), `features` (B, 1280), their mean
-        over positions, both at least 0, and `logits` (B, 1000).
+        A frozen model from images (B, 224, 224, 3) uint8 to `maps` (B, 7, 7, M) and `features` (B, D), both at least 0,
+        and `logits` (B, 1000). M and D are 1280 for MobileNetV2, whose features are the mean of its maps.
+
+    Raises:
+        DataError: There is no such teacher, or it sees smaller images.
 
     Source:
         Sandler et al. 2018 (arXiv:1801.04381).
     """
+    return _load_mobilenet(teacher) if teacher.is_file() else _load_vgg19(teacher)
+
+
+def _load_vgg19(run: Path) -> keras.Model:
+    encoder, config, _ = load_encoder(run)
+    if config.input_pooling > 1:
+        raise DataError(
+            f"{run}: expected a teacher that sees {IMAGE_PIXELS} pixels, found one that sees "
+            f"{IMAGE_PIXELS // config.input_pooling}; give a network of full size"
+        )
+    encoder.trainable = False
+    features = encoder.get_layer("fc2_relu").output
+    outputs = {
+        "maps": encoder.get_layer("block5_pool").output,
+        "features": features,
+        "logits": encoder.output["logits"],
+    }
+    teacher = keras.Model(encoder.input, outputs)
+    teacher.classifier_weights = encoder.get_layer("predictions").get_weights()
+    return teacher
+
+
+def _load_mobilenet(weights: Path) -> keras.Model:
     network = keras.applications.MobileNetV2(weights=None, classifier_activation=None)
     network.load_weights(weights)
     network.trainable = False

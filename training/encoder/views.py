@@ -40,7 +40,7 @@ class Photos:
 
 
 def view_of(photos: Photos, row: int, view: int, config: DistillConfig) -> Pixels:
-    """Makes one view of a photo, the same one every time it is asked for.
+    """Makes one view of a photo, the same one at every call.
 
     Args:
         photos: All photos of the data set.

@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, variables: Variables) -> dict[str, Any]:
 
     Args:
         path: The checkpoint.
-        variables: What to restore, by `part/name`; parts that are not asked for are left alone.
+        variables: What to restore, by `part/name`; other parts are not restored.
 
     Returns:
         The progress saved with it.

@@ -157,6 +157,7 @@ class KerasRun:
             if figures[self.lesson.best_figure] > self.best:
                 self.best = figures[self.lesson.best_figure]
                 save_checkpoint(self.directory / BEST, self.lesson.variables, self._place())
+                self._save()  # or a killed run would forget how good the best is
         self._log.flush()
         draw_curves(self.directory / METRICS, self.directory / CURVES)
 

@@ -68,7 +68,7 @@ class Task(ABC):
 
     @abstractmethod
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Returns an epoch's batches from a step of it on, the same every time it is asked, cut by `share`."""
+        """Returns an epoch's batches from a step of it on, cut by `share`; the same batches at every call."""
 
     @abstractmethod
     def evaluate(self) -> dict[str, float]:

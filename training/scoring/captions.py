@@ -46,13 +46,17 @@ class CaptionScores(NamedTuple):
 def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokenizer: str) -> dict[str, float]:
     """Scores one caption per image against its references, without METEOR, whose Java program starts slowly.
 
+    Where photos are of several sources, each source is scored by itself too, and CIDEr is the mean over the sources:
+    how rare a word is, which CIDEr counts by, differs between them.
+
     Args:
         references: Reference sentences by image name.
         captions: One caption by image name; the same names.
         tokenizer: `ptb` (the Penn Treebank tokenizer that published scores use; needs Java) or `showtell` (ours).
 
     Returns:
-        Scores times 100, and `distinct captions`, a count.
+        Scores times 100, and `distinct captions`, a count; of several sources also `BLEU-4 SOURCE`, `CIDEr SOURCE` and
+        `distinct captions SOURCE`.
 
     Raises:
         DataError: The names differ, or there are none, or Java's tokenizer fails.
@@ -62,30 +66,6 @@ def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokeni
     """
     split = _split_all(references, {"": captions}, tokenizer)
     return _without_meteor(*split)[""].scores
-
-
-def source_scores(references: Sentences, captions: Mapping[str, str]) -> dict[str, float]:
-    """Scores captions with our own tokenizer. With several sources, CIDEr is the mean over the sources.
-
-    Args:
-        references: Reference sentences by name.
-        captions: A caption by name.
-
-    Returns:
-        Scores times 100: of all photos, and `CIDEr SOURCE` of each of several sources.
-    """
-    scores = caption_scores(references, captions, tokenizer="showtell")
-    groups = by_source(references)
-    if len(groups) < 2:
-        return scores
-    found = {
-        source: caption_scores(
-            {name: references[name] for name in names}, {name: captions[name] for name in names}, tokenizer="showtell"
-        )
-        for source, names in groups.items()
-    }
-    apart = {f"{score} {source}": values[score] for source, values in found.items() for score in ("BLEU-4", "CIDEr")}
-    return scores | apart | {"CIDEr": fmean(values["CIDEr"] for values in found.values())}
 
 
 def compare_captions(
@@ -212,7 +192,22 @@ def _last_line(errors: IO[bytes]) -> str:
 
 
 def _without_meteor(truth: Split, captions: Mapping[Key, Split]) -> dict[Key, CaptionScores]:
-    return {key: _score(truth, ours) for key, ours in captions.items()}
+    return {key: _score_sources(truth, ours) for key, ours in captions.items()}
+
+
+def _score_sources(truth: Split, ours: Split) -> CaptionScores:
+    whole, groups = _score(truth, ours), by_source(truth)
+    if len(groups) < 2:
+        return whole
+    found = {
+        source: _score({name: truth[name] for name in names}, {name: ours[name] for name in names})
+        for source, names in groups.items()
+    }
+    names = ("BLEU-4", "CIDEr", "distinct captions")
+    apart = {f"{name} {source}": part.scores[name] for name in names for source, part in found.items()}
+    mean = {"CIDEr": round(fmean(part.scores["CIDEr"] for part in found.values()), 2)}
+    ciders = {name: cider for part in found.values() for name, cider in part.ciders.items()}
+    return CaptionScores(whole.scores | mean | apart, ciders)
 
 
 def _score(truth: Split, ours: Split) -> CaptionScores:

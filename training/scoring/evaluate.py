@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,13 +23,14 @@ from training.data.pipeline import split_batches
 from training.data.records import check_kind
 from training.loss import full_softmax_losses
 from training.scoring.captions import compare_captions, default_tokenizer
+from training.scoring.topics import topics_of
 
 LOSS_CAPTIONS = 64
 """Reference captions whose words are scored at once: logits of 64 long captions and 10,000 words take 100 MB."""
 
 
 class WordLoss(NamedTuple):
-    """Holds the cross-entropy of the reference captions by the full softmax.
+    """The cross-entropy of the reference captions, by the full softmax.
 
     Attributes:
         nats: Mean over all reference words and ends, in nats per word.
@@ -47,7 +49,7 @@ class WordLoss(NamedTuple):
 
 
 class BeamResult(NamedTuple):
-    """Holds the captions found with one beam size.
+    """The captions of one beam size and their scores.
 
     Attributes:
         captions: Best caption by file name.
@@ -61,7 +63,7 @@ class BeamResult(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Holds scores and the captions that they are of.
+    """The scores of a bundle and the captions that were scored.
 
     Attributes:
         split: Which photos were captioned.
@@ -92,12 +94,21 @@ class Evaluation(NamedTuple):
         names = dict.fromkeys([*results[0].scores, *self.left_out])
         rows = [("", *(f"beam {size}" for size in self.beams))]
         for name in names:
-            digits = 0 if name == "distinct captions" else 2
+            digits = 0 if name.startswith("distinct captions") else 2
             rows.append((name, *(f"{r.scores[name]:.{digits}f}" if name in r.scores else "-" for r in results)))
         if self.loss is not None:
             rows.append(("loss, nats per word", *[f"{self.loss.nats:.3f}"] * len(results)))
             rows.append(("perplexity", *[f"{self.loss.perplexity:.2f}"] * len(results)))
         return rows
+
+    def topic_table(self) -> list[tuple[str, ...]]:
+        """Returns CIDEr by what photos show as text: a row per topic, with the mean of each beam size."""
+        topics = topics_of(self.references)
+        results = self.beams.values()
+        return [
+            (f"CIDEr, {topic} ({len(names)})", *(f"{fmean(r.ciders[name] for name in names):.2f}" for r in results))
+            for topic, names in topics.items()
+        ]
 
     def notes(self) -> list[str]:
         """Returns sentences that say how the scores were taken."""
@@ -169,7 +180,8 @@ def evaluate_bundle(
         SearchOptionError: A beam size is out of its range.
     """
     config = bundle.config
-    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
+    encoder = build_encoder(config.encoder)
+    decoder = Decoder(config.decoder, config.encoder.feature_units)
     assign_weights(encoder, bundle.weights, "encoder")
     assign_weights(decoder, bundle.weights, "decoder")
     engine = _EncodeOnce(TensorFlowEngine(encoder, decoder))
@@ -180,7 +192,7 @@ def evaluate_bundle(
 
 
 class _EncodeOnce:
-    """Is an engine that remembers the last batch's encoding, so that several searches cost one."""
+    """An engine that caches the encoding of the last batch, so that several searches encode once."""
 
     def __init__(self, engine: Engine) -> None:
         self.name = engine.name
@@ -193,7 +205,8 @@ class _EncodeOnce:
 
     def encode(self, images: npt.NDArray[np.uint8], /) -> Encoded:
         if self._encoded is None or images is not self._images:
-            self._images, self._encoded = images, self._engine.encode(images)
+            self._images = images
+            self._encoded = self._engine.encode(images)
         return self._encoded
 
     def start(self, features: Any, /) -> tuple[Floats, Ints, Any]:
@@ -204,11 +217,15 @@ class _EncodeOnce:
 
 
 class _LossMeter:
-    """Sums the loss of reference captions given their images, the true words fed (teacher forcing)."""
+    """The sum of the loss of reference captions given their images, with teacher forcing."""
 
     def __init__(self, engine: Engine, decoder: Decoder, vocabulary: Vocabulary) -> None:
-        self._engine, self._decoder, self._vocabulary = engine, decoder, vocabulary
-        self._nats, self._words, self._unknown = 0.0, 0, 0
+        self._engine = engine
+        self._decoder = decoder
+        self._vocabulary = vocabulary
+        self._nats = 0.0
+        self._words = 0
+        self._unknown = 0
         features = tf.TensorSpec((None, None), tf.float32)
         self._loss = tf.function(self._loss_graph, input_signature=[features, tf.TensorSpec((None, None), tf.int32)])
 

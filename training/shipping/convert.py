@@ -1,6 +1,6 @@
-"""From a bundle's weights to the files of the CPU engine.
+"""Conversion of a bundle's weights to the files of the CPU engine.
 
-The encoder's weights are int8 and its activations are quantised as they come; so are a large decoder's.
+The weights of the encoder and of a large decoder are int8; their activations are quantised at run time.
 
 Source:
     Dynamic range quantisation of LiteRT (weights per channel, activations per row); the arithmetic follows Jacob et
@@ -36,24 +36,25 @@ from model.tensors import Int8Kernel
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 from training.data.pipeline import ImageRecord, image_batches
-from training.encoder.growing import gains_by_branch, with_branches
+from training.encoder.folding import gains_by_branch, with_branches
 from training.shipping.rounding import round_weights
 
 Floats = npt.NDArray[np.float32]
 
 
-FLOAT_CONVOLUTION, FLOAT_DENSE = 2**14, 2**19
-"""Weights up to which a layer of the encoder keeps float arithmetic.
+FLOAT_CONVOLUTION = 2**14
+FLOAT_DENSE = 2**19
+"""Most weights of a convolution and of a fully connected layer of the encoder that keep float arithmetic.
 
 In the default bundle these are the first four convolutions and fc1. In int8 they would save 0.6 ms of 1.9, and five
 captions in a hundred would have another word instead of two. At full size hardly any layer is as small.
 """
 
 SMALL_DECODER = 8_000_000
-"""Weights up to which a decoder keeps float arithmetic, with float16 weights.
+"""Most weights of a decoder that keeps float arithmetic, with float16 weights.
 
-They stay in the processor's cache, so that int8 would save 0.1 ms of 0.25 a word, and cost one caption in ten another
-word. Beyond, reading them is what a step costs, and int8 reads a quarter.
+They stay in the CPU's cache: int8 would save 0.1 ms of 0.25 ms a word, and one caption in ten would have another word.
+The time of a larger decoder is that of reading its weights, of which int8 is a quarter.
 """
 
 CALIBRATION_PHOTOS = 256
@@ -66,12 +67,12 @@ def calibration_photos(records: Path) -> npt.NDArray[np.uint8]:
 
 
 class Converted(NamedTuple):
-    """What the CPU engine reads.
+    """The files of the CPU engine, and the kernels in them.
 
     Attributes:
         files: Contents of `encoder.tflite` and `decoder.tflite` by file name.
-        kernels: The encoder's kernels that are int8 there, by the bundle's names: a bundle that takes its weights
-            from them (`Int8Kernel.kernel`) has the same encoder on every engine.
+        kernels: The encoder's int8 kernels, by the bundle's names. A bundle with these weights
+            (`Int8Kernel.kernel`) has the same encoder on every engine.
     """
 
     files: dict[str, bytes]
@@ -83,8 +84,8 @@ def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> Conv
 
     Args:
         bundle: What to convert.
-        photos: Photos by which the encoder's weights are rounded; see `training.shipping.rounding`. Shape (P, 224,
-            224, 3), uint8. None for rounding each weight to its nearest step.
+        photos: Photos on which the rounding of the encoder's weights is calibrated; see `training.shipping.rounding`.
+            Shape (P, 224, 224, 3), uint8. None for rounding each weight to its nearest step.
 
     Returns:
         Files and kernels. The encoder has the signature `encode`, from `images` (B, 224, 224, 3) uint8 to `features`
@@ -99,7 +100,7 @@ def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> Conv
     kept = [layer for layer in network.layers if layer.weights and _keeps_float(layer)]
     kernels = round_weights(network, photos, kept)
     for name in branched:
-        if name not in kernels and not network.get_layer(name).weights:  # nothing but an identity: not computed
+        if name not in kernels and not network.get_layer(name).weights:  # a pure identity: not computed
             kernels[name] = Int8Kernel.nearest(np.zeros(encoder.get_layer(name).kernel.shape, np.float32))
     return Converted(
         {LITE_ENCODER: _encoder_file(network, kept), LITE_DECODER: _decoder_file(bundle)},
@@ -172,13 +173,13 @@ def _quantized_file(quantizer: Quantizer) -> bytes:
 
 
 class _DecoderGraph:
-    """Computes what `model.decoder.Decoder` does, with everything multiplied out that can be before.
+    """The graph of `model.decoder.Decoder`, with everything multiplied out beforehand that can be.
 
-    Every word's embedding is folded through the first GRU's input weights, so that a step looks its first input up
-    where it would multiply. The looked-up rows (V, 3U) are int16, each with a scale: with int8 alone one caption in ten
-    has another word, and a row that is not looked up is never read from disk. The projection of the feature is not
-    folded: two small matrices in a row are fewer weights than their product. Where the image stands beside every input,
-    what it adds to the first cell's gates (3U) is computed once and carried in the state, behind those of the cells.
+    Every word's embedding is multiplied by the first GRU's input weights, so that a step looks up a row instead of
+    multiplying. The rows (V, 3U) are int16, each with a scale: with int8, one caption in ten has another word. A row
+    that is never looked up is never read from disk. The projection of the feature is not multiplied out: two small
+    matrices have fewer weights than their product. If the image stands beside every input, its part of the first
+    cell's gates (3U) is computed once and carried in the state, after the states of the cells.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -188,20 +189,24 @@ class _DecoderGraph:
             for name, value in bundle.weights.items()
             if name.startswith("decoder/")
         }
-        self.layers, self.units, self._residual = config.layers, config.units, config.residual
+        self.layers = config.layers
+        self.units = config.units
+        self._residual = config.residual
         self.state_units = self.units * (self.layers + (3 if config.image_every_step else 0))
         self._candidates = min(MAX_BEAM_SIZE, config.vocabulary_size)
         names = [f"gru_{layer}" for layer in range(1, self.layers + 1)]
         self._kernels = [weights[f"{name}/kernel"] for name in names]
         self._recurrent = [weights[f"{name}/recurrent_kernel"] for name in names]
         self._biases = [weights[f"{name}/bias"] for name in names]
-        embeddings, self._bottleneck = weights["embedding/embeddings"], None
+        embeddings = weights["embedding/embeddings"]
+        self._bottleneck = None
         if config.tied_embeddings:
             self._bottleneck = weights["bottleneck/kernel"], weights["bottleneck/bias"]
         kernel = embeddings.T if config.tied_embeddings else weights["output/kernel"]
         self._output = kernel, weights["output/bias"]
         first, beside = np.split(self._kernels[0], [config.embedding_units])
-        self._first, self._beside = first + beside if len(beside) else first, beside
+        self._first = first + beside if len(beside) else first
+        self._beside = beside
         self._rows, self._scales = _quantized(embeddings @ first + self._biases[0][0])
         self._projection = None
         if config.project_features:
@@ -218,10 +223,12 @@ class _DecoderGraph:
     def step(self, tokens: tf.Tensor, parents: tf.Tensor, state: tf.Tensor) -> dict[str, tf.Tensor]:
         """Continues the rows `parents` of the state (R, S) with `tokens` (N,)."""
         values = tf.cast(tf.gather(self._rows, tokens), tf.float32) * tf.gather(self._scales, tokens)  # (N, 3U)
-        cells, image = self.layers * self.units, None
+        cells = self.layers * self.units
+        image = None
         state = tf.gather(state, parents)
         if self.state_units > cells:
-            state, image = state[:, :cells], state[:, cells:]
+            image = state[:, cells:]
+            state = state[:, :cells]
             values += image
         return self._advance(values, tf.split(state, self.layers, axis=1), image, (PAD_ID, UNKNOWN_ID))
 

@@ -1,4 +1,4 @@
-"""From run directories to the bundle that is served."""
+"""Export of run directories as the bundle that is served."""
 
 import tempfile
 from collections.abc import Mapping
@@ -112,7 +112,8 @@ def add_lite_files(path: Path, bundle: Bundle, records: Path) -> Evaluation:
 
 def parity(evaluation: Evaluation, other: Evaluation) -> dict[str, float]:
     """Returns how far two engines agree on the same photos: equal best captions and first classes in %, and BLEU-4."""
-    (first,), (second,) = evaluation.beams.values(), other.beams.values()
+    (first,) = evaluation.beams.values()
+    (second,) = other.beams.values()
     photos = len(first.captions)
     captions = sum(caption.text == second.captions[name].text for name, caption in first.captions.items())
     classes = sum(found.id == other.classes[name].id for name, found in evaluation.classes.items())

@@ -1,14 +1,14 @@
-"""Rounds an encoder's weights to int8 so that the layers' outputs change least, not the weights themselves.
+"""Rounding of an encoder's weights to int8 that minimises the change of each layer's outputs, not of the weights.
 
 Rounding every weight to its nearest step moves the features of the default bundle by 1.2 %, which is enough to change
-the words of one caption in ten; rounded like this they move by 0.3 %.
+the words of one caption in ten. With this rounding they move by 0.3 %.
 
 Source:
-    GPTQ (Frantar et al. 2022, arXiv:2210.17323), itself optimal brain surgeon (Hassibi & Stork 1993) one weight at a
-    time: what rounding a weight adds to the output is taken back by the weights not yet rounded. Deviations: inputs in
-    falling order of their energy (`act-order`), convolutions as products with their 3x3 patches, layer after layer
-    with the inputs that the rounded layers before it give, and the largest weight of each output stays as it is, so
-    that a converter that takes its steps from the largest weight finds the same ones.
+    GPTQ (Frantar et al. 2022, arXiv:2210.17323), which is optimal brain surgeon (Hassibi & Stork 1993) for one weight
+    at a time: the weights that are not yet rounded compensate the output error of those that are. Inputs are ordered by
+    falling diagonal of the Hessian (`act-order`). Deviations: convolutions are matrix products with 3x3 patches; each
+    layer is calibrated on the outputs of the rounded layers before it; and the largest weight of each output is not
+    changed, so that a converter that derives its steps from the largest weight finds the same steps.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ from model.tensors import STEPS, Int8Kernel
 from training.progress import progress
 
 PATCHES_PER_PHOTO = 80
-"""Most places of each photo that a convolution is calibrated on."""
+"""Most positions in each photo on which a convolution is calibrated."""
 
 MOST_INPUTS = 8192
-"""Inputs of a layer up to which its output is minded: beyond, the products of its inputs take gigabytes."""
+"""Most inputs of a layer for this rounding: beyond, the Hessian takes gigabytes, and weights are rounded to nearest."""
 
 DAMPING = 0.01
-"""What is added to the diagonal of the inputs' products, relative to its mean."""
+"""What is added to the diagonal of the Hessian, relative to its mean."""
 
 _MOST = float(np.finfo(np.float16).max)
 _BATCH = 8
@@ -41,14 +41,14 @@ Floats = npt.NDArray[np.float32]
 def round_weights(
     encoder: keras.Model, photos: npt.NDArray[np.uint8] | None, kept: Sequence[layers.Layer] = (), *, seed: int = 0
 ) -> dict[str, Int8Kernel]:
-    """Replaces the kernels of an encoder by ones that int8 holds exactly, a step for each output channel.
+    """Replaces the kernels of an encoder by ones that int8 represents exactly, with a step for each output channel.
 
     Args:
         encoder: From `build_encoder`, without batch norm; changed in place.
-        photos: What it will be used on, RGB. Shape (P, 224, 224, 3), uint8; a hundred are enough. None for rounding
-            each weight to its nearest step.
-        kept: Layers that are left as they are.
-        seed: Which places of the photos are taken.
+        photos: Typical photos, RGB; a hundred are enough. Shape (P, 224, 224, 3), uint8. None for rounding each weight
+            to its nearest step.
+        kept: Layers that are not changed.
+        seed: Seed of the positions in the photos.
 
     Returns:
         Each rounded kernel by its layer's name.
@@ -85,31 +85,31 @@ def round_matrix(matrix: Floats, inputs: Floats) -> Floats:
         Shape (I, O), float32: whole multiples of `abs(matrix).max(axis=0) / 127`, from -127 to 127 of them; the largest
         weight of each column as it was.
     """
-    products = inputs.T.astype(np.float64) @ inputs / len(inputs)  # (I, I)
+    hessian = inputs.T.astype(np.float64) @ inputs / len(inputs)  # (I, I)
     diagonal = np.diag_indices(len(matrix))
-    products[diagonal] += DAMPING * products[diagonal].mean() + 1e-12
-    order = np.argsort(-products[diagonal], kind="stable")
-    spread = np.linalg.cholesky(np.linalg.inv(products[np.ix_(order, order)])).T  # upper triangle
-    rest = matrix[order].astype(np.float64)
-    largest = np.abs(rest).argmax(axis=0)
-    step = np.maximum(np.abs(rest).max(axis=0), np.finfo(np.float32).tiny) / STEPS  # (O,)
-    whole = np.empty_like(rest)
-    for begin in range(0, len(rest), _BLOCK):
-        end = min(begin + _BLOCK, len(rest))
-        errors = np.empty((end - begin, rest.shape[1]))
+    hessian[diagonal] += DAMPING * hessian[diagonal].mean() + 1e-12
+    order = np.argsort(-hessian[diagonal], kind="stable")
+    factor = np.linalg.cholesky(np.linalg.inv(hessian[np.ix_(order, order)])).T  # of the inverse, upper
+    weights = matrix[order].astype(np.float64)
+    largest = np.abs(weights).argmax(axis=0)
+    step = np.maximum(np.abs(weights).max(axis=0), np.finfo(np.float32).tiny) / STEPS  # (O,)
+    whole = np.empty_like(weights)
+    for begin in range(0, len(weights), _BLOCK):
+        end = min(begin + _BLOCK, len(weights))
+        errors = np.empty((end - begin, weights.shape[1]))
         for row in range(begin, end):
-            whole[row] = np.clip(np.round(rest[row] / step), -STEPS, STEPS)
-            whole[row] = np.where(largest == row, np.sign(rest[row]) * STEPS, whole[row])
-            errors[row - begin] = (rest[row] - whole[row] * step) / spread[row, row]
-            rest[row + 1 : end] -= np.outer(spread[row, row + 1 : end], errors[row - begin])
-        rest[end:] -= spread[begin:end, end:].T @ errors
+            whole[row] = np.clip(np.round(weights[row] / step), -STEPS, STEPS)
+            whole[row] = np.where(largest == row, np.sign(weights[row]) * STEPS, whole[row])
+            errors[row - begin] = (weights[row] - whole[row] * step) / factor[row, row]
+            weights[row + 1 : end] -= np.outer(factor[row, row + 1 : end], errors[row - begin])
+        weights[end:] -= factor[begin:end, end:].T @ errors
     rounded = np.empty_like(matrix)
     rounded[order] = whole * step
     return rounded
 
 
 def _run(part: keras.Model, values: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
-    """Returns what a part of the network makes of values (P, ...), in batches, as float16: at full size gigabytes."""
+    """Returns the outputs of a part of the network for values (P, ...), as float16 since they are large."""
     outputs = np.empty((len(values), *part.output.shape[1:]), np.float16)
     for begin in range(0, len(values), _BATCH):
         batch = values[begin : begin + _BATCH]
@@ -119,9 +119,9 @@ def _run(part: keras.Model, values: npt.NDArray[Any]) -> npt.NDArray[np.float16]
 
 
 def _patches(maps: npt.NDArray[np.float16], random: np.random.Generator) -> Floats:
-    """Returns 3x3 patches at random places of maps (P, H, W, C), shape (P * PATCHES_PER_PHOTO, 9 * C), float32.
+    """Returns 3x3 patches at random positions of maps (P, H, W, C), shape (P * PATCHES_PER_PHOTO, 9 * C), float32.
 
-    Every batch of photos has its own places.
+    Every batch of photos has its own positions.
     """
     parts = []
     for begin in range(0, len(maps), _BATCH):

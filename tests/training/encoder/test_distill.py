@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from training.encoder.sources import load_encoder, load_student
 from training.encoder.targets import PHOTOS, STAMP, Targets
 from training.encoder.teacher import load_teacher
 from training.encoder.views import Photos, read_photos, view_of
-from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
+from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
 from training.loop.directory import CURVES, DISTILLED, METRICS
 
 pytestmark = pytest.mark.slow
@@ -200,6 +200,22 @@ def test_a_student_goes_on_from_an_earlier_run(run: Path, drawn: Path, teacher: 
     np.testing.assert_allclose(before.numpy(), after.numpy(), atol=1e-4)  # its warm-up begins at 1e-5
     with pytest.raises(DataError, match=r"differs in start; give the same"):
         distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, hardly)
+
+
+def test_a_student_learns_from_a_network_of_ours(run: Path, drawn: Path, tmp_path: Path) -> None:
+    config = EncoderConfig(widths=(0.03,) * 5, fc_units=1280, pooling="average", features="average")
+    network, teacher = build_encoder(config), tmp_path / "teacher"
+    teacher.mkdir()
+    save_checkpoint(teacher / BEST, named_variables(network, "encoder"), {"encoder": asdict(config)})
+    assert distill(tmp_path / "student", [drawn], HELD_OUT, teacher, STUDENT, CONFIG)
+    answers = Targets(tmp_path / "student", find_photos([drawn], HELD_OUT), teacher, CONFIG)
+    image = view_of(answers.photos, 5, 1, CONFIG)[None]
+    outputs = keras.Model(network.input, [network.get_layer("fc2_relu").output, network.output["logits"]])(image)
+    np.testing.assert_allclose(answers.features[5, 1], outputs[0][0], rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(answers.logits[5, 1], outputs[1][0], rtol=1e-2, atol=1e-3)
+    with pytest.raises(DataError, match="expected a teacher that sees 224 pixels"):
+        load_teacher(run)
+    assert answers.maps.shape[2:] == (7, 7, CONFIG.map_components)
 
 
 def bundle_of(student: keras.Model, config: EncoderConfig, path: Path) -> Path:

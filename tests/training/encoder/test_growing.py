@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from tests.training.encoder.test_imagenet import VGG16, write
 from training.cli import main
 from training.data.photo_cache import PhotoCache
-from training.encoder.growing import is_identity
+from training.encoder.folding import is_identity
 from training.encoder.sources import load_encoder
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from training.data.mixing import Source, mix
 from training.data.photo_cache import PhotoCache
 from training.data.records import write_records
 from training.decoder.features import encode_maps, encode_split, known_views, load_features
-from training.encoder.growing import is_identity, with_branches
+from training.encoder.folding import is_identity, with_branches
 from training.encoder.maps import cache_maps, frozen_part, open_maps, top_part
 from training.loop.checkpoint import BEST, named_variables, save_checkpoint
 from training.shipping.convert import convert
@@ -61,7 +61,7 @@ def test_the_frozen_part_and_the_top_are_the_whole_encoder_and_identities_are_kn
     maps = frozen_part(encoder)(images)
     expected = keras.Model(encoder.input, encoder.get_layer("block4_pool").output)(images)
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
-    whole, top = encoder(images, training=False), top_part(encoder)(maps, training=False)
+    whole, top = encoder(images, training=False), top_part(encoder)(maps)
     for name in ("features", "logits"):
         np.testing.assert_allclose(top[name], whole[name], rtol=1e-3, atol=1e-3 * float(np.abs(whole[name]).max()))
 

@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -116,6 +117,16 @@ def test_the_command_prints_one_aligned_table_and_writes_the_scores(
     assert written["perplexity"] == pytest.approx(math.exp(written["loss"]))
     assert written["tokenizer"] == "showtell"
     assert len(written["beams"]["1"]["captions"]) == len(written["beams"]["3"]["captions"])
+
+
+def test_cider_is_told_for_what_photos_show(toy: Bundle, records: Path) -> None:
+    found = evaluate(Captioner.of(toy), records, "dev")
+    shown = {name: ["a dog"] if index % 2 else ["a pizza", "a bus"] for index, name in enumerate(found.references)}
+    table = found._replace(references=shown).topic_table()
+    assert [name.split(" (")[0] for name, _ in table] == ["CIDEr, animals", "CIDEr, food", "CIDEr, vehicles"]
+    ciders = [found.beams[toy.config.search.beam_size].ciders[name] for name in shown]
+    assert table[0][1] == f"{fmean(ciders[1::2]):.2f}"
+    assert table[1][1] == table[2][1] == f"{fmean(ciders[::2]):.2f}"
 
 
 def test_the_command_reports_missing_records_in_one_line(toy_bundle: Path, tmp_path: Path) -> None:

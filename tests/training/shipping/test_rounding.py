@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from model.config import EncoderConfig
 from model.encoder import build_encoder, fold
 from model.tensors import STEPS
-from training.encoder.growing import gains_by_branch
+from training.encoder.folding import gains_by_branch
 from training.shipping.rounding import round_matrix, round_weights
 
 
