@@ -140,7 +140,7 @@ WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(['tensorflow'
         ("server.cli", "--engine tensorflow --port 0", "expected TensorFlow for the engine tensorflow"),
         ("model.cli", "--engine tensorflow photo.jpg", "expected TensorFlow for the engine tensorflow"),
         ("model.cli", "--bundle {plain} photo.jpg", "expected TensorFlow for a bundle without LiteRT's files"),
-        ("training.cli", "devices", "the package tensorflow not installed"),
+        ("training.cli", "devices", "expected the packages of training, found tensorflow not installed"),
     ],
 )
 def test_where_tensorflow_is_missing_one_line_says_what_to_install(
