@@ -31,7 +31,7 @@ from training.data.records import VOCABULARY
 from training.decoder.features import load_features
 from training.decoder.tasks import DecoderTask
 from training.encoder.distill import distill
-from training.encoder.sources import load_student
+from training.encoder.sources import load_encoder, load_student
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress, save_checkpoint
 from training.loop.directory import CHECKPOINTS, DISTILLED, METRICS, SUMMARIES
 from training.loop.replicas import Replicas
@@ -171,7 +171,7 @@ def test_features_are_computed_once_and_are_those_of_the_encoder(runs: Runs, dra
     assert len(kept) == 2
     dev = load_features(runs.encoder, runs.records, "dev")
     assert {path: path.stat().st_mtime_ns for path in (runs.records / "features").iterdir()} == kept
-    encoder, _ = load_student(runs.encoder)
+    encoder = load_encoder(runs.encoder).network
     image = read_image((drawn / dev.names[0]).read_bytes()).pixels
     views = np.stack([image, image[:, ::-1]])
     np.testing.assert_allclose(dev.features[0], encoder(views, training=False)["features"], rtol=1e-3, atol=1e-4)
@@ -191,8 +191,10 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
     assert config.scores == {"dev": result.scores}
     assert config.provenance["stages"]["prepare"]["commands"][0].startswith("showtell-train prepare folder")
     assert not config.encoder.batch_norm
-    assert all(value.dtype == np.float16 for value in load_bundle(path).weights.values())
-    encoder, _ = load_student(runs.encoder)
+    rounded = {name for name, value in load_bundle(path).weights.items() if value.dtype == np.float32}
+    assert all(name.startswith("encoder/") and name.endswith("/kernel") for name in rounded)
+    assert {f"encoder/fc2/{part}" for part in ("kernel", "bias")} & rounded == {"encoder/fc2/kernel"}
+    encoder = load_encoder(runs.encoder).network
     captioner = Captioner.load(path)
     photo = sorted(drawn.glob("*.jpg"))[1]
     pixels = read_image(photo.read_bytes()).pixels[None]
@@ -204,10 +206,10 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
 
 def test_export_refuses_a_decoder_of_another_encoder(runs: Runs, tmp_path: Path) -> None:
     shutil.copytree(runs.encoder, tmp_path / "encoder")
-    encoder, config = load_student(runs.encoder)
+    encoder, config, file = load_encoder(runs.encoder)
     encoder.get_layer("fc2").bias.assign_add(np.ones(config.fc_units))
     variables = named_variables(encoder, "encoder")
-    save_checkpoint(tmp_path / "encoder" / DISTILLED, variables, read_progress(runs.encoder / DISTILLED))
+    save_checkpoint(tmp_path / "encoder" / file.name, variables, read_progress(file))
     with pytest.raises(DataError, match="belong together"):
         assemble(tmp_path / "encoder", runs.captioner, runs.records, CLASSES)
 

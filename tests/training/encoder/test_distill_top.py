@@ -92,7 +92,10 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(
     config = replace(CONFIG, train_from="fc1")
     assert teach(tmp_path / "whole", inputs, config)
     original: Callable[..., Any] = module.distill_top
-    monkeypatch.setattr("training.encoder.teach.distill_top", lambda *given: original(*given, checkpoint_steps=7))
+    monkeypatch.setattr(
+        "training.encoder.teach.distill_top",
+        lambda *given, **options: original(*given, **options, checkpoint_steps=7),
+    )
     batch, served = module.TopData.batch, []
 
     def killed(self: module.TopData, chosen: Any) -> Any:
