@@ -151,7 +151,7 @@ def test_what_nginx_answers_itself_is_a_problem_too(
     for expected, nginx, body in cases:
         status, headers, problem = nginx.ask("POST", "/v1/predict", body)
         assert (status, problem["status"], headers["Content-Type"]) == (expected, expected, "application/problem+json")
-        assert problem["detail"]
+        assert problem["detail"].startswith("the caption server " if expected == 502 else "expected ")
         assert headers["X-Request-ID"]
         assert headers["Retry-After"] == (None if expected == 413 else "1")
     assert unlimited.ask("GET", "/metrics")[0] == 404
