@@ -13,8 +13,9 @@ from training.config import FinetuneConfig
 from training.data.pipeline import Share, captioned_batches
 from training.data.records import INDEX, VOCABULARY, read_index, shard_paths
 from training.data.shards import count_records
+from training.decoder.earlier import CONFIG, check_belongs, load_decoder
 from training.decoder.features import encode_split
-from training.decoder.tasks import BEST_FIGURE, CONFIG, CaptionTask, check_belongs, load_decoder
+from training.decoder.tasks import BEST_FIGURE, CaptionTask
 from training.encoder.sources import load_encoder
 from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas

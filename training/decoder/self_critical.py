@@ -17,8 +17,9 @@ from training.config import SelfCriticalConfig
 from training.data.pipeline import Share
 from training.data.records import INDEX, VOCABULARY
 from training.decoder.consensus import Consensus
+from training.decoder.earlier import CONFIG, check_belongs, load_decoder
 from training.decoder.features import input_key, load_features
-from training.decoder.tasks import BEST_FIGURE, CONFIG, CaptionTask, check_belongs, load_decoder
+from training.decoder.tasks import BEST_FIGURE, CaptionTask
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas

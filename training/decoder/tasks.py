@@ -13,17 +13,17 @@ from model.atomic import atomic_file
 from model.config import CaptionerConfig, SearchConfig
 from model.decoder import Decoder
 from model.engines.tensorflow import TensorFlowEngine
-from model.errors import DataError
 from model.presets import with_vocabulary_size
 from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.config import CaptionerTrainingConfig
 from training.data.caption_batches import caption_batches, count_batches
 from training.data.pipeline import Share, split_batches
-from training.data.records import VOCABULARY, check_kind, read_weights
+from training.data.records import VOCABULARY, read_weights
+from training.decoder.earlier import CONFIG, go_on_from
 from training.decoder.features import FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder
-from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
+from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
 from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
@@ -32,7 +32,6 @@ from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
 from training.provenance import key_of
 from training.scoring.captions import caption_scores
 
-CONFIG = "config.json"
 BEST_FIGURE = "CIDEr"
 """The dev figure that chooses the best checkpoint."""
 
@@ -129,7 +128,7 @@ class DecoderTask(CaptionTask):
         preset: Architecture; the vocabulary size comes from the records, the encoder's part from its run.
         config: Options of the training.
         replicas: The devices that compute.
-        start_from: Run directory of a decoder to train further, of equal architecture and words; None for a new one.
+        start_from: Run directory of a decoder to train further, of equal architecture; None for a new one.
         maps: Cached maps of all photos, so that only the encoder's last block runs.
 
     Raises:
@@ -152,8 +151,7 @@ class DecoderTask(CaptionTask):
         with replicas.strategy.scope():
             decoder = Decoder(captioner_config.decoder, encoder_config.feature_units)
             if start_from is not None:
-                check_start(start_from, records, captioner_config)
-                load_checkpoint(start_from / BEST, named_variables(decoder, "decoder"))
+                go_on_from(start_from, decoder, captioner_config, Vocabulary.load(records / VOCABULARY))
         settings = {
             "decoder": asdict(captioner_config.decoder),
             "training": asdict(config),
@@ -188,64 +186,6 @@ class DecoderTask(CaptionTask):
     def evaluate(self) -> dict[str, float]:
         """Scores greedy captions of dev."""
         return self.scores(self.dev)
-
-
-def check_start(captioner_run: Path, records: Path, config: CaptionerConfig) -> None:
-    """Checks that another run's decoder can be trained further: equal words and architecture; dropout may differ.
-
-    Raises:
-        DataError: It cannot, or there is no trained decoder.
-    """
-    if not (captioner_run / BEST).exists():
-        raise DataError(
-            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
-        )
-    if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
-        raise DataError(
-            f"{captioner_run}: expected the vocabulary of {records}, found another; "
-            "prepare the records of all stages together"
-        )
-    found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
-    ours, theirs = (replace(decoder, dropout=0.0, word_dropout=0.0) for decoder in (config.decoder, found.decoder))
-    if ours != theirs:
-        raise DataError(
-            f"{captioner_run}: expected a decoder {config.decoder}, found {found.decoder}; give the options of that run"
-        )
-
-
-def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:
-    """Loads the best decoder of a run.
-
-    Raises:
-        DataError: There is none, or its file is damaged.
-    """
-    decoder = Decoder(config.decoder, config.encoder.feature_units)
-    load_checkpoint(captioner_run / BEST, named_variables(decoder, "decoder"))
-    return decoder
-
-
-def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None:
-    """Checks that a decoder was trained on these records with this encoder, or together with it.
-
-    Raises:
-        DataError: It was not, or there is no trained decoder yet.
-    """
-    if not (captioner_run / BEST).exists():
-        raise DataError(
-            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
-        )
-    check_kind(records, "captions")
-    if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
-        raise DataError(
-            f"{captioner_run}: expected the vocabulary of {records}, found another; give the records it was trained on"
-        )
-    place = read_progress(captioner_run / BEST)
-    together = captioner_run.resolve() == encoder_run.resolve()
-    if not together and place.get("inputs") != input_key(encoder_run, records):
-        raise DataError(
-            f"{captioner_run}: expected a decoder trained on {records} with the encoder of {encoder_run} as it is now; "
-            "give the three that belong together, or train the decoder in a new directory"
-        )
 
 
 def greedy_captions(

@@ -15,7 +15,7 @@ from model.engines.lite import LiteEngine
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
 from training.data.records import VOCABULARY
-from training.decoder.tasks import CONFIG, check_belongs, load_decoder
+from training.decoder.earlier import CONFIG, check_belongs, load_decoder
 from training.encoder.sources import load_encoder
 from training.scoring.evaluate import Evaluation, evaluate
 from training.shipping.convert import calibration_photos, convert

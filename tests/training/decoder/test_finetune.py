@@ -24,8 +24,8 @@ from training.config import (
     OptimizerConfig,
     PipelineConfig,
 )
+from training.decoder.earlier import load_decoder
 from training.decoder.finetune import FinetuneTask
-from training.decoder.tasks import load_decoder
 from training.encoder.sources import load_encoder
 from training.loop.directory import CHECKPOINTS, METRICS
 from training.loop.run import train_task
