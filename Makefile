@@ -4,15 +4,20 @@ SECONDS ?= 60
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PYTEST_OPTIONS := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Options that measure coverage; continuous integration gives some.
+COVERAGE ?=
 
-.PHONY: help serve test check fuzz bench format clean
+.PHONY: help serve test quick check types-of-scripts fuzz bench docs format clean
 
 help:
 	@echo "make serve [PORT=8000]  serve captions and the demo page on 127.0.0.1"
 	@echo "make test               run every test"
+	@echo "make quick              run the tests that take seconds"
 	@echo "make check              format, lint, types, import contracts, then every test"
 	@echo "make fuzz [SECONDS=60]  feed damaged photos and forms to what reads them"
 	@echo "make bench              measure this machine; minutes, with nothing else running"
+	@echo "make docs               write the tables of the documents from the code"
 	@echo "make format             reformat the code"
 	@echo "make clean              remove the virtual environment and caches"
 
@@ -27,19 +32,30 @@ serve: $(STAMP)
 	$(BIN)/showtell-serve --port $(PORT)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(COVERAGE)
+
+quick: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not browser"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MAKE) types-of-scripts
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+types-of-scripts:
+	@if command -v npx >/dev/null; then npx --yes --package typescript@7.0.2 tsc --project tsconfig.json; \
+	else echo "npx is not installed; the types of static/*.js are not checked"; fi
 
 # Atheris has no wheel for every machine; without it the same targets get inputs that are damaged at random.
 fuzz: $(STAMP)
 	-$(BIN)/python -m pip install --quiet --only-binary :all: --constraint constraints.txt --group fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+docs: $(STAMP)
+	$(BIN)/python -m tests.docs.tables
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
@@ -49,4 +65,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis findings build *.egg-info
+	rm -rf .venv .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis findings build *.egg-info

@@ -19,9 +19,19 @@ QUIET_LOAD = 0.5
 
 
 @click.command()
-@click.option("--part", "parts", type=click.Choice(sorted(PARTS)), multiple=True, help="Only these; all if not given.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("build/bench.json"), show_default=True, help="JSON."
+    "--part",
+    "parts",
+    type=click.Choice(sorted(PARTS)),
+    multiple=True,
+    help="Part to run; may be repeated. Default: all.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("build/bench.json"),
+    show_default=True,
+    help="JSON file to write.",
 )
 def main(parts: tuple[str, ...], out: Path) -> None:
     """Measures this machine; nothing else should run on it.
@@ -33,7 +43,9 @@ def main(parts: tuple[str, ...], out: Path) -> None:
     """  # noqa: D301 - \b tells click not to wrap
     load = os.getloadavg()[0]
     if load > QUIET_LOAD:
-        click.echo(f"warning: expected a quiet machine, its load is {load:.1f}; stop what else runs", err=True)
+        click.echo(
+            f"warning: the machine is busy (load {load:.1f}); stop other programs for figures that count", err=True
+        )
     rows: list[Row] = []
     for name in parts or PARTS:
         click.echo(f"measuring {name} …", err=True)

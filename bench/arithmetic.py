@@ -1,4 +1,4 @@
-"""How much work an architecture is: multiplications of an image, bytes of a word."""
+"""Computes the work of an architecture: multiplications for an image, bytes for a word."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The files that engines are loaded from, made once: bundles, ONNX, OpenVINO, and what the reference says."""
+"""Makes the files that engines load, once: bundles, ONNX, OpenVINO, and the reference's outputs."""
 
 import shutil
 import sys
@@ -13,8 +13,8 @@ from bench.cache import cached
 from bench.machine import machine
 from bench.sizes import Size, full_size, source
 from model.bundle import CONFIG, DEFAULT_BUNDLE, LITE_ENCODER, load_bundle, save_bundle
+from model.engines.quiet import quiet_tensorflow
 from model.manifest import MANIFEST
-from model.runtime.quiet import quiet_tensorflow
 
 Kind = Literal["bundle", "reference", "onnx", "openvino"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -49,12 +49,12 @@ def _bundle(size: Size) -> Path:
 
 
 def _reference(size: Size) -> Path:
-    made_from = [*_identity(size), _HERE / "parity.py", _HERE / "photos.py", _MODEL / "runtime" / "tensorflow.py"]
+    made_from = [*_identity(size), _HERE / "parity.py", _HERE / "photos.py", _MODEL / "engines" / "tensorflow.py"]
 
     def make(folder: Path) -> None:
         quiet_tensorflow()
         from bench.parity import record
-        from model.runtime.tensorflow import TensorFlowEngine
+        from model.engines.tensorflow import TensorFlowEngine
 
         np.savez(folder / RECORD, allow_pickle=False, **record(TensorFlowEngine.of(load_bundle(_bundle(size)))))
 

@@ -1,4 +1,4 @@
-"""What takes minutes to make for a benchmark, kept until something that it was made from changes."""
+"""Caches what takes minutes to make, until something that it was made from changes."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""The engines that are compared, how each is loaded, and how far it may be from the reference."""
+"""The compared engines: how each is loaded, and how far it may be from the reference."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from bench.artifacts import Kind
 from bench.parity import FLOAT32, INT8, Tolerance
-from model.bundle import load_bundle, verify_bundle
-from model.runtime.protocol import Engine
-from model.runtime.quiet import quiet_tensorflow
+from model.bundle import BundleInfo, load_bundle
+from model.engines.protocol import Engine
+from model.engines.quiet import quiet_tensorflow
 
 INSTALL = "pip install --group peers"
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Names one engine.
+    """One engine of the comparison.
 
     Attributes:
         key: Name on the command line.
@@ -34,7 +34,7 @@ class Contender:
     remark: str = ""
 
     def missing(self) -> str | None:
-        """Returns which libraries are not installed, and what to do; None where all are."""
+        """Returns which libraries are not installed, and what to do; None if all are installed."""
         absent = [name for name in self.modules if find_spec(name) is None]
         return f"not installed: {', '.join(absent)}; {INSTALL}" if absent else None
 
@@ -57,7 +57,7 @@ CONTENDERS = (
 
 
 def load_engine(key: str, folder: Path) -> Engine:
-    """Loads an engine as a program that only serves would: nothing is imported for another one.
+    """Loads an engine as a serving program would: nothing is imported for other engines.
 
     Args:
         key: Of a contender.
@@ -68,12 +68,12 @@ def load_engine(key: str, folder: Path) -> Engine:
     """
     match key:
         case "litert":
-            from model.runtime.lite import LiteEngine
+            from model.engines.lite import LiteEngine
 
-            return LiteEngine.of(folder, verify_bundle(folder).config)
+            return LiteEngine.of(folder, BundleInfo.from_bundle(folder).config)
         case "tensorflow":
             quiet_tensorflow()
-            from model.runtime.tensorflow import TensorFlowEngine
+            from model.engines.tensorflow import TensorFlowEngine
 
             return TensorFlowEngine.of(load_bundle(folder))
         case "keras":

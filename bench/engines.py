@@ -1,4 +1,4 @@
-"""One image after the other through every engine, in milliseconds, MiB and seconds to the first answer.
+"""Measures every engine on one image after the other: milliseconds, MiB, and seconds to the first answer.
 
 Every engine is driven by `model.search.beam_search` in a process of its own, with all cores, and is checked against
 the TensorFlow engine before it counts.
@@ -22,8 +22,8 @@ from bench.photos import photo
 from bench.report import Row, compared, median_row, ratio, skipped_row
 from bench.sizes import SIZES, Size
 from model.config import IMAGE_PIXELS, SearchConfig
+from model.engines.protocol import Engine
 from model.image import read_image
-from model.runtime.protocol import Engine
 from model.search import beam_search
 
 PART = "engines"

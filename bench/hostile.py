@@ -1,4 +1,4 @@
-"""Files made to stop a server that decodes them: small to send, and without end, or gigantic, to a decoder that trusts.
+"""Makes hostile files: small to send, and gigantic or endless for a decoder that trusts them.
 
 Each is made in code, and in the order of what it costs a decoder that believes all it reads.
 """
@@ -36,7 +36,7 @@ def encoded(image: Image.Image, name: str, **options: object) -> bytes:
 
 
 def exif_flood(segments: int = EXIF_SEGMENTS) -> bytes:
-    """Returns a JPEG with EXIF in pieces of ten bytes: who joins them one by one copies them again and again."""
+    """Returns a JPEG with EXIF in pieces of ten bytes: joining them one by one copies them again and again."""
     piece = b"\xff\xe1" + struct.pack(">H", 18) + b"Exif\0\0" + b"II*\0" + bytes(6)
     data = encoded(photo(), "JPEG")
     return data[:2] + piece * segments + data[2:]
@@ -49,12 +49,12 @@ def comment_flood(segments: int = EXIF_SEGMENTS) -> bytes:
 
 
 def fill_flood(size: int = 10_000_000) -> bytes:
-    """Returns a JPEG of the byte that may fill up the room in front of a marker, and nothing else."""
+    """Returns a JPEG of nothing but the fill bytes that may precede a marker."""
     return b"\xff\xd8".ljust(size, b"\xff")
 
 
 def scan_flood(scans: int = SCANS) -> bytes:
-    """Returns a progressive JPEG that goes over its pixels again and again."""
+    """Returns a progressive JPEG that scans its pixels again and again."""
     data = encoded(Image.new("RGB", (2000, 1500)), "JPEG", progressive=True)
     end = data.rindex(b"\xff\xd9")
     last = data.rindex(b"\xff\xda", 0, end)
@@ -79,7 +79,7 @@ def png(width: int, height: int, lines: bytes, *others: bytes, bits: int = 8, co
 
 
 def chunk_flood(chunks: int = 500_000) -> bytes:
-    """Returns a PNG with that many empty chunks of a kind that nobody knows."""
+    """Returns a PNG with that many empty chunks of an unknown kind."""
     lines = b"".join(b"\0" + bytes(8) for _ in range(8))
     return png(8, 8, lines, *[b"noTe"] * chunks)
 
@@ -126,7 +126,7 @@ def strip_flood(strips: int = 1_200_000) -> bytes:
 
 
 def tag_flood(tags: int = TAGS) -> bytes:
-    """Returns a TIFF with that many tags that nobody knows, of each of which libtiff says so."""
+    """Returns a TIFF with that many unknown tags, each of which makes libtiff print a warning."""
     unknown = [(40_000 + index, 4, 1, struct.pack("<I", index)) for index in range(tags)]
     return tiff(40, 30, bytes(range(200)) * 6, *unknown)
 
@@ -161,7 +161,7 @@ def comment_gif(blocks: int = 2_000_000) -> bytes:
 
 
 def run_length_bmp(megabytes: int = 10) -> bytes:
-    """Returns a BMP of runs of one pixel, which Pillow undoes in Python."""
+    """Returns a BMP of runs of one pixel, which Pillow decodes in Python."""
     width = 7000
     lines = megabytes * 1024**2 // (2 * width + 2)
     data = (b"\x01\x05" * width + b"\0\0") * lines

@@ -1,4 +1,4 @@
-"""The server under load, against the same captioner behind a plain Flask route and against the engine alone.
+"""Measures the server under load, against the same captioner behind a plain Flask route and against the engine alone.
 
 Default bundle, one JPEG of 500x375 a request as a raw body, keep-alive clients in one other process on the same cores.
 """
@@ -104,7 +104,7 @@ def _ready_row(bundle: Path, first: Row) -> Row:
 
 
 def _soak_rows(bundle: Path) -> list[Row]:
-    """Measures whether the worker's memory stays where it is over thousands of requests."""
+    """Measures whether the worker's memory grows over thousands of requests."""
     rows: list[Row] = []
     with our_server(bundle) as running:
         done = 0

@@ -1,4 +1,4 @@
-"""What this machine allows: the rates that it reaches in simple loops, and the times that follow from them.
+"""Measures the machine's limits: the rates of simple loops, and the times that follow from them.
 
 An encoder cannot be faster than its multiplications at the best rate of its arithmetic, nor a word faster than its
 weights come from memory, as far as they do not stay in the cache.

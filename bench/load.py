@@ -1,4 +1,4 @@
-"""A load generator that costs little, since it shares the cores with what it measures.
+"""A cheap load generator, because it shares the cores with the server that it measures.
 
 One process, keep-alive connections, requests that are prepared bytes, and of an answer only the status line and the
 headers that decide what comes next.
@@ -27,7 +27,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Answer(NamedTuple):
-    """Holds what a client reads of an answer: status, how long to wait, and whether the connection ends."""
+    """The parts of an answer that a client reads: status, time to wait, and whether the connection ends."""
 
     status: int
     retry_after_seconds: float
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """Holds what one number of clients saw.
+    """The result of one number of clients.
 
     Attributes:
         clients: Clients at the same time.
@@ -60,7 +60,7 @@ def prepared_request(path: str, body: bytes) -> bytes:
 
 
 def run_level(port: int, requests: Sequence[bytes], clients: int, answers: int) -> Level:
-    """Sends requests until so many good answers have come, or too many tries or seconds have passed.
+    """Sends requests until there are enough good answers, too many tries, or too many seconds.
 
     Args:
         port: Where the server listens on 127.0.0.1.
@@ -85,7 +85,7 @@ def run_level(port: int, requests: Sequence[bytes], clients: int, answers: int) 
 
 @dataclass
 class _Run:
-    """Holds what the clients of one level share."""
+    """The state that the clients of one level share."""
 
     port: int
     requests: Sequence[bytes]

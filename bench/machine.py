@@ -1,4 +1,4 @@
-"""What the figures belong to: the machine, and the versions of what was measured."""
+"""Describes the machine and the versions that figures belong to."""
 
 import os
 import platform

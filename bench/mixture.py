@@ -1,4 +1,4 @@
-"""The mixture of a soak: good, bad, slow and aborted requests as bytes, and what may be answered to each."""
+"""The request mixture of a soak: good, bad, slow and aborted requests as bytes, with their allowed answers."""
 
 import io
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ BOUNDARY = "mixture"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """Describes one kind of request.
+    """One kind of request.
 
     Attributes:
         name: What a report calls it.
@@ -99,7 +99,7 @@ def _bad(photos: Sequence[bytes]) -> list[Kind]:
 
 
 def _attackers() -> list[Kind]:
-    """Returns clients that mean to stop the server for others."""
+    """Returns clients that attack the server."""
     unanswered, undecodable = frozenset[int](), frozenset({413, 422})
     refused = [_post("", make()) for make in hostile.REFUSED.values()]
     borne = [_post("", make()) for make in hostile.BORNE.values()]

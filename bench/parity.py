@@ -1,4 +1,4 @@
-"""Whether an engine computes what the TensorFlow engine computes: one that computes something else is no peer."""
+"""Checks that an engine computes the same as the TensorFlow engine; otherwise its times do not count."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.photos import photo
+from model.engines.protocol import Engine
 from model.image import read_image
-from model.runtime.protocol import Engine
 
 STEPS = 4
 HYPOTHESES = 3
@@ -20,7 +20,7 @@ Record = dict[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """Says how far an engine may be from the reference.
+    """The allowed distance of an engine from the reference.
 
     Attributes:
         features: Largest length of the difference of the features, as a fraction of their length.
@@ -38,7 +38,7 @@ INT8 = Tolerance(features=0.15, probabilities=0.1, log_probs=0.5)
 
 
 def record(engine: Engine, words: Array | None = None) -> Record:
-    """Runs an engine on a photo and on given words, and notes what it says.
+    """Runs an engine on a photo and on given words, and returns its outputs.
 
     Args:
         engine: The engine.

@@ -1,4 +1,4 @@
-"""Pictures made in code that are about as heavy as photos, as JPEG bytes."""
+"""Makes pictures about as heavy as photos, as JPEG bytes."""
 
 import io
 

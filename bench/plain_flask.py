@@ -1,4 +1,4 @@
-"""The plain way to put a captioner behind HTTP: one Flask route and a lock. What the server is compared with."""
+"""The baseline server: a captioner behind one Flask route and a lock."""
 
 import threading
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""One process for each thing measured, so that nothing warms up, or takes memory, for another."""
+"""Runs each measurement in a process of its own, so that none warms up, or takes memory, for another."""
 
 import contextlib
 import json

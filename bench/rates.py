@@ -1,4 +1,4 @@
-"""Simple loops that go as fast as this machine can: int8 and float32 multiplication, and reading memory."""
+"""Measures the machine's fastest simple loops: int8 and float32 multiplication, and reading memory."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.machine import cores
-from model.runtime.quiet import quiet_tensorflow
+from model.engines.quiet import quiet_tensorflow
 
 WARM_UP, RUNS = 5, 25
 ROWS, SIDE = 1024, 2048
@@ -21,7 +21,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Names one loop: what it is called in the report, its unit, and multiply-adds or bytes of one round."""
+    """One loop: its name in the report, its unit, and the multiply-adds or bytes of one round."""
 
     what: str
     unit: str
@@ -110,7 +110,7 @@ def _int8_convolution(*, fixed_ranges: bool) -> Work:
 
 
 def _lite(graph: Callable[[Any], Any], shape: tuple[int, ...], *, fixed_ranges: bool) -> Work:
-    """Converts a function of one tensor as our engine's networks are, and returns a run of it."""
+    """Converts a function of one tensor as our engine's models are, and returns a function that runs it."""
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 

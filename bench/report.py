@@ -1,4 +1,4 @@
-"""What a benchmark found, as a table to read and JSON to keep."""
+"""Reports results as a table and as JSON."""
 
 import json
 import math
@@ -12,12 +12,12 @@ from bench.machine import machine
 from model.atomic import atomic_file
 
 RATES = frozenset({"images/s", "GMAC/s", "GB/s"})
-"""Units of which more is better; of all others less is."""
+"""Units of which more is better; of all others, less is better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Holds one measurement.
+    """One measurement.
 
     Attributes:
         part: Part of the benchmark.

@@ -21,7 +21,7 @@ POLL_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Holds a server that answers.
+    """A server that answers.
 
     Attributes:
         port: Where it listens on 127.0.0.1.
@@ -38,7 +38,7 @@ class Running:
     log: int
 
     def log_text(self) -> str:
-        """Returns all that it has written so far."""
+        """Returns everything that it has written so far."""
         # By position: the server writes at the offset that both share.
         return os.pread(self.log, os.fstat(self.log).st_size, 0).decode()
 

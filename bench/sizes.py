@@ -1,4 +1,4 @@
-"""The two captioners that are measured: full size with random weights, and the default bundle."""
+"""The two measured captioners: full size with random weights, and the default bundle."""
 
 from dataclasses import replace
 from typing import Literal
@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, ClassName, load_bundle, weight_shapes
-from model.config import CaptionerConfig, paper
+from model.config import CaptionerConfig
+from model.presets import paper
 from model.vocabulary import SPECIAL, Vocabulary
 
 Size = Literal["full size", "default bundle"]

@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: a real server under a mixture of good, bad, slow and aborted requests, for minutes or hours.
+"""`python -m bench.soak`: a real server under good, bad, slow and aborted requests, for minutes or hours.
 
 It is about promises, not speed: every request is answered as its kind deserves or with a 503 that says when to come
 back, the worker lives, nothing raises, and memory stays where it is.
@@ -41,7 +41,7 @@ TOLD = 10
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Holds the resident memory of all the server's processes at one time, and its workers."""
+    """The resident memory of all the server's processes at one time, and its workers."""
 
     seconds: float
     memory_mib: float
@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass
 class Record:
-    """Holds what a soak saw.
+    """The results of a soak.
 
     Attributes:
         statuses: By kind, how often each status was answered; `hung up` where the client did, `error` for no answer.
@@ -74,7 +74,7 @@ class Record:
         return percentile(memory[start : start + size], 50), percentile(memory[-size:], 50)
 
     def broken(self) -> list[str]:
-        """Returns the promises that were broken, in words; none is what is hoped for."""
+        """Returns the broken promises, in words."""
         found = [*self.unexpected]
         workers = sorted({sample.workers for sample in self.samples})
         if len(workers) != 1 or len(workers[0]) != 1:
@@ -123,7 +123,7 @@ def soak(server: Running, kinds: list[Kind], seconds: float, rate: float, seed: 
 
 @dataclass
 class _Soak:
-    """Holds what the tasks of one soak share."""
+    """The state that the tasks of one soak share."""
 
     server: Running
     kinds: list[Kind]
@@ -228,11 +228,16 @@ def draw(record: Record, target: Path) -> None:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--minutes", type=click.FloatRange(0.05, 24 * 60), default=20.0, help="How long.")
-@click.option("--rate", type=click.FloatRange(0.1, 100), default=12.0, help="Draws a second from the mixture, at most.")
-@click.option("--seed", type=int, default=0, help="Decides the order.")
-@click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, help="What is served.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("build/soak.json"), help="JSON; a plot beside it.")
+@click.option("--minutes", type=click.FloatRange(0.05, 24 * 60), default=20.0, help="Duration.")
+@click.option("--rate", type=click.FloatRange(0.1, 100), default=12.0, help="Most draws per second from the mixture.")
+@click.option("--seed", type=int, default=0, help="Seed of the order of requests.")
+@click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, help="Bundle to serve.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("build/soak.json"),
+    help="JSON file to write, with a plot beside it.",
+)
 def main(minutes: float, rate: float, seed: int, bundle: Path, out: Path) -> None:
     """Starts a server, asks it good, bad, slow and aborted requests, and exits with 1 if a promise was broken.
 

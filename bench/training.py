@@ -1,4 +1,4 @@
-"""Step time of training: from records, on synthetic data, under plain Keras `fit`, and on two replicas.
+"""Measures training steps: from records, on synthetic data, under plain Keras `fit`, and on two replicas.
 
 The network is the encoder of the default bundle, batch 32, on pictures made in code; every variant has its own process.
 """
@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from bench.report import Row, median_row
-from model.config import IMAGE_PIXELS, small
+from model.config import IMAGE_PIXELS
+from model.presets import small
 
 PART = "training"
 BATCH, CLASSES, IMAGES = 32, 10, 640
@@ -138,7 +139,7 @@ def _fit(task: Any) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    from model.runtime.quiet import quiet_tensorflow
+    from model.engines.quiet import quiet_tensorflow
 
     quiet_tensorflow()
     sys.stdout.write(json.dumps(_run_variant(sys.argv[1], Path(sys.argv[2]))) + "\n")

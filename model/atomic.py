@@ -40,7 +40,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Fixed names, so that what a killed process left behind is found and put right here.
+    # Fixed names, so that the next call finds and repairs what a killed process left behind.
     temporary, old = (path.with_name(f".{path.name}.{suffix}") for suffix in ("partial", "old"))
     _put_back(path, old)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -60,14 +60,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def _put_back(path: Path, old: Path) -> None:
-    """Undoes a swap that was cut off between its two renames; removes the old directory after one that was not."""
+    """Completes a swap: restores the old directory if the new one is missing, otherwise removes it."""
     if old.exists() and not path.exists():
         old.rename(path)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def flush(path: Path) -> None:
-    """Asks the operating system to put a file or directory on the disk now."""
+    """Writes a file or directory to disk now (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

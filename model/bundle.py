@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -30,7 +30,7 @@ LITE_FILES = frozenset({LITE_ENCODER, LITE_DECODER})
 
 
 class ClassName(NamedTuple):
-    """Names one class of the encoder: a WordNet id (or any other) and a label for people."""
+    """One class of the encoder: an id, such as WordNet's, and a label for people."""
 
     id: str
     label: str
@@ -38,7 +38,7 @@ class ClassName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Holds everything a captioner is restored from.
+    """Everything that a captioner is restored from.
 
     Attributes:
         config: Architecture, search defaults, provenance, scores.
@@ -53,8 +53,8 @@ class Bundle:
     weights: Weights
 
 
-class Contents(NamedTuple):
-    """Holds what a bundle says of itself, without its weights.
+class BundleInfo(NamedTuple):
+    """The description of a verified bundle: everything but its weights.
 
     Attributes:
         config: As in `Bundle`.
@@ -67,6 +67,26 @@ class Contents(NamedTuple):
     vocabulary: Vocabulary
     classes: tuple[ClassName, ...]
     has_lite_files: bool
+
+    @classmethod
+    def from_bundle(cls, path: Path) -> Self:
+        """Checks that a bundle is complete and undamaged without loading its weights.
+
+        Args:
+            path: The bundle's directory.
+
+        Returns:
+            Its description.
+
+        Raises:
+            BundleError: A file is missing, has another size or hash than the manifest says, or the parts disagree.
+        """
+        names = verify_manifest(path, REQUIRED)
+        if len(names & LITE_FILES) == 1:
+            raise BundleError(f"{path}: expected both {LITE_ENCODER} and {LITE_DECODER} or neither; export it again")
+        config, vocabulary, classes = _read_texts(path)
+        _check_agreement(config, len(vocabulary), len(classes), str(path))
+        return cls(config, vocabulary, classes, has_lite_files=bool(names & LITE_FILES))
 
 
 def save_bundle(
@@ -100,31 +120,12 @@ def save_bundle(
         write_manifest(directory)
 
 
-def verify_bundle(path: Path) -> Contents:
-    """Checks that a bundle is complete and undamaged without loading its weights.
-
-    Args:
-        path: The bundle's directory.
-
-    Returns:
-        What it says of itself.
-
-    Raises:
-        BundleError: A file is missing, has another size or hash than the manifest says, or the parts disagree.
-    """
-    names = verify_manifest(path, REQUIRED)
-    if len(names & LITE_FILES) == 1:
-        raise BundleError(f"{path}: expected both {LITE_ENCODER} and {LITE_DECODER} or neither; export it again")
-    config, vocabulary, classes = _read_texts(path)
-    _check_agreement(config, len(vocabulary), len(classes), str(path))
-    return Contents(config, vocabulary, classes, has_lite_files=bool(names & LITE_FILES))
-
-
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path, info: BundleInfo | None = None) -> Bundle:
     """Reads and verifies a bundle: hashes, names, shapes and types of all tensors, and that every number is finite.
 
     Args:
         path: The bundle's directory.
+        info: What `BundleInfo.from_bundle` returned for it just now, so that no file is hashed twice; else None.
 
     Returns:
         The bundle, with its weights in memory.
@@ -132,7 +133,7 @@ def load_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: Anything is missing, damaged or does not agree; the message says what and what to do.
     """
-    config, vocabulary, classes, has_lite_files = verify_bundle(path)
+    config, vocabulary, classes, has_lite_files = BundleInfo.from_bundle(path) if info is None else info
     weights = read_tensors(path / WEIGHTS, weight_shapes(config), LITE_FILES if has_lite_files else ())
     _check_weights(config, weights, str(path / WEIGHTS))
     return Bundle(config, vocabulary, classes, weights)
@@ -183,7 +184,7 @@ def _decoder_shapes(config: DecoderConfig, feature_units: int) -> Iterable[tuple
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Returns whether nothing but the files of a bundle is there; a `manifest.json` alone is no sign of one."""
+    """Returns whether a directory is empty or holds a bundle and nothing else; `manifest.json` alone is no bundle."""
     if not path.is_dir():
         return False
     names = {file.name for file in path.iterdir()}

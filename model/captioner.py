@@ -9,13 +9,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from model.bundle import Bundle, ClassName, load_bundle, verify_bundle
+from model.bundle import Bundle, BundleInfo, ClassName, load_bundle
 from model.config import CaptionerConfig
+from model.engines.choice import EngineName, Precision, choose_engine
+from model.engines.protocol import MAX_BEAM_SIZE, Engine
+from model.engines.quiet import quiet_tensorflow
 from model.errors import SearchOptionError
-from model.runtime.choice import EngineName, Precision, choose_engine
-from model.runtime.protocol import MAX_BEAM_SIZE, Engine
-from model.runtime.quiet import quiet_tensorflow
-from model.search import Floats, Found, Wanted, beam_search
+from model.search import Floats, FoundCaption, Wanted, beam_search
 from model.vocabulary import END_ID, Vocabulary
 
 MAX_CLASSES = 20
@@ -24,7 +24,7 @@ MAX_CLASSES = 20
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Holds one word of a caption and its probability given the words before it, in [0, 1]."""
+    """One word of a caption, with its probability given the words before it, in [0, 1]."""
 
     text: str
     probability: float
@@ -32,7 +32,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Holds one caption of an image.
+    """One caption of an image.
 
     Attributes:
         text: The words, joined by spaces.
@@ -53,7 +53,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class ClassPrediction:
-    """Holds one class of an image: id, label and probability in [0, 1]."""
+    """One class of an image: id, label and probability in [0, 1]."""
 
     id: str
     label: str
@@ -62,7 +62,7 @@ class ClassPrediction:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Holds everything predicted for one image.
+    """Everything predicted for one image.
 
     Attributes:
         captions: Best first.
@@ -78,13 +78,13 @@ class Prediction:
 
 
 class Captioner:
-    """Predicts captions and classes. Not thread-safe: one caller at a time.
+    """A loaded model that predicts captions and classes. Not thread-safe: one caller at a time.
 
     Args:
         config: Architecture and search defaults.
         vocabulary: Words of the decoder.
         classes: Names of the encoder's classes.
-        engine: Runs the networks.
+        engine: Runs the encoder and the decoder.
     """
 
     def __init__(
@@ -96,13 +96,17 @@ class Captioner:
         self._engine = engine
 
     @classmethod
-    def load(cls, path: Path, *, engine: EngineName = "auto", precision: Precision = "float32") -> Self:
+    def load(
+        cls, path: Path, *, engine: EngineName = "auto", precision: Precision = "float32",
+        info: BundleInfo | None = None,
+    ) -> Self:  # fmt: skip
         """Restores a captioner and warms it up.
 
         Args:
             path: The bundle's directory.
-            engine: What runs the networks; `auto` takes what is fastest here, see `model.runtime.choice`.
+            engine: Which engine to use; `auto` takes the fastest on this machine, see `model.engines.choice`.
             precision: Arithmetic of the TensorFlow engine's encoder.
+            info: As in `load_bundle`.
 
         Returns:
             A captioner whose first prediction is as fast as the next.
@@ -111,16 +115,14 @@ class Captioner:
             BundleError: The bundle is missing, damaged or inconsistent, or lacks the engine's files.
             ConfigError: Engine and precision do not fit each other or this machine.
         """
-        contents = verify_bundle(path)
-        if choose_engine(engine, precision, has_lite_files=contents.has_lite_files) == "tensorflow":
-            network: Engine = _tensorflow_engine(load_bundle(path), precision)
+        if info is None:
+            info = BundleInfo.from_bundle(path)
+        if choose_engine(engine, precision, has_lite_files=info.has_lite_files) == "tensorflow":
+            loaded = _tensorflow_engine(load_bundle(path, info), precision)
         else:
-            # Imported here: a machine that serves with TensorFlow need not be able to load it.
-            from model.runtime.lite import LiteEngine
-
-            network = LiteEngine.of(path, contents.config)
-        network.warm_up()
-        return cls(contents.config, contents.vocabulary, contents.classes, network)
+            loaded = _lite_engine(path, info.config)
+        loaded.warm_up()
+        return cls(info.config, info.vocabulary, info.classes, loaded)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
@@ -129,7 +131,7 @@ class Captioner:
 
     @property
     def engine(self) -> str:
-        """Returns the name of the engine that runs the networks."""
+        """Returns the name of the engine."""
         return self._engine.name
 
     def predict(
@@ -141,13 +143,13 @@ class Captioner:
         Args:
             images: RGB from `model.image.read_image`. Shape (B, 224, 224, 3), uint8.
             beam_size: Hypotheses kept per image, 1 to 10; None for the bundle's default.
-            captions: Captions wanted per image, 1 to the beam size; fewer come when fewer exist.
-            classes: Classes wanted per image, 0 to 20; at most all that there are come.
-            wanted: Called between two words; says for each image whether anyone still waits for it. None if all are
+            captions: Captions per image, 1 to the beam size; fewer if the search finds fewer.
+            classes: Classes per image, 0 to 20; fewer if the model has fewer.
+            wanted: Called between two words; returns for each image whether anyone still waits for it. None if all are
                 wanted.
 
         Returns:
-            One prediction per image, in order. One that is no longer wanted has no captions.
+            One prediction per image, in order. An image that is no longer wanted has no captions.
 
         Raises:
             SearchOptionError: A number is out of its range.
@@ -168,7 +170,7 @@ class Captioner:
             for best, row in zip(found, encoded.class_probabilities, strict=True)
         ]
 
-    def _caption(self, found: Found) -> Caption:
+    def _caption(self, found: FoundCaption) -> Caption:
         texts = self.vocabulary.decode(found.tokens)
         words = tuple(Word(t, math.exp(value)) for t, value in zip(texts, found.word_log_probs, strict=True))
         return Caption(" ".join(texts), found.log_prob, words)
@@ -181,9 +183,16 @@ class Captioner:
 def _tensorflow_engine(bundle: Bundle, precision: Precision) -> Engine:
     quiet_tensorflow()
     # Imported here: only this engine needs TensorFlow, and importing it takes seconds.
-    from model.runtime.tensorflow import TensorFlowEngine
+    from model.engines.tensorflow import TensorFlowEngine
 
     return TensorFlowEngine.of(bundle, precision)
+
+
+def _lite_engine(path: Path, config: CaptionerConfig) -> Engine:
+    # Imported here: a machine that serves with TensorFlow need not be able to load it.
+    from model.engines.lite import LiteEngine
+
+    return LiteEngine.of(path, config)
 
 
 def _beam_size(value: int) -> int:

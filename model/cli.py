@@ -12,19 +12,19 @@ import click
 from tqdm import tqdm
 
 from model.bundle import DEFAULT_BUNDLE, load_bundle
+from model.engines.choice import ENGINES, EngineName
 from model.errors import CaptionerError, ImageError
 from model.image import SUFFIXES, read_image
-from model.runtime.choice import ENGINES, EngineName
 
 if TYPE_CHECKING:
     from model.captioner import Captioner, Prediction
 
 MANY = 4
-"""Photos from which on a progress bar is shown."""
+"""From this many photos on, a progress bar is shown."""
 
 
 class _CaptionByDefault(click.Group):
-    """Runs `caption` when the first argument is no command, so that `showtell photo.jpg` works."""
+    """A command group that defaults to `caption`, so that `showtell photo.jpg` works."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help", "--version"):
@@ -54,13 +54,13 @@ def main() -> None:
     "--bundle",
     type=click.Path(path_type=Path),
     default=DEFAULT_BUNDLE,
-    help="Bundle to use; the one that comes with the project by default.",
+    help="Bundle to use. Default: the one that comes with the project.",
 )
 @click.option("--captions", type=click.IntRange(1, 10), default=1, show_default=True, help="Captions per photo.")
 @click.option(
     "--beam-size",
     type=click.IntRange(1, 10),
-    help="Width of the search; the bundle's default, or --captions where that is more.",
+    help="Hypotheses that the search keeps. Default: the bundle's, or --captions if that is more.",
 )
 @click.option("--classes", type=click.IntRange(0, 20), default=3, show_default=True, help="Classes per photo.")
 @click.option(
@@ -68,16 +68,16 @@ def main() -> None:
     type=click.Choice(ENGINES),
     default="auto",
     show_default=True,
-    help="What runs the networks; auto takes the fastest here.",
+    help="Engine that runs the model; auto takes the fastest on this machine.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def caption(
     photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int | None, classes: int, engine: EngineName,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Captions PHOTOS: files, folders (searched recursively) or glob patterns.
 
-    Exits with 1 when a photo failed; the others are done all the same.
+    If a photo fails, the others are still captioned and the exit status is 1.
     """
     # Imported here: the engine takes seconds to load, and --help and info do without it.
     from model.captioner import Captioner
@@ -114,7 +114,7 @@ def caption(
 @main.command()
 @click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
 def info(bundle: Path) -> None:
-    """Verifies a BUNDLE and says what is in it; the default one where none is named."""
+    """Verifies a BUNDLE (default: the project's) and prints what is in it."""
     try:
         content = load_bundle(bundle)
     except CaptionerError as error:
@@ -130,7 +130,7 @@ def info(bundle: Path) -> None:
 
 
 def _expand(arguments: Sequence[str]) -> Iterator[Path]:
-    """Yields the files that arguments stand for; a name that matches nothing is yielded to fail by itself."""
+    """Yields the files that the arguments name; a name that matches nothing too, which fails when it is read."""
     for argument in arguments:
         literal = Path(argument).exists() or not glob.has_magic(argument)
         matches = [argument] if literal else sorted(glob.glob(argument, recursive=True))  # noqa: PTH207

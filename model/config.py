@@ -6,31 +6,19 @@ Standard library only, so that a tool can read a bundle's `config.json` without 
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
 from model.errors import ConfigError
 from model.strict_json import parse
+from model.versions import ADDED, FORMAT_VERSION, upgraded
 
 IMAGE_PIXELS = 224
 """Height and width of every image that enters the encoder, in pixels."""
 
-FORMAT_VERSION = 2
-"""Version of the bundle format that this code writes. Version 1, which lacks a few fields, is read too."""
-
-READABLE_VERSIONS = (1, FORMAT_VERSION)
-
-ADDED: Mapping[str, Mapping[str, object]] = types.MappingProxyType(
-    {
-        "encoder": {"features": "fc2"},
-        "decoder": {"image_every_step": False, "residual": False, "tied_embeddings": False, "word_dropout": 0.0},
-    }
-)
-"""Fields that version 1 lacks, by the part they are in, with what they mean there."""
-
 
 class Block(NamedTuple):
-    """Names one block of convolutions of the network at width 1."""
+    """One block of convolutions, at width 1."""
 
     name: str
     convolutions: int
@@ -50,11 +38,10 @@ BLOCKS = (
 )
 """Configuration E of the VGG paper: 16 convolutions 3x3, a 2x2 max pool after each block."""
 
-
 FEATURES: Mapping[str, tuple[int, int]] = types.MappingProxyType(
     {"fc2": (0, 1), "average": (1, 0), "average_max": (2, 0), "grid": (4, 0), "average_fc2": (1, 1)}
 )
-"""What the decoder can read: how often the last map's channels are in it, and how often the FC layers' units."""
+"""Features that the decoder can read: multiples of the last map's channels, and of the FC layers' units."""
 
 
 INPUT_POOLINGS = (1, 2, 4, 7)
@@ -67,7 +54,7 @@ MAX_LENGTH_PENALTY = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
-    """Describes a VGG-19 encoder; the defaults are the network of the paper.
+    """Architecture of a VGG-19 encoder; the defaults are the paper's.
 
     Attributes:
         widths: Factor on the channels of the convolutions of each of the five blocks, each in (0, 1].
@@ -128,7 +115,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderConfig:
-    """Describes a Show-and-Tell decoder of stacked GRU cells.
+    """Architecture of a Show-and-Tell decoder of stacked GRU cells.
 
     Attributes:
         vocabulary_size: Number of tokens V, the special ones included.
@@ -137,8 +124,8 @@ class DecoderConfig:
         units: Units U of each cell.
         project_features: Whether a dense layer maps the feature (D,) to (E,); without it D must equal E.
         dropout: Fraction dropped of inputs and outputs while training, in [0, 1).
-        image_every_step: Whether the (projected) feature stands beside every input of the first cell, not only at the
-            beginning.
+        image_every_step: Whether the (projected) feature is appended to every input of the first cell, not only to the
+            first.
         residual: Whether every cell but the first adds its input to its output.
         tied_embeddings: Whether a word is scored by its embedding: a dense layer maps the last cell's output to (E,).
         word_dropout: Fraction of words whose embedding is dropped while training, in [0, 1).
@@ -174,23 +161,23 @@ class DecoderConfig:
 
     @property
     def input_units(self) -> int:
-        """Returns the length of what the first cell reads: a word or the image, and the image again where it stays."""
+        """Returns the length of the first cell's input: a word or the image; twice that if every step has the image."""
         return self.embedding_units * (2 if self.image_every_step else 1)
 
     @property
     def state_units(self) -> int:
-        """Returns the length of the decoder's state: its cells, and the image where it stays."""
+        """Returns the length of the decoder's state: its cells, and the image if every step has it."""
         return self.layers * self.units + (self.embedding_units if self.image_every_step else 0)
 
     @property
     def scored_units(self) -> int:
-        """Returns the length of what words are scored by."""
+        """Returns the length of the vector that scores words."""
         return self.embedding_units if self.tied_embeddings else self.units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """Holds the defaults of the caption search.
+    """Defaults of the caption search.
 
     Attributes:
         beam_size: Hypotheses kept per image K, in [1, 10]; 1 is greedy.
@@ -215,7 +202,7 @@ class SearchConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionerConfig:
-    """Describes a whole captioner: what a bundle's `config.json` holds.
+    """Configuration of a whole captioner: the content of a bundle's `config.json`.
 
     Attributes:
         name: Short name, shown to every client.
@@ -271,69 +258,8 @@ class CaptionerConfig:
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"expected a JSON object, received text that is not JSON: {error}") from error
         if isinstance(value, dict) and type(value.get("format_version")) is int:
-            value = _upgraded(value)
+            value = upgraded(value)
         return parse(cls, value, "")
-
-
-def paper() -> CaptionerConfig:
-    """Returns the full-size design: VGG-19 with ImageNet input and four GRU layers of 1000 on unprojected features.
-
-    Nothing was trained to its end at this size here: it needs the ImageNet weights file and a data set such as COCO.
-    """
-    return CaptionerConfig(
-        name="show-and-tell-paper",
-        version="1",
-        encoder=EncoderConfig(),
-        decoder=DecoderConfig(
-            vocabulary_size=10_000, embedding_units=4096, layers=4, units=1000, project_features=False
-        ),
-        search=SearchConfig(max_words=10),
-    )
-
-
-def small() -> CaptionerConfig:
-    """Returns the size of the default bundle: narrow VGG-19 at 112 pixels, wider in its last blocks, one GRU of 512."""
-    return CaptionerConfig(
-        name="show-and-tell-small",
-        version="1",
-        encoder=EncoderConfig(
-            widths=(0.25, 0.25, 0.25, 0.375, 0.5625),
-            fc_units=1280,
-            normalization="unit",
-            input_pooling=2,
-            batch_norm=True,
-            residual=True,
-            pooling="average",
-            dropout=0.0,
-        ),
-        decoder=DecoderConfig(vocabulary_size=10_000, embedding_units=256, units=512, dropout=0.4),
-        search=SearchConfig(),
-    )
-
-
-def vgg19() -> CaptionerConfig:
-    """Returns VGG-19 of full width with average pooling, as `showtell-train grow` makes it, and one wide GRU.
-
-    The GRU sees the last map's mean beside every word.
-    """
-    return CaptionerConfig(
-        name="show-and-tell-vgg19",
-        version="1",
-        encoder=EncoderConfig(fc_units=1280, pooling="average", dropout=0.0, features="average"),
-        decoder=DecoderConfig(
-            vocabulary_size=10_000, embedding_units=384, units=768, dropout=0.5, image_every_step=True
-        ),
-        search=SearchConfig(),
-    )
-
-
-PRESETS = types.MappingProxyType({"paper": paper, "small": small, "vgg19": vgg19})
-"""Preset configurations by the name that the command line takes."""
-
-
-def with_vocabulary_size(config: CaptionerConfig, vocabulary_size: int) -> CaptionerConfig:
-    """Returns `config` with the decoder's vocabulary size replaced, as a data set's own vocabulary needs."""
-    return replace(config, decoder=replace(config.decoder, vocabulary_size=vocabulary_size))
 
 
 def _check(name: str, value: object, holds: bool, expected: str) -> None:
@@ -341,23 +267,10 @@ def _check(name: str, value: object, holds: bool, expected: str) -> None:
         raise ConfigError(f"{name}: expected {expected}, received {value!r}")
 
 
-def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Returns version 1 of a configuration as this version writes it; that of another version is an error."""
-    version = value["format_version"]
-    _check("format_version", version, version in READABLE_VERSIONS, " or ".join(map(str, READABLE_VERSIONS)))
-    if version == FORMAT_VERSION:
-        return value
-    parts = {name: value[name] for name in ADDED if isinstance(value.get(name), dict)}
-    for name, part in parts.items():
-        for field_name in ADDED[name].keys() & part.keys():
-            raise ConfigError(f"{name}.{field_name} is not a field of format_version {version}; remove it")
-    return value | {name: {**ADDED[name], **part} for name, part in parts.items()} | {"format_version": FORMAT_VERSION}
-
-
 def parse_encoder(value: object) -> EncoderConfig:
     """Builds an encoder's configuration from parsed JSON, as strictly as `CaptionerConfig.from_json`.
 
-    Run directories do not say of which version they are: fields that version 1 lacks may be missing.
+    Run directories do not record a version, so fields that version 1 lacks may be missing.
 
     Raises:
         ConfigError: A field is unknown, missing, mistyped or out of its range.

@@ -9,7 +9,7 @@ from model.config import DecoderConfig
 
 
 class Decoder(keras.Model):  # type: ignore[misc]
-    """Predicts every next word of a caption from the image feature and the words before it.
+    """Stacked GRUs that predict each word of a caption from the image feature and the words before it.
 
     Step 0 reads the (projected) feature and its output predicts word 1; step t reads word t's embedding and predicts
     word t + 1. There is no start token.

@@ -13,9 +13,9 @@ CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 class InputNormalization(layers.Layer):  # type: ignore[misc]
-    """Maps uint8 RGB to the values that the first convolution was trained on.
+    """A layer that maps uint8 RGB to the values that the first convolution was trained on.
 
-    Part of the network on purpose: training and serving cannot differ in it.
+    It is part of the model, so that training and serving cannot differ in it.
     """
 
     def __init__(self, normalization: str, **kwargs: Any) -> None:
@@ -44,7 +44,7 @@ class InputNormalization(layers.Layer):  # type: ignore[misc]
 
 
 def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras.Model:
-    """Builds the network with freshly initialised weights.
+    """Builds an encoder with freshly initialised weights.
 
     Args:
         config: The architecture.

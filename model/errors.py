@@ -1,11 +1,11 @@
-"""The errors a caller of the captioner can meet; no HTTP words in here.
+"""The errors of a captioner. They know no HTTP.
 
 Every message says what was expected, what was received and what to do.
 """
 
 
 class CaptionerError(Exception):
-    """Is the root of every error that this project raises on purpose."""
+    """Base of every error that this project raises on purpose."""
 
 
 class ConfigError(CaptionerError):
@@ -25,7 +25,7 @@ class DataError(CaptionerError):
 
 
 class SearchOptionError(CaptionerError):
-    """A search option asked for is outside what the captioner can do."""
+    """A search option is outside its range."""
 
 
 class ImageError(CaptionerError):

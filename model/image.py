@@ -1,4 +1,4 @@
-"""Uploaded bytes to a (224, 224, 3) array: the only preprocessing in the project, used to train and to serve."""
+"""Turns an image file's bytes into a (224, 224, 3) array: the only preprocessing, for training and serving."""
 
 import io
 import re
@@ -24,10 +24,10 @@ MAX_SIDE_PIXELS = 32_768
 """Largest width, and largest height, in pixels."""
 
 MAX_ASPECT_RATIO = 500
-"""Most times that the longer side is the shorter one."""
+"""Largest ratio of the longer side to the shorter one."""
 
 BYTES_PER_PIXEL = 10
-"""Memory that decoding may take for each pixel of the limit, in bytes: enough for all formats but WebP."""
+"""Memory for decoding, in bytes per pixel of the limit: enough for all formats but WebP."""
 
 _LEAST_DECODED_BYTES = 64 * 1024**2
 
@@ -41,10 +41,10 @@ _READERS: Mapping[str, Callable[[bytes], Header]] = MappingProxyType(
 )  # fmt: skip
 
 FORMATS = tuple(_READERS)
-"""Pillow's names of the accepted formats; the bytes decide, never a file name or a content type."""
+"""Pillow's names of the accepted formats. The bytes decide, never a file name or a content type."""
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-"""File name endings by which photos are found in folders."""
+"""File name endings of photos in folders."""
 
 _SIGNATURE = re.compile(
     rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG)|(?P<WEBP>RIFF....WEBP)|(?P<GIF>GIF8)|(?P<BMP>BM....\0\0\0\0)"
@@ -71,7 +71,7 @@ _TRANSPOSE = {
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """Holds one image ready for the encoder.
+    """One image, ready for the encoder.
 
     Attributes:
         pixels: Upright RGB, stretched to the encoder's size. Shape (224, 224, 3), uint8.
@@ -128,7 +128,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
 
 
 def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
-    """Reads the headers of an image file, and refuses it where decoding would take too much.
+    """Reads the headers of an image file, and refuses it if decoding would take too much.
 
     Nothing is decoded, so that this takes little time and no more memory than the file.
 
@@ -161,7 +161,7 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
 
 
 def max_decoded_bytes(max_pixels: int) -> int:
-    """Returns the most memory that decoding one image may take under a limit of pixels, in bytes."""
+    """Returns the most memory that decoding one image may take under a pixel limit, in bytes."""
     return max(_LEAST_DECODED_BYTES, BYTES_PER_PIXEL * max_pixels)
 
 
@@ -187,7 +187,7 @@ def _too_large(received: str, max_pixels: int) -> str:
 
 
 def _to_square(image: Image.Image) -> Image.Image:
-    """Converts the colours and resizes: upright or not, (224, 224) RGB."""
+    """Converts to RGB and resizes to (224, 224), without turning the image upright."""
     if image.mode.startswith("I") or image.mode == "F":
         return _wide_to_rgb(image)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:

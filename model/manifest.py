@@ -4,21 +4,21 @@ import hashlib
 import json
 from pathlib import Path
 
-from model.config import FORMAT_VERSION, READABLE_VERSIONS
 from model.errors import BundleError
+from model.versions import FORMAT_VERSION, READABLE_VERSIONS
 
 MANIFEST = "manifest.json"
 
 
 def write_manifest(directory: Path) -> None:
-    """Writes the manifest of all files that are in a directory."""
+    """Writes the manifest of all files in a directory."""
     files = {f.name: {"sha256": _sha256(f), "bytes": f.stat().st_size} for f in sorted(directory.iterdir())}
     manifest = {"format_version": FORMAT_VERSION, "files": files}
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def verify_manifest(path: Path, required: frozenset[str]) -> frozenset[str]:
-    """Checks that every file of a manifest is there with its size and hash.
+    """Checks that every file in the manifest exists with the recorded size and hash.
 
     Args:
         path: The bundle's directory.

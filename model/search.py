@@ -12,11 +12,11 @@ from model.config import SearchConfig
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Wanted = Callable[[], Sequence[bool]]
-"""Says for each image of a batch whether anyone still waits for it."""
+"""Returns for each image of a batch whether anyone still waits for it."""
 
 
 class Step(Protocol):
-    """Scores the next word of every hypothesis."""
+    """A function that scores the next word of every hypothesis."""
 
     def __call__(self, tokens: Ints, parents: Ints, state: Any, /) -> tuple[Floats, Ints, Any]:
         """Advances hypotheses.
@@ -34,8 +34,8 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Holds one caption that the search found.
+class FoundCaption:
+    """One caption that the search found.
 
     Attributes:
         tokens: Word ids without the end id.
@@ -50,9 +50,12 @@ class Found:
     score: float
 
 
+_Pool = dict[tuple[int, ...], FoundCaption]
+
+
 @dataclass
 class _Beam:
-    """Holds K hypotheses for each of B images; a slot that is not in use scores minus infinity."""
+    """K hypotheses for each of B images; an unused slot scores minus infinity."""
 
     tokens: Ints  # (B, K, T)
     word_log_probs: Floats  # (B, K, T)
@@ -63,7 +66,7 @@ class _Beam:
 
 def beam_search(
     start: tuple[Floats, Ints, Any], step: Step, config: SearchConfig, *, end_id: int, wanted: Wanted | None = None
-) -> list[list[Found]]:
+) -> list[list[FoundCaption]]:
     """Finds the most probable captions of a batch of images.
 
     Finished hypotheses keep their score and compete with the unfinished ones for the K places; one that loses its place
@@ -76,7 +79,7 @@ def beam_search(
         step: Scores the next words.
         config: Beam size K, most words, length penalty.
         end_id: Id of the end token.
-        wanted: Called between two words; says for each image whether anyone still waits for its captions. None if all
+        wanted: Called between two words; returns for each image whether its captions are still waited for. None if all
             are wanted.
 
     Returns:
@@ -89,7 +92,7 @@ def beam_search(
     log_probs, ids, state = start
     images, beam_size = len(ids), config.beam_size
     beam = _first_beam(log_probs, ids, config, end_id)
-    pool: list[dict[tuple[int, ...], Found]] = [{} for _ in range(images)]
+    pool: list[_Pool] = [{} for _ in range(images)]
     _collect(pool, beam, beam.finished, config, end_id)
     parents = np.repeat(np.arange(images, dtype=np.int32), beam_size)  # (B * K,)
     abandoned = np.zeros(images, np.bool_)
@@ -154,7 +157,7 @@ def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: f
 
 
 def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Ints) -> tuple[Floats, Ints]:
-    """Puts what was said of `rows` (N, M) in the places of their hypotheses, (B, K, M); the others have no words."""
+    """Moves the scores of `rows` (N, M) to their hypotheses' places (B, K, M); the other places have no words."""
     shape = (beam.finished.size, ids.shape[1])
     every, every_id = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32)
     every[rows], every_id[rows] = log_probs, ids
@@ -162,13 +165,13 @@ def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Int
 
 
 def _drop(beam: _Beam, images: npt.NDArray[np.bool_]) -> None:
-    """Gives up the unfinished hypotheses of the chosen images (B,)."""
+    """Drops the unfinished hypotheses of the chosen images (B,)."""
     lost = images[:, None] & ~beam.finished
     beam.log_probs[lost], beam.finished[lost] = -np.inf, True
 
 
-def _decided(beam: _Beam, pool: list[dict[tuple[int, ...], Found]], config: SearchConfig) -> npt.NDArray[np.bool_]:
-    """Returns for each image (B,) whether K captions are found that nothing unfinished can surpass.
+def _decided(beam: _Beam, pool: list[_Pool], config: SearchConfig) -> npt.NDArray[np.bool_]:
+    """Returns for each image (B,) whether K captions are found that no unfinished hypothesis can beat.
 
     A log-probability never rises, so that what an unfinished hypothesis has, spread over the most words, bounds its
     score.
@@ -180,7 +183,7 @@ def _decided(beam: _Beam, pool: list[dict[tuple[int, ...], Found]], config: Sear
 
 
 def _collect(
-    pool: list[dict[tuple[int, ...], Found]], beam: _Beam, chosen: npt.NDArray[np.bool_], config: SearchConfig,
+    pool: list[_Pool], beam: _Beam, chosen: npt.NDArray[np.bool_], config: SearchConfig,
     end_id: int,
 ) -> None:  # fmt: skip
     """Adds the captions of the chosen slots (B, K) to their image's pool, by their tokens with the end."""
@@ -189,8 +192,8 @@ def _collect(
         tokens = tuple(beam.tokens[image, slot, :steps].tolist())
         words = tokens[:-1] if tokens[-1] == end_id else tokens
         logs = tuple(beam.word_log_probs[image, slot, : len(words)].tolist())
-        pool[image][tokens] = Found(words, logs, log_prob, log_prob / steps**config.length_penalty)
+        pool[image][tokens] = FoundCaption(words, logs, log_prob, log_prob / steps**config.length_penalty)
 
 
-def _ranked(captions: dict[tuple[int, ...], Found], count: int) -> list[Found]:
+def _ranked(captions: _Pool, count: int) -> list[FoundCaption]:
     return sorted(captions.values(), key=lambda caption: -caption.score)[:count]

@@ -34,7 +34,7 @@ def tokenize(text: str) -> list[str]:
 
 
 class Vocabulary:
-    """Maps words to ids 0 to V-1 and back.
+    """The mapping of words to ids 0 to V-1 and back.
 
     Ids 0, 1 and 2 are padding, end and unknown; the words follow by falling frequency, which sampled softmax relies on.
 

@@ -1,4 +1,4 @@
-"""Tensors of a bundle into Keras networks and back, by the names that the bundle uses."""
+"""Copies a bundle's tensors into Keras models and back, by the bundle's names."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The door: accepts connections, and lives through a system that has no descriptor left for them."""
+"""Accepts connections, and survives a system without free file descriptors."""
 
 import contextlib
 import errno
@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from server.connections import soon
 
 UNSENT_BYTES = 128 * 1024
-"""How much of its answers the system keeps for a client, beside what is on its way."""
+"""Bytes of answers that the system buffers for a client, besides those on their way."""
 
 SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What a system says that lacks something which it may have again soon."""
+"""Error numbers of a temporary shortage in the system."""
 
 _ACCEPTED_AT_ONCE = 32
 _PAUSE_SECONDS = 0.1
@@ -25,26 +25,26 @@ _logger = logging.getLogger("server")
 
 
 class Host(Protocol):
-    """Whoever takes in those who come."""
+    """The owner of accepted connections."""
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room."""
+        """Whether no more connections are allowed."""
 
     def make_room(self) -> bool:
-        """Sends somebody away; returns whether there was anybody to send."""
+        """Closes a waiting connection; returns whether there was one."""
 
     def admit(self, client: socket.socket, address: Any, server: Any) -> None:
-        """Takes in a new connection."""
+        """Takes over a new connection."""
 
 
 class Door:
-    """A listener that accepts while there is room.
+    """A listening socket that accepts connections while there is room.
 
     Args:
-        host: Where connections go.
-        listener: What they come to.
-        poller: Tells when they do.
+        host: Takes over accepted connections.
+        listener: The listening socket.
+        poller: Reports when connections wait.
     """
 
     def __init__(self, host: Host, listener: socket.socket, poller: selectors.BaseSelector) -> None:
@@ -55,30 +55,30 @@ class Door:
         self._said_at = -_SAY_SECONDS
         self._reserve = _spare()
         listener.setblocking(False)
-        # Inherited by connections. Without it, megabytes of answers are made for a client that reads none of them.
+        # Inherited by connections. Without it, megabytes of answers are buffered for a client that reads nothing.
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         poller.register(listener, selectors.EVENT_READ, self._accept)
 
     def look(self) -> None:
-        """Goes on when the pause is over."""
+        """Resumes accepting when the pause is over."""
         if self._paused_until is not None and time.monotonic() >= self._paused_until:
             self._paused_until = None
             self._poller.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
-        """Takes in who waits in front of it, and refuses who comes later."""
+        """Accepts the connections that wait already, then closes the listening socket."""
         self._is_closing = True
         if self._paused_until is None:
             self._poller.unregister(self._listener)
         self._paused_until = None
         while not self._host.is_full and self._accept(self._listener):
             pass
-        # The master has closed its copy by now, so this is the end of the address.
+        # The master has closed its copy by now, so later clients are refused by the system.
         self._listener.close()
 
     def _accept(self, listener: socket.socket) -> bool:
-        """Takes in some of those who wait; returns whether there may be more of them."""
+        """Accepts some waiting connections; returns whether there may be more."""
         for _ in range(_ACCEPTED_AT_ONCE):
             if self._host.is_full and not self._host.make_room():
                 self._pause()
@@ -94,11 +94,11 @@ class Door:
         return True
 
     def _shed(self, error: OSError) -> None:
-        """Sends somebody away, or the one who comes, and takes a rest."""
+        """Closes a waiting connection, or the new one, and pauses accepting."""
         if time.monotonic() - self._said_at > _SAY_SECONDS:
             self._said_at = time.monotonic()
             _logger.warning(
-                "cannot accept a connection: %s; trying again, raise the limit of open files", error.strerror
+                "cannot accept a connection: %s; trying again; raise the limit of open files", error.strerror
             )
         if error.errno in SHORTAGES and not self._host.make_room() and self._reserve is not None:
             os.close(self._reserve)
@@ -114,7 +114,7 @@ class Door:
 
 
 def _spare() -> int | None:
-    """Opens a file that is there to be closed when there are no more to be had."""
+    """Opens a spare file, to be closed when descriptors run out."""
     with contextlib.suppress(OSError):
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     return None

@@ -1,4 +1,4 @@
-"""Who may ask: API keys, origins of other sites' pages, and the headers that browsers are told to obey."""
+"""Access control: API keys, cross-origin requests (CORS), and security headers."""
 
 import hmac
 import re
@@ -30,14 +30,14 @@ KEY_HEADER = "X-API-Key"
 """Header with a key, for clients that cannot send `Authorization: Bearer`."""
 
 OPEN_ENDPOINTS = frozenset({"index", "static", "livez", "readyz", "openapi", "docs"})
-"""What needs no key: the probes, the page, and the API's description, which has no secrets and says how keys go."""
+"""Endpoints that need no key: probes, the page, and the API's description, which tells how keys are sent."""
 
 
 def read_keys(settings: ServerSettings) -> tuple[str, ...]:
-    """Returns the keys that are accepted; none means that no key is needed.
+    """Returns the accepted keys; if there are none, no key is needed.
 
     Raises:
-        ConfigError: The file of keys cannot be read, has no key or something that is none.
+        ConfigError: The key file cannot be read, is empty, or has a line that is no key.
     """
     path = settings.api_key_file
     return settings.api_key if path is None else (*settings.api_key, *_read_key_file(path))
@@ -47,7 +47,7 @@ def _read_key_file(path: Path) -> list[str]:
     try:
         keys = path.read_text("ascii").split()
     except (OSError, UnicodeDecodeError) as error:
-        # What the file holds is not shown: it may be most of a key.
+        # The content is not shown: it may be most of a key.
         reason = error.strerror if isinstance(error, OSError) else "other characters"
         raise ConfigError(f"{path}: expected {KEY_FORM}, one a line, received {reason}") from None
     if not keys or not all(re.fullmatch(KEY_PATTERN, key) for key in keys):
@@ -61,21 +61,21 @@ _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-\d{1,18})", re.ASCII | re.
 
 
 def register_access(app: Flask, settings: ServerSettings) -> None:
-    """Makes `app` ask for a key, let other sites' pages read its answers, and send the security headers.
+    """Makes `app` check keys, answer cross-origin requests, and send security headers.
 
     Raises:
-        ConfigError: The file of keys is no such file.
+        ConfigError: As `read_keys`.
     """
     keys = [key.encode() for key in read_keys(settings)]
     origins = settings.cors_origins
 
     def require_key() -> None:
-        # Unknown paths too: what is not known to be open is not. A browser's preflight cannot have a key.
+        # Unknown paths need a key too. A browser's preflight request cannot carry one.
         if keys and request.endpoint not in OPEN_ENDPOINTS and request.method != "OPTIONS":
             _check_key(keys)
 
     def ignore_other_ranges() -> None:
-        # RFC 9110, 14.2: one may. The application's own parser refuses what it does not know, also for HEAD.
+        # RFC 9110, 14.2 allows ignoring ranges. werkzeug would refuse unknown ones, also for HEAD.
         found = _RANGE.fullmatch(request.environ.get("HTTP_RANGE", ""))
         if found is None or request.method != "GET" or (found[1] and found[2] and int(found[1]) > int(found[2])):
             request.environ.pop("HTTP_RANGE", None)
@@ -83,7 +83,7 @@ def register_access(app: Flask, settings: ServerSettings) -> None:
     def add_headers(response: Response) -> Response:
         for name, value in HEADERS:
             response.headers[name] = value
-        # Static files bring "no-cache" and an ETag: kept, but asked for again. Answers are not to be kept at all.
+        # Static files have "no-cache" and an ETag, so browsers revalidate them. Answers must not be cached at all.
         response.headers.setdefault("Cache-Control", "no-store")
         if origins:
             _allow_origin(response, origins)
@@ -97,14 +97,14 @@ def register_access(app: Flask, settings: ServerSettings) -> None:
 def _check_key(keys: list[bytes]) -> None:
     authorization = request.authorization
     bearer = authorization.token if authorization is not None and authorization.type == "bearer" else None
-    # This header first: no one but this server can be meant by it, while the other may be for a proxy in front.
+    # This header first: it can only be meant for this server; Authorization may be meant for a proxy in front.
     given = request.headers.get(KEY_HEADER) or bearer or ""
-    # All are compared, so that the time does not tell which one it is like.
+    # All keys are compared, so that the time does not tell which one is similar.
     matches = [hmac.compare_digest(given.encode(), key) for key in keys]
     if not any(matches):
         raise UnauthorizedError(
             f"expected a key of this server as 'Authorization: Bearer KEY' or '{KEY_HEADER}: KEY', received "
-            f"{'another one' if given else 'none'}; ask whoever runs this server"
+            f"{'another one' if given else 'none'}; ask its operator for a key"
         )
 
 

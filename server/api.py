@@ -1,28 +1,21 @@
-"""The endpoints under /v1 and the health checks."""
+"""The endpoints under /v1: parse a request, call the one service, serialise its answer; and the health checks."""
 
-import contextlib
 import dataclasses
-import threading
-import time
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from flask import Flask, request
 from werkzeug.datastructures import MultiDict
 
-from model.captioner import MAX_CLASSES, Caption, Prediction
+from model.captioner import MAX_CLASSES, Caption
 from model.config import CaptionerConfig
+from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import ImageError
-from model.image import FORMATS, MAX_SIDE_PIXELS, DecodedImage
-from model.runtime.protocol import MAX_BEAM_SIZE
-from server.batching import InferenceQueue, PredictOptions
-from server.decoding.pool import DecodingPool
-from server.errors import DeadlineExceededError, NotReadyError, ParameterError, QueueFullError
+from model.image import FORMATS, MAX_SIDE_PIXELS
+from server.errors import ParameterError
+from server.jobs import PredictOptions
 from server.problems import describe
-from server.receiving import BodyMemory
+from server.service import Answered, Asked, CaptionService
 from server.settings import ServerSettings
-from server.sockets import begin_arrival, has_arrived, wait_outside
 from server.uploads import read_uploads
 
 PARAMETERS = ("beam_size", "captions", "classes")
@@ -32,32 +25,16 @@ DEFAULT_CLASSES = 5
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """Holds a decoded image and how long decoding took."""
-
-    image: DecodedImage
-    seconds: float
-
-
 class Api:
-    """Answers requests.
+    """The endpoints of our own protocol, and the health checks.
 
     Args:
         settings: The limits.
-        inference: Where images are captioned.
-        decoding: Where they are decoded.
-        draining: Set when the server is about to stop.
+        service: Captions images.
     """
 
-    def __init__(
-        self, settings: ServerSettings, inference: InferenceQueue, decoding: DecodingPool, draining: threading.Event
-    ) -> None:
-        self._settings = settings
-        self._draining = draining
-        self._inference, self._decoding = inference, decoding
-        # Some threads are kept for those whose bodies have arrived.
-        self._bodies = BodyMemory(settings.max_body_bytes, max(1, settings.threads * 2 // 3))
+    def __init__(self, settings: ServerSettings, service: CaptionService) -> None:
+        self._settings, self._service = settings, service
 
     def register(self, app: Flask) -> None:
         """Adds the endpoints to `app`."""
@@ -70,25 +47,22 @@ class Api:
         """Captions and classifies every image of the request.
 
         Returns:
-            The model's name and version, and one result per image in order: a prediction, or the problem of an
-            image that could not be read among others that could.
+            The model's name and version, and one result per image, in order: a prediction, or the problem of an image
+            that could not be read.
 
         Raises:
             CaptionerError: No image can be answered.
         """
-        # Ready and parameters first: they cost nothing, and a client in error need not send its body for it.
-        config = self._inference.captioner.config
+        # Checked before the body is read: both cost nothing, and spare a client in error its upload.
+        config = self._service.captioner.config
         options = parse_options(request.args, config)
-        deadline, readings = self._receive()
-        if len(readings) == 1 and isinstance(readings[0], ImageError):
-            raise readings[0]
-        predicted = iter(self._predict([item for item in readings if isinstance(item, _Reading)], options, deadline))
-        results = [next(predicted) if isinstance(item, _Reading) else describe(item) for item in readings]
+        answers = self._service.answer(request, lambda: Asked(read_uploads(request, self._settings), options))
+        results = [describe(item) if isinstance(item, ImageError) else _result(item) for item in answers]
         return {"model": {"name": config.name, "version": config.version}, "results": results}
 
     def model(self) -> Json:
-        """Describes what is loaded, and the limits that a client has to keep."""
-        captioner, settings = self._inference.captioner, self._settings
+        """Returns what is loaded, and this server's limits."""
+        captioner, settings = self._service.captioner, self._settings
         config = captioner.config
         return {
             "name": config.name,
@@ -115,64 +89,22 @@ class Api:
         }
 
     def livez(self) -> Json:
-        """Says that the process answers."""
+        """Answers as long as the process lives."""
         return {"status": "alive"}
 
     def readyz(self) -> Json:
-        """Says that a request would be answered now.
+        """Answers if a photo would be captioned now.
 
         Raises:
-            NotReadyError: The captioner is not loaded, the server is about to stop, or what waits is not worked on.
+            NotReadyError: The captioner is not loaded, the server is shutting down, or waiting photos are stuck.
             QueueFullError: The queue is full.
         """
-        if self._draining.is_set():
-            raise NotReadyError("expected a server that stays, this one is about to stop; try another one")
-        _ = self._inference.captioner
-        if self._inference.is_full:
-            raise QueueFullError("expected room in the queue, it is full; try again in a second")
-        self._decoding.check()
-        limit = self._settings.deadline_seconds / 2
-        for part, seconds in (
-            ("decoded", self._decoding.oldest_seconds),
-            ("captioned", self._inference.oldest_seconds),
-        ):
-            if seconds > limit:
-                raise NotReadyError(f"expected every photo {part} within {limit:.1f} s, one waits for {seconds:.1f} s")
+        self._service.check()
         return {"status": "ready"}
-
-    def _receive(self) -> tuple[float, list[_Reading | ImageError]]:
-        """Reads and decodes the images of the request; returns when it must be answered, and them."""
-        wait_outside(request.environ)
-        seconds, begun = self._settings.deadline_seconds, time.monotonic()
-        has_room = has_arrived(request.environ)
-        with contextlib.nullcontext() if has_room else self._bodies.room(request.content_length, seconds):
-            waited = time.monotonic() - begun
-            begin_arrival(request.environ, self._settings.request_seconds)
-            uploads = read_uploads(request, self._settings)
-            deadline = time.monotonic() + seconds - waited
-            return deadline, [self._read(data, deadline) for data in uploads]
-
-    def _read(self, data: bytes, deadline: float) -> _Reading | ImageError:
-        started = time.monotonic()
-        if started > deadline:
-            raise DeadlineExceededError("expected all images read before the deadline; send fewer or smaller images")
-        try:
-            image = self._decoding.decode(data, deadline)
-        except ImageError as error:
-            return error
-        return _Reading(image, time.monotonic() - started)
-
-    def _predict(self, readings: list[_Reading], options: PredictOptions, deadline: float) -> list[Json]:
-        if not readings:
-            return []
-        images = np.stack([reading.image.pixels for reading in readings])  # (B, H, W, C)
-        answer = self._inference.submit(images, options, deadline).result()
-        pairs = zip(readings, answer.predictions, strict=True)
-        return [_result(reading, prediction, answer.queue_seconds) for reading, prediction in pairs]
 
 
 def parse_options(arguments: "MultiDict[str, str]", config: CaptionerConfig) -> PredictOptions:
-    """Reads the query parameters of a prediction.
+    """Returns the options that the query parameters of a prediction ask for.
 
     Args:
         arguments: `beam_size` 1 to 10, `captions` 1 to the beam size, `classes` 0 to 20; each at most once.
@@ -203,7 +135,7 @@ def _whole_number(
     text = arguments.get(name)
     if text is None:
         return default
-    # Stricter than int(), which takes "1_0", " 7" and other scripts' digits, and fails on very long numbers.
+    # Stricter than int(), which accepts "1_0", " 7" and digits of other scripts, and fails on very long numbers.
     value = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1
     if not low <= value <= high:
         bound = f"{high} ({high_is})" if high_is else str(high)
@@ -211,19 +143,20 @@ def _whole_number(
     return value
 
 
-def _result(reading: _Reading, prediction: Prediction, queue_seconds: float) -> Json:
+def _result(answered: Answered) -> Json:
+    prediction = answered.prediction
     return {
         "status": 200,
-        "width": reading.image.width,
-        "height": reading.image.height,
+        "width": answered.width,
+        "height": answered.height,
         "captions": [_caption(caption) for caption in prediction.captions],
         "classes": [
             {"id": item.id, "label": item.label, "probability": _rounded(item.probability)}
             for item in prediction.classes
         ],
         "timings_ms": {
-            "read": _milliseconds(reading.seconds),
-            "queue": _milliseconds(queue_seconds),
+            "read": _milliseconds(answered.read_seconds),
+            "queue": _milliseconds(answered.queue_seconds),
             "encode": _milliseconds(prediction.encode_seconds),
             "search": _milliseconds(prediction.search_seconds),
         },
@@ -241,7 +174,7 @@ def _caption(caption: Caption) -> Json:
 
 
 def _rounded(value: float) -> float:
-    """Keeps six significant digits, as many as float32 has."""
+    """Rounds to six significant digits, as many as float32 has."""
     return float(f"{value:.6g}")
 
 

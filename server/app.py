@@ -1,4 +1,4 @@
-"""The application factory: endpoints, their description, demo page, problems, who may ask, and the log."""
+"""The application factory: endpoints, their description, the demo page, problems, access and the log."""
 
 import threading
 from pathlib import Path
@@ -10,10 +10,11 @@ from server.access import register_access
 from server.api import Api
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
-from server.docs import register_docs
+from server.description.docs import register_docs
 from server.logs import register_logs
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 from server.problems import register_problems
+from server.service import CaptionService
 from server.settings import ServerSettings
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -24,17 +25,17 @@ def create_app(
     settings: ServerSettings,
     inference: InferenceQueue,
     decoding: DecodingPool,
-    metrics: Metrics,
+    metrics: ServerMetrics,
     draining: threading.Event,
 ) -> Flask:
     """Builds the WSGI application.
 
     Args:
         settings: The limits.
-        inference: Where images are captioned; may still be loading.
+        inference: Where images are captioned; the captioner may still be loading.
         decoding: Where they are decoded.
         metrics: What `/metrics` shows.
-        draining: Set when the server is about to stop.
+        draining: Set when the server begins to shut down.
 
     Returns:
         The application.
@@ -49,10 +50,10 @@ def create_app(
     register_problems(app)
     app.add_url_rule("/", "index", lambda: app.send_static_file("index.html"))
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics))
-    Api(settings, inference, decoding, draining).register(app)
+    Api(settings, CaptionService(settings, inference, decoding, draining)).register(app)
     register_docs(app, settings)
     return app
 
 
-def _metrics(metrics: Metrics) -> Response:
+def _metrics(metrics: ServerMetrics) -> Response:
     return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)

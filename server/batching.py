@@ -1,36 +1,45 @@
-"""One thread that owns the captioner, fed by a bounded queue of images: nothing else ever calls it."""
+"""The queue of images in front of the captioner, and the one thread that calls it."""
 
 import collections
-import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from model.captioner import Captioner, Prediction
-from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
-from server.metrics import Metrics
+from model.captioner import Prediction
+from model.config import CaptionerConfig
+from model.search import Wanted
+from server.errors import NotReadyError, QueueFullError
+from server.jobs import Job, PredictOptions
+from server.metrics import ServerMetrics
 
-_logger = logging.getLogger("server")
+_CLOSE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictOptions:
-    """Says what is wanted for every image of a request; see `Captioner.predict`."""
+class Predictor(Protocol):
+    """What the queue needs of a captioner; see `model.captioner.Captioner`."""
 
-    beam_size: int
-    captions: int
-    classes: int
+    @property
+    def config(self) -> CaptionerConfig:
+        """Architecture and search defaults."""
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that runs the networks."""
+
+    def predict(
+        self, images: npt.NDArray[np.uint8], *, beam_size: int, captions: int, classes: int, wanted: Wanted
+    ) -> list[Prediction]:
+        """Captions and classifies a batch of images; called in the inference thread alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """Says how images of several requests are put together.
+    """Limits of the queue and of a batch.
 
     Attributes:
         max_waiting: Most images that wait, those being worked on not counted.
@@ -44,153 +53,64 @@ class BatchLimits:
     max_wait_seconds: float
 
 
-class Answer(NamedTuple):
-    """Holds the predictions of one job, in the order of its images, and how long its first one waited, in seconds."""
-
-    predictions: list[Prediction]
-    queue_seconds: float
-
-
-class Job:
-    """Holds the images of one request while they wait and while they are worked on, in one batch or several.
-
-    Args:
-        images: Shape (B, 224, 224, 3), uint8.
-        options: What is wanted for every image.
-        deadline: Value of `time.monotonic()` after which nobody waits for the answer.
-    """
-
-    def __init__(self, images: npt.NDArray[np.uint8], options: PredictOptions, deadline: float) -> None:
-        self.images, self.options, self.deadline = images, options, deadline
-        self.submitted = time.monotonic()
-        self._started: float | None = None
-        self._predictions: dict[int, Prediction] = {}
-        self._answer: Future[Answer] = Future()
-
-    @property
-    def is_wanted(self) -> bool:
-        """Returns whether anyone still waits for the answer."""
-        return not self._answer.done() and time.monotonic() <= self.deadline
-
-    def result(self) -> Answer:
-        """Waits for the answer, at most until the deadline.
-
-        Returns:
-            The answer.
-
-        Raises:
-            DeadlineExceededError: There was none in time; what is not yet worked on never will be.
-            Exception: Whatever the captioner raised for this job.
-        """
-        try:
-            return self._answer.result(max(0.0, self.deadline - time.monotonic()))
-        except TimeoutError as error:
-            self._answer.cancel()
-            message = "expected an answer before the deadline, there was none; try again later"
-            raise DeadlineExceededError(message) from error
-
-    def begin(self) -> None:
-        """Notes that work on an image begins; called in the inference thread."""
-        if self._started is None:
-            self._started = time.monotonic()
-
-    def put(self, index: int, prediction: Prediction) -> None:
-        """Adds the prediction of one image, and answers with the last one; called in the inference thread."""
-        self._predictions[index] = prediction
-        if len(self._predictions) == len(self.images) and self._started is not None:
-            ordered = [self._predictions[number] for number in range(len(self.images))]
-            self._settle(lambda: self._answer.set_result(Answer(ordered, self.queue_seconds)))
-
-    def fail(self, error: Exception) -> None:
-        """Answers with an error; called in the inference thread."""
-        self._settle(lambda: self._answer.set_exception(error))
-
-    @property
-    def queue_seconds(self) -> float:
-        """Returns how long the first image waited, or has waited so far."""
-        return (time.monotonic() if self._started is None else self._started) - self.submitted
-
-    def _settle(self, settle: Callable[[], None]) -> None:
-        # From here on nobody can cancel it; False says that somebody has.
-        if not self._answer.done() and self._answer.set_running_or_notify_cancel():
-            settle()
-
-
 class _Item(NamedTuple):
-    """Is one image of a job."""
+    """One image of a job."""
 
     job: Job
     position: int
 
 
 class InferenceQueue:
-    """Loads a captioner in a thread of its own, which then works on batch after batch.
+    """A bounded queue of images and the one thread that works on them, batch after batch.
 
     A batch is what waits when the one before is done: images of any requests, in order, as long as they want the same
     beam size. An image alone is worked on at once.
 
     Args:
-        load: Loads the captioner; called in that thread, and in another for each reload.
         limits: How much may wait and be put together.
         metrics: Counts batches and waiting times.
     """
 
-    def __init__(self, load: Callable[[], Captioner], limits: BatchLimits, metrics: Metrics) -> None:
-        self.loading: Future[Captioner] = Future()
-        """Settles when the captioner is loaded, or with the error that prevents it."""
-        self._load = load
-        self._captioner: Captioner | None = None
-        self._reloading = threading.Lock()
+    def __init__(self, limits: BatchLimits, metrics: ServerMetrics) -> None:
+        self._captioner: Predictor | None = None
         self._limits, self._metrics = limits, metrics
         self._items: collections.deque[_Item] = collections.deque()
         self._changed = threading.Condition()
         self._batch: list[_Item] = []
+        self._is_closed = False
         metrics.queue_depth.set_function(lambda: len(self._items))
         metrics.inference_oldest_seconds.set_function(lambda: self.oldest_seconds)
-        # A daemon: a process that is told to stop must not wait for a captioner that is still loading.
+        # A daemon: a process that must end does not wait for a batch that nobody wants.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-
-    def start(self) -> None:
-        """Begins to load the captioner, and returns at once."""
         self._thread.start()
 
-    def reload(self) -> None:
-        """Loads another captioner beside this one, and puts it in its place where that succeeds; returns at once."""
-        threading.Thread(target=self._reload, name="reload", daemon=True).start()
+    def serve(self, captioner: Predictor) -> None:
+        """Uses a captioner from the next batch on; until the first one is here, images only wait."""
+        with self._changed:
+            self._captioner = captioner
+            self._changed.notify()
 
-    def _reload(self) -> None:
-        with self._reloading:
-            if self.loading.exception() is not None:  # waits: the first must not come after this one, and serve on
-                return
-            try:
-                captioner = self._load()
-            except Exception:  # whatever it is, what serves now goes on
-                self._metrics.reloads.labels("refused").inc()
-                _logger.exception("the new bundle is refused, the old one goes on")
-                return
-            self._serve(captioner)
-            self._metrics.reloads.labels("done").inc()
-
-    def _serve(self, captioner: Captioner) -> None:
-        self._captioner = captioner
-        config = captioner.config
-        self._metrics.model.info({"name": config.name, "version": config.version, "engine": captioner.engine})
-        _logger.info("serving %s %s with %s", config.name, config.version, captioner.engine)
+    def close(self) -> None:
+        """Refuses what waits and what comes, and ends the thread after the batch at hand."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(_CLOSE_SECONDS)
 
     @property
-    def captioner(self) -> Captioner:
-        """Returns the captioner, to be asked what it is; `submit` is the way to its predictions.
+    def captioner(self) -> Predictor:
+        """Returns the captioner that serves, to be asked what it is; `submit` is the way to its predictions.
 
         Raises:
-            NotReadyError: It is not loaded.
+            NotReadyError: None is loaded yet.
         """
         if self._captioner is None:
-            raise NotReadyError("expected a loaded captioner, it is still being loaded; try again in a few seconds")
+            raise NotReadyError("the captioner is still loading; try again in a few seconds")
         return self._captioner
 
     @property
     def oldest_seconds(self) -> float:
-        """Returns how long the oldest image has been here, waiting or worked on, in seconds; 0 where there is none."""
+        """Returns the age of the oldest image that waits or is worked on, in seconds; 0 if there is none."""
         with self._changed:
             submitted = [item.job.submitted for item in (*self._batch, *self._items)]
         return time.monotonic() - min(submitted) if submitted else 0.0
@@ -213,49 +133,55 @@ class InferenceQueue:
 
         Raises:
             QueueFullError: There is no room for all of them.
+            NotReadyError: The queue is closed.
         """
         job = Job(images, options, deadline)
         with self._changed:
+            if self._is_closed:
+                raise _closed()
             # A request with more images than the queue holds is taken when nothing else waits.
             if self._items and len(self._items) + len(images) > self._limits.max_waiting:
                 raise QueueFullError(
-                    f"expected at most {self._limits.max_waiting} waiting images, there are {len(self._items)} before "
-                    f"these {len(images)}; try again in a second"
+                    f"at most {self._limits.max_waiting} images may wait, and {len(self._items)} wait already; "
+                    f"try these {len(images)} again in a second"
                 )
             self._items.extend(_Item(job, index) for index in range(len(images)))
             self._changed.notify()
         return job
 
     def _run(self) -> None:
-        try:
-            captioner = self._load()
-        except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again where it is waited for
-            self.loading.set_exception(error)
-            return
-        self._serve(captioner)
-        self.loading.set_result(captioner)
-        while True:
-            batch = self._next_batch()
-            self._work(self.captioner, batch)
+        while (next_batch := self._next_batch()) is not None:
+            self._work(*next_batch)
             self._batch = []
+        for item in self._items:
+            item.job.fail(_closed())
 
-    def _next_batch(self) -> list[_Item]:
-        limits = self._limits
+    def _next_batch(self) -> tuple[Predictor, list[_Item]] | None:
+        """Waits for images and a captioner; returns None when the queue is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items)
-            if 1 < len(self._items) < limits.max_batch:
-                self._changed.wait_for(lambda: len(self._items) >= limits.max_batch, limits.max_wait_seconds)
-            batch: list[_Item] = []
-            while self._items and len(batch) < limits.max_batch:
-                if batch and self._items[0].job.options.beam_size != batch[0].job.options.beam_size:
-                    break
-                item = self._items.popleft()
-                if item.job.is_wanted:
-                    batch.append(item)
-            self._batch = batch
+            self._changed.wait_for(lambda: self._is_closed or (self._items and self._captioner is not None))
+            if 1 < len(self._items) < self._limits.max_batch:
+                self._changed.wait_for(self._is_batch_full, self._limits.max_wait_seconds)
+            if self._is_closed or self._captioner is None:
+                return None
+            self._batch = self._take_batch()
+            return self._captioner, self._batch
+
+    def _is_batch_full(self) -> bool:
+        return self._is_closed or len(self._items) >= self._limits.max_batch
+
+    def _take_batch(self) -> list[_Item]:
+        """Takes images that are still wanted and want the same beam size; called with the lock held."""
+        batch: list[_Item] = []
+        while self._items and len(batch) < self._limits.max_batch:
+            if batch and self._items[0].job.options.beam_size != batch[0].job.options.beam_size:
+                break
+            item = self._items.popleft()
+            if item.job.is_wanted:
+                batch.append(item)
         return batch
 
-    def _work(self, captioner: Captioner, batch: list[_Item]) -> None:
+    def _work(self, captioner: Predictor, batch: list[_Item]) -> None:
         if not batch:
             return
         for item in batch:
@@ -265,7 +191,7 @@ class InferenceQueue:
         self._metrics.batch_images.observe(len(batch))
         self._answer(captioner, batch)
 
-    def _answer(self, captioner: Captioner, batch: list[_Item]) -> None:
+    def _answer(self, captioner: Predictor, batch: list[_Item]) -> None:
         try:
             predictions = self._predict(captioner, batch)
         except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again where it is waited for
@@ -273,7 +199,7 @@ class InferenceQueue:
             if len(jobs) == 1:
                 jobs[0].fail(error)
                 return
-            # Whose fault it is shows when each is worked on alone; the others must not suffer for it.
+            # Each is worked on alone, so that only the one at fault fails.
             for job in jobs:
                 self._answer(captioner, [item for item in batch if item.job is job])
             return
@@ -281,7 +207,7 @@ class InferenceQueue:
             if item.job.is_wanted:
                 item.job.put(item.position, prediction)
 
-    def _predict(self, captioner: Captioner, batch: Sequence[_Item]) -> list[Prediction]:
+    def _predict(self, captioner: Predictor, batch: Sequence[_Item]) -> list[Prediction]:
         options = [item.job.options for item in batch]
         predictions = captioner.predict(
             np.stack([item.job.images[item.position] for item in batch]),
@@ -298,3 +224,7 @@ class InferenceQueue:
             )
             for prediction, option in zip(predictions, options, strict=True)
         ]
+
+
+def _closed() -> NotReadyError:
+    return NotReadyError("the server is shutting down; send the request to another instance")

@@ -1,4 +1,4 @@
-"""`showtell-serve`: checks everything that can be checked, then serves."""
+"""`showtell-serve`: checks settings, bundle and address, then serves."""
 
 import contextlib
 import dataclasses
@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
-from model.bundle import verify_bundle
+from model.engines.choice import choose_engine
 from model.errors import BundleError, ConfigError
-from model.runtime.choice import choose_engine
 from server.access import read_keys
 from server.connections import within_open_files
+from server.loading import VerifiedBundle
 from server.logs import configure_logs
 from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
 from server.wsgi import GunicornServer
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _setting_options(command: F) -> F:
-    """Adds one option per setting, so that the table in server/settings.py stays the only one."""
+    """Adds one option per setting: the table in server/settings.py is the only one."""
     for item in reversed(dataclasses.fields(ServerSettings)):
         if item.metadata["secret"]:
             continue
@@ -50,32 +50,32 @@ def main(**flags: str | None) -> None:
     try:
         settings = ServerSettings.from_strings(os.environ, flags)
         configure_logs(settings.log_format)
-        # Read once: a worker that takes another's place must not depend on what the file is like by then.
+        # Read once: a later worker must not depend on what has become of the file.
         settings = dataclasses.replace(settings, api_key=read_keys(settings), api_key_file=None)
-        contents = verify_bundle(settings.bundle)
-        choose_engine(settings.engine, settings.precision, has_lite_files=contents.has_lite_files)
+        verified = VerifiedBundle.at(settings.bundle)
+        choose_engine(settings.engine, settings.precision, has_lite_files=verified.info.has_lite_files)
         settings = within_open_files(settings)
         listener = _listen(settings.host, settings.port)
         admin = _listen(settings.host, settings.admin_port) if settings.admin_port else None
     except (ConfigError, BundleError) as error:
         raise click.ClickException(str(error)) from error
     url = _url(settings.host, listener.getsockname()[1])
-    GunicornServer(settings, listener, lambda: _say(f"Ready: open {url} (Ctrl-C stops)"), admin).run()
+    GunicornServer(settings, listener, lambda: _say(f"Ready: open {url} (Ctrl-C stops)"), admin, verified).run()
 
 
 def _say(text: str) -> None:
-    """Writes a line to standard output, unless that is full or closed; nothing of it is left to fail at the end."""
+    """Writes a line to standard output; a full or closed one is ignored, now and at exit."""
     with contextlib.suppress(OSError):
         os.write(1, f"{text}\n".encode())
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Binds here, not in gunicorn, which would try five times before it says that the port is in use."""
+    """Binds the socket here: gunicorn would try five times before it reports a port in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        # Python's own message names the address.
+        # Python's message already names the address.
         choice = "choose with --host, --port and --admin-port"
         message = f"expected a free address to listen on, received {error.strerror}; {choice}"
         raise ConfigError(message) from error

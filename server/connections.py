@@ -1,4 +1,4 @@
-"""Connections: how many there may be, who waits on which for what, and who must go to make room."""
+"""Counts open connections, and keeps what each one waits for, longest first."""
 
 import ipaddress
 import logging
@@ -16,7 +16,7 @@ from server.settings import ServerSettings
 from server.sockets import PatientSocket
 
 OWN_FILES = 48
-"""Files that the server needs for itself: it rests at a dozen, and reads bundles and static files."""
+"""Files that the server itself needs: a dozen at rest, more to read bundles and static files."""
 
 _FEWEST = 8
 
@@ -27,11 +27,11 @@ class Phase(Enum):
     """What a connection waits for while no thread works on it."""
 
     READING = auto()
-    """For the head of a request, or the rest of one."""
+    """For a request's head, or the rest of its body."""
     WRITING = auto()
     """For the client to take an answer."""
     LINGERING = auto()
-    """For the client to hang up, after the last answer."""
+    """For the client to close the connection after the last answer (lingering close)."""
 
 
 class Connection:
@@ -44,14 +44,14 @@ class Connection:
         server: The listener's address.
 
     Attributes:
-        received: What has arrived of requests that no thread works on yet.
-        searched: How much of that is known not to end a request's head.
-        request: What it waits for the rest of, without a thread.
-        skipped_bytes: How much of what comes next belongs to a body that nobody wants.
-        is_new: Whether no request has been answered on it.
+        received: Bytes of requests that no thread works on yet.
+        searched: How many of them were searched for the end of a head already.
+        request: The request whose body is still arriving, without a thread.
+        skipped_bytes: How many of the next bytes belong to an unread body and are dropped.
+        is_new: Whether it has answered no request yet.
         stays: Whether another request may follow once the answer is sent.
-        timeout: Value of `time.monotonic()` at which it has waited too long.
-        write_end: Value at which its answer must have been taken.
+        timeout: Value of `time.monotonic()` after which it is closed.
+        write_end: Value by which the client must have read the answer.
     """
 
     def __init__(self, cfg: Any, sock: PatientSocket, client: Any, server: Any) -> None:
@@ -67,11 +67,11 @@ class Connection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing has arrived that it would have to answer."""
+        """Whether no part of a request has arrived."""
         return not self.received and self.request is None
 
     def take(self, data: bytes) -> None:
-        """Adds bytes that arrived."""
+        """Adds received bytes."""
         skipped = min(self.skipped_bytes, len(data))
         self.skipped_bytes -= skipped
         self.received += data[skipped:] if skipped else data
@@ -86,24 +86,24 @@ class Connection:
         return self.parser.next_request(head)
 
     def end_request(self, request: StrictRequest) -> None:
-        """Goes on to what was received behind a request."""
+        """Continues with the bytes received behind a request."""
         self.skipped_bytes = request.unread_bytes or 0
         self.take(bytes(self.parser.take_rest()))
 
 
 class Connections:
-    """The open connections of a listener.
+    """The open connections of a listening socket.
 
     Args:
-        most: How many there may be.
-        most_of_group: How many of them may come from one address.
+        most: Most connections.
+        most_of_group: Most connections from one address.
     """
 
     def __init__(self, most: int, most_of_group: int) -> None:
         self._most, self._most_of_group = most, most_of_group
         self._all: set[Connection] = set()
         self._groups: Counter[Any] = Counter()
-        # A dictionary as an ordered set: who has waited longest is first.
+        # A dictionary as an ordered set: the one that has waited longest is first.
         self._waiting: dict[Connection, None] = {}
 
     def __len__(self) -> int:
@@ -111,20 +111,20 @@ class Connections:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is room for no other one."""
+        """Whether no more connections are allowed."""
         return len(self._all) >= self._most
 
     def has_too_many_of(self, connection: Connection) -> bool:
-        """Returns whether more connections than allowed come from where this one does."""
+        """Returns whether this connection's address has more connections than allowed."""
         return self._groups[connection.group] > self._most_of_group
 
     def add(self, connection: Connection) -> None:
-        """Adds a new one."""
+        """Adds a new connection."""
         self._all.add(connection)
         self._groups[connection.group] += 1
 
     def remove(self, connection: Connection) -> None:
-        """Forgets one that is closed."""
+        """Removes a closed connection."""
         self.stop_waiting(connection)
         self._all.remove(connection)
         self._groups[connection.group] -= 1
@@ -132,28 +132,28 @@ class Connections:
             del self._groups[connection.group]
 
     def wait(self, connection: Connection, phase: Phase) -> None:
-        """Notes that one waits from now on."""
+        """Notes that a connection waits from now on."""
         self.stop_waiting(connection)
         connection.phase = phase
         self._waiting[connection] = None
 
     def stop_waiting(self, connection: Connection) -> None:
-        """Notes that one does not wait any more."""
+        """Notes that a connection no longer waits."""
         connection.phase = None
         self._waiting.pop(connection, None)
 
     @property
     def waiting(self) -> list[Connection]:
-        """Those that wait, the one that has waited longest first."""
+        """The waiting connections, longest first."""
         return list(self._waiting)
 
     def oldest(self, group: Any = None) -> Connection | None:
-        """Returns who has waited longest, of all or of one address; None where nobody waits."""
+        """Returns the connection that has waited longest, of all or of one address; None if none waits."""
         return next((item for item in self._waiting if group is None or item.group == group), None)
 
 
 def group_of(client: Any) -> Any:
-    """Returns what counts as one address: an IPv6 client has 2^64 of its own."""
+    """Returns what counts as one address: an IPv4 address, or the /64 of an IPv6 client."""
     host = client[0] if isinstance(client, tuple) else client
     if ":" not in str(host):
         return host
@@ -162,10 +162,10 @@ def group_of(client: Any) -> Any:
 
 
 def within_open_files(settings: ServerSettings) -> ServerSettings:
-    """Returns settings with no more connections than this process may have files open, and says how many.
+    """Returns settings with connections limited by the open-file limit, and logs the numbers.
 
     Raises:
-        ConfigError: There may be too few to serve at all.
+        ConfigError: The open-file limit is too low to serve at all.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     room = limit - OWN_FILES if limit != resource.RLIM_INFINITY else settings.max_connections
@@ -174,18 +174,18 @@ def within_open_files(settings: ServerSettings) -> ServerSettings:
             f"expected {OWN_FILES + _FEWEST} open files or more, allowed are {limit}; raise the limit with ulimit -n"
         )
     most = min(settings.max_connections, room)
-    # Some are left for others where one address may have very many.
+    # A quarter is left for other addresses.
     most_of_group = min(settings.max_connections_per_address, most - most // 4)
     _logger.info("at most %d connections, %d from one address; open files: %d", most, most_of_group, limit)
     return replace(settings, max_connections=most, max_connections_per_address=most_of_group)
 
 
 def reset(sock: socket.socket) -> None:
-    """Closes a connection with what the client has not taken, which the system would keep for minutes."""
+    """Closes a connection by a reset: the system would keep unread answers for minutes otherwise."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     sock.close()
 
 
 def soon(seconds: float) -> float:
-    """Returns the value of `time.monotonic()` in so many seconds."""
+    """Returns the value of `time.monotonic()` so many seconds from now."""
     return time.monotonic() + seconds

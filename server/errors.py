@@ -1,6 +1,7 @@
-"""What can go wrong with a request before an image is even looked at; like model.errors, no HTTP words in here.
+"""Errors of requests. They know no HTTP: `server/problems.py` gives each its status.
 
-Every message says what was expected, what was received and what to do.
+A message about a value says what was expected, what was received and what to do. A message about a state says what is
+so and what to do.
 """
 
 from model.errors import CaptionerError, ImageError
@@ -11,7 +12,7 @@ class ParameterError(CaptionerError):
 
 
 class UnauthorizedError(CaptionerError):
-    """A request has no key, or one that is not among those accepted."""
+    """A request has no API key, or an unknown one."""
 
 
 class MalformedBodyError(CaptionerError):
@@ -23,24 +24,28 @@ class BodyTooLargeError(CaptionerError):
 
 
 class SlowClientError(CaptionerError):
-    """A request did not arrive within the time allowed for it."""
+    """A request took too long to arrive."""
 
 
 class NotReadyError(CaptionerError):
-    """The captioner is still being loaded, or the server is about to stop."""
+    """The captioner is still loading, or the server is shutting down."""
 
 
 class QueueFullError(CaptionerError):
-    """As many images are waiting already as the queue holds."""
+    """The queue of images is full."""
 
 
 class DeadlineExceededError(CaptionerError):
-    """The time allowed for a request ran out before it was answered."""
+    """The deadline of a request passed before it was answered."""
 
 
 class CostlyImageError(ImageError):
-    """An image ended its decoder, or took more processor time than one may."""
+    """An image crashed its decoder, or took too much processor time."""
 
 
 class OutOfResourcesError(CaptionerError):
-    """The system had no memory, process or file descriptor left for a request."""
+    """The system has no memory, process or file descriptor left for a request."""
+
+
+class NotServedError(Exception):
+    """A path is not served on the port that was asked; such a request never reaches the application."""

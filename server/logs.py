@@ -1,4 +1,4 @@
-"""What is logged and how: one line for each request, as JSON or as text, always with the request's id.
+"""The log: one line for each request, as JSON or as text, with the request's id.
 
 Nothing of what a client sends is logged but the method and the id: a path may be a file name (`curl -T photo.jpg`), so
 the route's template is logged, and a query may hold anything.
@@ -14,25 +14,23 @@ import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
 from gunicorn.glogging import Logger
 
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 from server.problems import kind_of
-
-LogFormat = Literal["auto", "json", "text"]
-LOG_FORMATS: tuple[LogFormat, ...] = ("auto", "json", "text")
+from server.settings import LogFormat
 
 REQUEST_ID = "X-Request-ID"
-"""Header with a request's id, in both directions."""
+"""Header with a request's id, in requests and answers."""
 
 UNKNOWN_ROUTE = "unknown"
-"""Stands for every path that is none of the server's."""
+"""Route of all unknown paths."""
 
 REQUEST_ID_PATTERN = "[A-Za-z0-9._-]{1,64}"
-"""What an id from outside must look like to be taken over."""
+"""Form of a client's id that the server accepts."""
 
 _STANDARD_ERROR = 2
 _PATIENCE_MILLISECONDS = 50
@@ -41,7 +39,7 @@ _access_logger = logging.getLogger("server.access")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one JSON object on one line: time, level, logger, message, and what else is known."""
+    """A formatter that writes one JSON object on one line: time, level, logger, message, and further fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""
@@ -60,7 +58,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a record for a person, the request's id last."""
+    """A formatter that writes text, with the request's id at the end."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Returns the line without the traceback."""
@@ -69,16 +67,16 @@ class TextFormatter(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Writes each record to a file with one call of the system, and drops what cannot be written soon.
+    """A handler that writes each record with one system call, and drops a record that cannot be written soon.
 
-    A buffer would keep what a full disk or a closed pipe did not take, and fail for it later, in the middle of a
+    A buffer would keep what a full disk or a closed pipe did not take, and fail later, in the middle of a
     request or at the end of the process.
 
     Args:
         descriptor: The file's.
 
     Attributes:
-        dropped: How many records were dropped.
+        dropped: Number of dropped records.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -93,7 +91,7 @@ class LineHandler(logging.Handler):
         """Writes a record."""
         try:
             line = (self.format(record) + "\n").encode(errors="backslashreplace")
-            # Who reads the log may have stopped, and is then not waited for again with every line.
+            # If the reader of the log has stopped, later lines do not wait for it again.
             is_ready = bool(self._poller.poll(self._patience_milliseconds))
             self._patience_milliseconds = _PATIENCE_MILLISECONDS if is_ready else 0
             is_whole = is_ready and os.write(self._descriptor, line) == len(line)
@@ -107,22 +105,22 @@ class LineHandler(logging.Handler):
 
 
 def dropped_lines() -> int:
-    """Returns how many lines of the log could not be written by this process."""
+    """Returns the number of log lines that this process could not write."""
     return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, LineHandler))
 
 
 class GunicornLogger(Logger):  # type: ignore[misc]
-    """Hands gunicorn's own records on to the handler that everything else goes to."""
+    """gunicorn's logger, with its records sent to the root handler."""
 
     def setup(self, cfg: Any) -> None:
-        """Does what gunicorn's does, and takes its handlers away; called by gunicorn."""
+        """Sets up gunicorn's logger without its own handlers; called by gunicorn."""
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
 
 
 def configure_logs(log_format: LogFormat) -> None:
-    """Makes every record one line on standard error; `auto` means text on a terminal and JSON elsewhere."""
+    """Sends every record to standard error; `auto` means text on a terminal and JSON elsewhere."""
     if log_format == "auto":
         log_format = "text" if sys.stderr.isatty() else "json"
     handler = LineHandler(_STANDARD_ERROR)
@@ -133,14 +131,14 @@ def configure_logs(log_format: LogFormat) -> None:
 
 
 def new_request_id() -> str:
-    """Returns an id for a request that brings none."""
+    """Returns an id for a request without one."""
     return uuid.uuid4().hex
 
 
-def register_logs(app: Flask, metrics: Metrics) -> None:
-    """Makes `app` give every request an id, and count, time and log it.
+def register_logs(app: Flask, metrics: ServerMetrics) -> None:
+    """Makes `app` identify, count, time and log every request.
 
-    To be called before anything else that looks at requests.
+    Call this before any other function that registers request handlers.
     """
 
     def begin() -> None:
@@ -174,8 +172,8 @@ def log_request(fields: Mapping[str, object], request_id: str | None = None) -> 
     """Logs one line for a request.
 
     Args:
-        fields: Of `method`, `route`, `status`, `seconds` and `problem` what is known, in this order.
-        request_id: Its id, where the application never saw it.
+        fields: The known ones of `method`, `route`, `status`, `seconds` and `problem`, in this order.
+        request_id: Its id, if it never reached the application.
     """
     message = " ".join(f"{value} s" if name == "seconds" else str(value) for name, value in fields.items())
     _access_logger.info("%s", message, extra={"fields": fields, "request_id": request_id})

@@ -1,4 +1,4 @@
-"""How the C library keeps the memory of decoded photos."""
+"""Makes the C library return the memory of decoded photos."""
 
 import ctypes
 
@@ -7,7 +7,7 @@ _MMAP_THRESHOLD_BYTES = 1024**2
 
 
 def give_back_large_blocks() -> bool:
-    """Makes this process return every block of a mebibyte or more to the system as soon as it is freed.
+    """Makes this process return every freed block of a mebibyte or more to the system at once.
 
     glibc raises its threshold for that with the blocks it sees, up to 32 MiB, and then keeps what a large photo took
     for the thread that decoded it: with many threads, gigabytes. Setting the threshold stops it from moving.

@@ -1,6 +1,6 @@
-"""What the server counts and measures of itself, in Prometheus's terms.
+"""The server's Prometheus metrics.
 
-Every label has few values: routes are templates, and whatever a client can make up is one value.
+Every label has few values: routes are templates, and everything that a client can invent is one value.
 """
 
 import importlib.metadata
@@ -16,33 +16,41 @@ _BATCH_IMAGES = (1, 2, 4, 8, 16, 32)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 CUT_REASONS = ("evicted", "refused", "unread")
-"""Why a connection is closed on a client that did not ask for it."""
+"""Reasons to close a connection that the client wanted to keep."""
 
 OTHER_METHOD = "other"
-"""Stands for every method that HTTP does not know, and for one that is not known."""
+"""Label of all methods that HTTP does not define, and of requests that could not be read."""
 
 
-class Metrics:
-    """Holds the metrics of one application, in a registry of their own."""
+class ServerMetrics:
+    """The metrics of one application, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._add_captioning()
+        self._add_decoding()
+        self._add_requests()
+        self._add_program()
+
+    def _add_captioning(self) -> None:
         self.batch_images = Histogram(
-            "showtell_batch_images", "Images worked on at once.", buckets=_BATCH_IMAGES, registry=self.registry
+            "showtell_batch_images", "Images captioned in one batch.", buckets=_BATCH_IMAGES, registry=self.registry
         )
         self.queue_seconds = Histogram(
             "showtell_queue_seconds",
-            "Time from a request's arrival in the queue to the beginning of work on its first image.",
+            "Time that a request's first image waits in the queue.",
             buckets=_QUEUE_SECONDS,
             registry=self.registry,
         )
-        self.queue_depth = Gauge("showtell_queue_depth", "Images that wait.", registry=self.registry)
+        self.queue_depth = Gauge("showtell_queue_depth", "Images in the queue.", registry=self.registry)
         self.inference_oldest_seconds = Gauge(
             "showtell_inference_oldest_seconds",
-            "Age of the oldest image that waits or is worked on.",
+            "Age of the oldest image that waits or is captioned.",
             registry=self.registry,
         )
+
+    def _add_decoding(self) -> None:
         self.decoding_depth = Gauge(
             "showtell_decoding_depth", "Photos that wait to be decoded.", registry=self.registry
         )
@@ -53,29 +61,31 @@ class Metrics:
         )
         self.decoders_replaced = Counter(
             "showtell_decoders_replaced",
-            "Decoding processes that failed, by what ended them.",
+            "Decoding processes that failed, by reason.",
             ["reason"],
             registry=self.registry,
         )
         self.decoder_warnings = Counter(
             "showtell_decoder_warnings",
-            "Warnings of decoders about photos, by kind.",
+            "Decoders' warnings about photos, by kind.",
             ["kind"],
             registry=self.registry,
         )
+
+    def _add_requests(self) -> None:
         self.requests = Counter(
             "showtell_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
         )
         self.request_seconds = Histogram(
             "showtell_request_seconds",
-            "Time from a request's headers to its answer, the body's arrival included.",
+            "Time from a request's headers to its answer, including the body's arrival.",
             ["route"],
             buckets=_REQUEST_SECONDS,
             registry=self.registry,
         )
         self.rejects = Counter(
             "showtell_rejects",
-            "Requests refused, by the kind of problem; answers of /readyz not counted.",
+            "Requests refused, by kind of problem; without /readyz.",
             ["reason"],
             registry=self.registry,
         )
@@ -83,17 +93,19 @@ class Metrics:
             self.rejects.labels(reason)
         self.connections_cut = Counter(
             "showtell_connections_cut",
-            "Connections closed on a client: evicted to make room, refused for want of it, or because it read nothing.",
+            "Connections closed by the server: evicted to make room, refused for lack of room, or unread for too long.",
             ["reason"],
             registry=self.registry,
         )
         for reason in CUT_REASONS:
             self.connections_cut.labels(reason)
+
+    def _add_program(self) -> None:
         self.dropped_log_lines = Gauge(
-            "showtell_log_lines_dropped", "Lines of the log that could not be written, so far.", registry=self.registry
+            "showtell_log_lines_dropped", "Log lines that could not be written.", registry=self.registry
         )
         self.reloads = Counter(
-            "showtell_reloads", "Bundles loaded while serving, by what came of it.", ["result"], registry=self.registry
+            "showtell_reloads", "Bundles loaded while serving, by result.", ["result"], registry=self.registry
         )
         self.model = Info("showtell_model", "The captioner that serves.", registry=self.registry)
         build = Info("showtell_build", "This program.", registry=self.registry)
@@ -104,8 +116,8 @@ class Metrics:
 
         Args:
             route: Its template, such as `/static/<path:filename>`.
-            method: As received; one that HTTP does not know is counted as `OTHER_METHOD`.
-            status: Of the answer.
+            method: As received; one that HTTP does not define is counted as `OTHER_METHOD`.
+            status: The answer's status.
             seconds: Time to answer it.
         """
         self.requests.labels(route, method if method in _METHODS else OTHER_METHOD, str(status)).inc()
@@ -113,7 +125,7 @@ class Metrics:
 
 
 def project_version() -> str:
-    """Returns the version of this program as installed."""
+    """Returns the installed version of this program."""
     try:
         return importlib.metadata.version("show-and-tell-server")
     except importlib.metadata.PackageNotFoundError:  # run from a copy of the source

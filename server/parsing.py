@@ -1,4 +1,4 @@
-"""HTTP requests as gunicorn reads them, and stricter where RFC 9112 is."""
+"""Parses HTTP requests by gunicorn's parser, but as strictly as RFC 9112."""
 
 import os
 import re
@@ -17,13 +17,13 @@ from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 
 HEAD_BYTES = 32 * 1024
-"""Largest head of a request that is still waited for."""
+"""Largest head of a request."""
 
 SKIPPED_BYTES = 64 * 1024
-"""Longest body that a request which nobody reads may have, if another one is to follow on the connection."""
+"""Longest unread body that is skipped to keep the connection; after a longer one it is closed."""
 
 SMALL_BODY_BYTES = 256 * 1024
-"""Longest body that is waited for without a thread."""
+"""Longest body that is received before a thread takes the request."""
 
 _LINE_BYTES = 8190
 _END = b"\r\n\r\n"
@@ -34,14 +34,14 @@ _FREE_CHUNKS = 250
 
 
 def has_whole_head(received: bytearray, searched: int) -> bool:
-    """Returns whether bytes hold the whole head of a request.
+    """Returns whether bytes contain the whole head of a request.
 
     Args:
         received: The bytes.
-        searched: How many of them were looked at before.
+        searched: How many of them were searched before.
 
     Raises:
-        ParseException: They cannot become one any more.
+        ParseException: They cannot become the head of a request.
     """
     if received.find(_END, max(0, searched - len(_END))) >= 0:
         return True
@@ -54,7 +54,7 @@ def has_whole_head(received: bytearray, searched: int) -> bool:
 
 
 class StrictRequest(Request):  # type: ignore[misc]
-    """A request that names its host, and whose body is framed in a way that cannot be read differently elsewhere."""
+    """A request with a valid host, and with a body whose framing is unambiguous."""
 
     body: "AnnouncedBody"
 
@@ -62,7 +62,7 @@ class StrictRequest(Request):  # type: ignore[misc]
         """Chooses how the body is read; called by gunicorn once the head is read.
 
         Raises:
-            InvalidHeader: `Host` is missing or is none, or the last transfer coding is not `chunked`.
+            InvalidHeader: `Host` is missing or malformed, or the last transfer coding is not `chunked`.
             UnsupportedTransferCoding: There is another transfer coding.
         """
         self._check_host()
@@ -78,7 +78,7 @@ class StrictRequest(Request):  # type: ignore[misc]
 
     @property
     def unread_bytes(self) -> int | None:
-        """How many bytes of the body the application has not read; None where nobody knows."""
+        """How many bytes of the body the application has not read; None if unknown."""
         reader = self.body.reader
         if self.body.failed:
             return None
@@ -88,7 +88,7 @@ class StrictRequest(Request):  # type: ignore[misc]
 
     @property
     def missing_bytes(self) -> int:
-        """How many bytes of a small body of known length have not arrived; 0 for bodies of other kinds."""
+        """How many bytes of a small body of known length have not arrived; 0 for any other body."""
         unread = self.unread_bytes or 0
         if unread > SMALL_BODY_BYTES or self._expected_100_continue:
             return 0
@@ -96,17 +96,17 @@ class StrictRequest(Request):  # type: ignore[misc]
 
     @property
     def has_small_body(self) -> bool:
-        """Whether the body has arrived without a thread."""
+        """Whether the whole body is small and has arrived."""
         unread = self.unread_bytes
         return unread is not None and unread <= min(SMALL_BODY_BYTES, self.arrived_bytes)
 
     @property
     def arrived_bytes(self) -> int:
-        """How much has arrived behind the head."""
+        """How many bytes have arrived behind the head."""
         return int(self.unreader.buf.getbuffer().nbytes)
 
     def should_close(self) -> bool:
-        """Returns whether no other request may follow on the connection."""
+        """Returns whether the connection must close after this request."""
         unread = self.unread_bytes
         if unread is None or unread > SKIPPED_BYTES or self.must_close or self.method == "CONNECT":
             return True
@@ -127,13 +127,13 @@ class StrictRequest(Request):  # type: ignore[misc]
         ]
         if "chunked" in codings[:-1]:
             raise InvalidHeader("TRANSFER-ENCODING", req=self)
-        # Passed on as they are, gzip's bytes would be taken for the body.
+        # Undecoded, gzip's bytes would be taken for the body.
         if any(coding != "chunked" for coding in codings):
             raise UnsupportedTransferCoding(", ".join(codings))
 
 
 class AnnouncedBody(Body):  # type: ignore[misc]
-    """A body that says when it is read.
+    """A body that reports reads.
 
     Attributes:
         on_read: Called before each read.
@@ -148,7 +148,7 @@ class AnnouncedBody(Body):  # type: ignore[misc]
 
 
 class StrictParser(RequestParser):  # type: ignore[misc]
-    """Reads the requests of a connection."""
+    """The parser of one connection's requests."""
 
     mesg_class = StrictRequest
 
@@ -156,25 +156,25 @@ class StrictParser(RequestParser):  # type: ignore[misc]
         """Returns the request that begins with these bytes.
 
         Raises:
-            ParseException: It is none.
+            ParseException: They are no valid request.
         """
         self.unreader.unread(head)
-        self.mesg = None  # what was left of the one before has been taken away
+        self.mesg = None  # the rest of the request before has been taken
         request: StrictRequest = next(self)
         return request
 
     def add(self, data: bytes) -> None:
-        """Adds to what was received behind the head of the last request."""
+        """Adds bytes received behind the head of the last request."""
         self.unreader.buf.seek(0, os.SEEK_END)
         self.unreader.buf.write(data)
 
     def take_rest(self) -> bytearray:
-        """Returns what was received behind the last request, and forgets it."""
+        """Removes and returns the bytes received behind the last request."""
         return bytearray(self.unreader.take_buffered())
 
 
 class _FewChunks(ChunkedReader):  # type: ignore[misc]
-    """Reads chunks, unless there are so many small ones that taking them apart keeps everyone else waiting."""
+    """A chunk reader that refuses very many small chunks: parsing them would hold the GIL for too long."""
 
     def __init__(self, request: StrictRequest, unreader: Any) -> None:
         super().__init__(request, unreader)

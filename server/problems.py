@@ -1,7 +1,7 @@
-"""Errors to `application/problem+json` (RFC 9457): the only place that knows which error is which HTTP status.
+"""Turns errors into `application/problem+json` (RFC 9457): the one table of HTTP statuses.
 
-`type` is a URI relative to the server, one for each kind of problem and never changed; `about:blank` where the status
-says it all (404, 405). A 500 tells the client nothing but a random incident id, under which the log has the traceback.
+`type` is a URI relative to the server, one for each kind of problem, and never changes. It is `about:blank` if the
+status says everything (404, 405). A 500 shows the client only a random incident id; the log has the traceback under it.
 """
 
 import json
@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flask import Flask, Response, g
+from gunicorn.http import errors as http_errors
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
@@ -24,20 +25,20 @@ from server import errors
 PROBLEM_TYPE = "application/problem+json"
 
 UNTYPED = "about:blank"
-"""Type of a problem of which the status says it all."""
+"""Type of a problem that its status describes completely."""
 
 _logger = logging.getLogger("server")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Describes one kind of problem.
+    """One kind of problem.
 
     Attributes:
         status: HTTP status.
-        type: Relative URI that names the kind.
+        type: Relative URI of the kind.
         title: What is wrong, the same for every occurrence.
-        retry_after_seconds: When trying again makes sense; None where it does not.
+        retry_after_seconds: When to try again; None if that is useless.
     """
 
     status: int
@@ -46,9 +47,9 @@ class Problem:
     retry_after_seconds: int | None = None
 
 
-_PARAMETER = Problem(400, "/problems/invalid-parameter", "A parameter is not acceptable")
+_PARAMETER = Problem(400, "/problems/invalid-parameter", "A parameter is invalid")
 _UNDECODABLE = Problem(422, "/problems/corrupt-image", "The image cannot be decoded")
-INTERNAL = Problem(500, "/problems/internal-error", "The server made a mistake")
+INTERNAL = Problem(500, "/problems/internal-error", "The server failed")
 
 PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
     {
@@ -60,10 +61,10 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
         errors.NotReadyError: Problem(503, "/problems/not-ready", "The server is not ready", 5),
         errors.QueueFullError: Problem(503, "/problems/queue-full", "Too many images are waiting", 1),
         errors.OutOfResourcesError: Problem(
-            503, "/problems/out-of-resources", "The server lacks memory or the like", 5
+            503, "/problems/out-of-resources", "The server lacks memory, processes or files", 5
         ),
-        errors.CostlyImageError: Problem(422, "/problems/costly-image", "The image takes too much to decode"),
-        errors.DeadlineExceededError: Problem(503, "/problems/deadline-exceeded", "The time ran out", 1),
+        errors.CostlyImageError: Problem(422, "/problems/costly-image", "The image costs too much to decode"),
+        errors.DeadlineExceededError: Problem(503, "/problems/deadline-exceeded", "The deadline passed", 1),
         model_errors.SearchOptionError: _PARAMETER,
         model_errors.ImageError: _UNDECODABLE,
         model_errors.ImageTooLargeError: Problem(413, "/problems/image-too-large", "The image is too large"),
@@ -71,14 +72,32 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
             415, "/problems/unsupported-image", "The image is in no accepted format"
         ),
         model_errors.CorruptImageError: _UNDECODABLE,
-        # These belong to loading and training; during a request they are a mistake of ours.
+        # Errors of loading and training; during a request they are our own mistake.
         model_errors.ConfigError: INTERNAL,
         model_errors.VocabularyError: INTERNAL,
         model_errors.BundleError: INTERNAL,
         model_errors.DataError: INTERNAL,
     }
 )
-"""Every error of the project and the problem that a client gets for it."""
+"""Every error of `model` and `server`, and the problem that a client gets for it."""
+
+
+def _untyped(status: HTTPStatus) -> Problem:
+    return Problem(status.value, UNTYPED, status.phrase)
+
+
+UNREADABLE_PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
+    {
+        http_errors.LimitRequestLine: _untyped(HTTPStatus.REQUEST_URI_TOO_LONG),
+        http_errors.LimitRequestHeaders: _untyped(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+        http_errors.ExpectationFailed: _untyped(HTTPStatus.EXPECTATION_FAILED),
+        http_errors.UnsupportedTransferCoding: _untyped(HTTPStatus.NOT_IMPLEMENTED),
+        http_errors.ParseException: _untyped(HTTPStatus.BAD_REQUEST),
+        errors.SlowClientError: PROBLEMS[errors.SlowClientError],
+        errors.NotServedError: _untyped(HTTPStatus.NOT_FOUND),
+    }
+)
+"""Errors that keep a request from the application, and their problems. The first class that fits counts."""
 
 
 def kind_of(problem_type: str) -> str:
@@ -87,23 +106,48 @@ def kind_of(problem_type: str) -> str:
 
 
 KINDS = frozenset(kind_of(problem.type) for problem in PROBLEMS.values())
-"""Every kind of problem that a request can have."""
+"""Kinds of all problems."""
 
 UNREADABLE = "unreadable"
-"""Stands for what never became a request, and so has no type of its own."""
+"""Kind of an untyped problem of something that never became a request."""
 
 
 def describe(error: CaptionerError) -> dict[str, Any]:
-    """Returns the members of the problem that `error` is, for a client to read.
+    """Returns the problem of an error as a client reads it.
 
     Args:
-        error: An error whose kind is in `PROBLEMS`.
+        error: An error whose class is in `PROBLEMS`.
 
     Returns:
         `status`, `type`, `title` and `detail`, the error's own message.
     """
-    problem = PROBLEMS[type(error)]
-    return {"status": problem.status, "type": problem.type, "title": problem.title, "detail": str(error)}
+    return _members(PROBLEMS[type(error)], str(error))
+
+
+def describe_unreadable(error: Exception) -> dict[str, Any] | None:
+    """Returns the problem of something that never became a request; None for any error but those.
+
+    Args:
+        error: What prevented it; an error that is no instance of a class in `UNREADABLE_PROBLEMS` is a mistake of ours.
+
+    Returns:
+        As `describe`.
+    """
+    problem = next((problem for kind, problem in UNREADABLE_PROBLEMS.items() if isinstance(error, kind)), None)
+    if problem is None:
+        return None
+    # gunicorn's own messages are left out: they repeat what the client sent.
+    is_ours = isinstance(error, errors.SlowClientError | errors.NotServedError)
+    return _members(
+        problem,
+        str(error)
+        if is_ours
+        else "expected an HTTP request within this server's limits, received one that cannot be read",
+    )
+
+
+def _members(problem: Problem, detail: str) -> dict[str, Any]:
+    return {"status": problem.status, "type": problem.type, "title": problem.title, "detail": detail}
 
 
 def register_problems(app: Flask) -> None:
@@ -127,14 +171,8 @@ def _problem(error: Exception) -> Response:
 def _incident(error: Exception) -> Response:
     incident = secrets.token_hex(8)
     _logger.error("incident %s", incident, exc_info=error)
-    members = {
-        "status": INTERNAL.status,
-        "type": INTERNAL.type,
-        "title": INTERNAL.title,
-        "detail": f"expected to answer, failed; tell whoever runs this server the incident {incident}",
-        "incident": incident,
-    }
-    return _response(members)
+    members = _members(INTERNAL, f"the server failed; report incident {incident} to its operator")
+    return _response(members | {"incident": incident})
 
 
 def _http_problem(error: HTTPException) -> Response:

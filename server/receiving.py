@@ -1,4 +1,4 @@
-"""Memory for the bodies of requests: how many bytes of them are held at once, and who waits."""
+"""Limits the memory of all request bodies together; requests beyond it wait."""
 
 import contextlib
 import threading
@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from server.errors import QueueFullError
 
 LARGE_BODIES_AT_ONCE = 24
-"""Bodies of the largest size that are in memory at once; of smaller ones, as many as take no more."""
+"""The memory limit, in bodies of the largest size."""
 
 SMALL_BYTES = 1024**2
-"""A body of at most that size, such as a phone's photo made smaller for the web, is a small one."""
+"""Largest size of a small body, such as a phone's photo scaled down for the web."""
 
 _SMALL_SHARE = 0.1
 
 
 class BodyMemory:
-    """Room for bodies, a tenth of it for small ones alone, so that large or slow uploads do not hold up everyone.
+    """The memory for bodies. A tenth is reserved for small ones, so that large or slow uploads do not delay them.
 
-    A body has its room from before its first byte is read until its photos are decoded.
+    A body holds its memory from before its first byte is read until its photos are decoded.
 
     Args:
         max_body_bytes: Size of the largest body, in bytes.
-        most: How many may have room or wait for it; each holds a thread.
+        most: Most requests that hold memory or wait for it; each occupies a thread.
     """
 
     def __init__(self, max_body_bytes: int, most: int) -> None:
@@ -34,17 +34,17 @@ class BodyMemory:
 
     @contextlib.contextmanager
     def room(self, length: int | None, seconds: float) -> Iterator[None]:
-        """Holds room for a body while the block runs.
+        """Reserves memory for a body while the block runs.
 
         Args:
-            length: Of the body; None where it is not known, which counts as the largest.
+            length: The body's length; None if unknown, which counts as the largest.
             seconds: Most time to wait.
 
         Raises:
-            QueueFullError: There was no room in time, or too many wait for it.
+            QueueFullError: There was no memory in time, or too many wait for it.
         """
         if not self._places.acquire(blocking=False):
-            raise QueueFullError("expected fewer uploads at once; try again in a second")
+            raise QueueFullError("too many uploads are in progress; try again in a second")
         try:
             with self._memory(length, seconds):
                 yield
@@ -53,13 +53,13 @@ class BodyMemory:
 
     @contextlib.contextmanager
     def _memory(self, length: int | None, seconds: float) -> Iterator[None]:
-        # One that is longer than the largest is refused without being read.
+        # A body that is too large is refused without being read, so it needs no memory.
         size = self._max_body_bytes if length is None else length if length <= self._max_body_bytes else 0
         kept = 0 if size <= SMALL_BYTES else self._reserve
         with self._changed:
             if not self._changed.wait_for(lambda: self._free - kept >= size, seconds):
                 raise QueueFullError(
-                    f"expected room for a body of {size} bytes within {seconds:.1f} s, other uploads hold it; try again"
+                    f"no memory for a body of {size} bytes was free within {seconds:.1f} s; try again later"
                 )
             self._free -= size
         try:

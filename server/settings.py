@@ -7,33 +7,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from model.bundle import DEFAULT_BUNDLE
+from model.engines.choice import ENGINES, PRECISIONS, EngineName, Precision
 from model.errors import ConfigError
 from model.image import MAX_PIXELS
-from model.runtime.choice import ENGINES, PRECISIONS, EngineName, Precision
-from server.logs import LOG_FORMATS, LogFormat
 
 ENVIRONMENT_PREFIX = "SHOWTELL_"
 
+LogFormat = Literal["auto", "json", "text"]
+LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+
 KEY_PATTERN = r"[A-Za-z0-9._~+/-]{16,256}={0,2}"
-"""What a Bearer token may be (RFC 6750, 2.1), and not short: `=` is padding, at the end alone."""
-KEY_FORM = "keys of 16 to 256 letters, digits and ._~+/-, with up to two = behind them"
+"""A Bearer token (RFC 6750, 2.1) of at least 16 characters; `=` only pads the end."""
+KEY_FORM = "keys of 16 to 256 letters, digits and ._~+/-, with up to two = at the end"
 
 
 def _about(
     text: str, low: float = -math.inf, high: float = math.inf, choices: tuple[str, ...] = (), **others: Any
 ) -> dict[str, Any]:
-    """Returns what is said of a setting, and its range, for a number, its choices or its form, for text.
+    """Returns the metadata of a setting: its help text, and which values it takes.
 
     Args:
-        text: What it is.
+        text: Help text.
         low: Lowest number.
         high: Highest number.
-        choices: All values, where there are few.
-        others: `pattern` that a text has to match, each part of it where commas separate several; `form`, the pattern
-            in words; `secret`, whether it is neither shown nor taken from the command line.
+        choices: All values, if they are few.
+        others: `pattern`, which a text must match, or each part of a comma-separated one; `form`, the pattern in
+            words; `secret`, whether it is never shown and never read from the command line.
     """
     return {
         "about": text, "low": low, "high": high, "choices": choices,
@@ -48,69 +50,74 @@ def variable_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Holds the settings of one server.
+    """The settings of one server.
 
     Attributes:
         host: Address to listen on.
         port: TCP port to listen on; 0 lets the system choose one.
-        admin_port: TCP port where probes and metrics alone are served, on the same address; 0 for none.
+        admin_port: TCP port on the same address for probes and metrics only; 0 for none.
         bundle: Directory of the bundle to serve.
         max_body_bytes: Largest request body, in bytes.
         max_pixels: Largest width times height of an image, in pixels.
         max_images: Most images in one request.
-        engine: What runs the networks: `auto`, `litert` or `tensorflow`.
-        precision: Arithmetic of the TensorFlow engine's encoder: `float32`, `bfloat16` or `float16`.
-        max_waiting: Most images that wait for the captioner; a request with more is refused at once.
-        max_batch: Most images that the captioner works on at once.
-        max_wait_seconds: Time that images wait for others to join them while there is traffic, in seconds.
-        deadline_seconds: Time to answer a request once its body has arrived, waiting included, in seconds.
+        engine: Runs the model: `auto`, `litert` or `tensorflow`.
+        precision: Arithmetic of the encoder under TensorFlow: `float32`, `bfloat16` or `float16`.
+        max_waiting: Most images that wait for the captioner; further requests are refused at once.
+        max_batch: Most images captioned in one batch.
+        max_wait_seconds: Time to wait for a batch to fill while there is traffic, in seconds.
+        deadline_seconds: Time to answer a request after its body has arrived, in seconds.
         request_seconds: Time for a request to arrive, headers and body, in seconds.
-        drain_seconds: Time during which requests are still served after SIGTERM, in seconds.
-        threads: Requests with a body handled at the same time, waiting ones included. Above `max_waiting` and
-            `max_batch` together there is always one to refuse what is too much. Pages and probes have others.
-        max_connections: Most open connections; fewer where the limit of open files says so.
+        drain_seconds: Time to go on serving after SIGTERM, in seconds.
+        threads: Worker threads for requests with a body, one for each that waits or is worked on. With more than
+            `max_waiting` + `max_batch`, one is always free to refuse a request. Pages and probes have their own.
+        max_connections: Most open connections; the limit of open files can lower it.
         max_connections_per_address: Most of them from one address, or one /64 of IPv6.
-        api_key: Keys of which a request needs one; without any, none is needed.
-        api_key_file: File with more such keys.
-        cors_origins: Origins of pages that may read answers; `*` for all.
-        log_format: `json`, `text`, or `auto`, which is text on a terminal.
+        api_key: API keys, of which a request needs one; empty if none is needed.
+        api_key_file: File with more API keys.
+        cors_origins: Origins whose pages may read answers; `*` for all.
+        log_format: `json`, `text`, or `auto`: text on a terminal, JSON elsewhere.
 
     Raises:
         ConfigError: A value is outside its range.
     """
 
-    host: str = field(default="127.0.0.1", metadata=_about("Address to listen on; 0.0.0.0 for all of this machine's."))
+    host: str = field(default="127.0.0.1", metadata=_about("Address to listen on; 0.0.0.0 listens on all addresses."))
     port: int = field(default=8000, metadata=_about("TCP port; 0 lets the system choose one.", 0, 65535))
     admin_port: int = field(
         default=0,
-        metadata=_about(
-            "TCP port on which /livez, /readyz and /metrics are served too, and nothing else; 0 for none.", 0, 65535
-        ),
+        metadata=_about("Separate TCP port for /livez, /readyz and /metrics only; 0 for none.", 0, 65535),
     )
     bundle: Path = field(default=DEFAULT_BUNDLE, metadata=_about("Directory of the bundle to serve."))
-    max_body_bytes: int = field(default=10 * 1024**2, metadata=_about("Largest request body.", 1024, 1024**3))
-    max_pixels: int = field(default=MAX_PIXELS, metadata=_about("Largest width times height.", 1, 10**9))
+    max_body_bytes: int = field(default=10 * 1024**2, metadata=_about("Largest request body, in bytes.", 1024, 1024**3))
+    max_pixels: int = field(
+        default=MAX_PIXELS, metadata=_about("Largest width times height of an image, in pixels.", 1, 10**9)
+    )
     max_images: int = field(default=16, metadata=_about("Most images in one request.", 1, 256))
     engine: EngineName = field(
-        default="auto", metadata=_about("What runs the networks; auto takes the fastest here.", choices=ENGINES)
+        default="auto",
+        metadata=_about("Engine that runs the model; auto takes the fastest on this machine.", choices=ENGINES),
     )
     precision: Precision = field(
-        default="float32", metadata=_about("Arithmetic of the TensorFlow engine's encoder.", choices=PRECISIONS)
+        default="float32", metadata=_about("Arithmetic of the encoder under TensorFlow.", choices=PRECISIONS)
     )
-    max_waiting: int = field(default=64, metadata=_about("Most images that wait for the captioner.", 1, 10_000))
-    max_batch: int = field(default=16, metadata=_about("Most images that the captioner works on at once.", 1, 64))
+    max_waiting: int = field(
+        default=64, metadata=_about("Most images waiting for the captioner; further requests get 503.", 1, 10_000)
+    )
+    max_batch: int = field(default=16, metadata=_about("Most images captioned in one batch.", 1, 64))
     max_wait_seconds: float = field(
-        default=0.0, metadata=_about("Time that images wait for others while there is traffic.", 0, 1)
+        default=0.0, metadata=_about("Time to wait for a batch to fill while there is traffic.", 0, 1)
     )
-    deadline_seconds: float = field(default=10.0, metadata=_about("Time to answer a request.", 0.05, 3600))
-    request_seconds: float = field(default=10.0, metadata=_about("Time for a request to arrive.", 0.1, 3600))
-    drain_seconds: float = field(
-        default=5.0, metadata=_about("Time during which requests are still served after SIGTERM.", 0, 600)
+    deadline_seconds: float = field(
+        default=10.0, metadata=_about("Time to answer a request after its body has arrived.", 0.05, 3600)
     )
+    request_seconds: float = field(
+        default=10.0, metadata=_about("Time for a request to arrive, headers and body.", 0.1, 3600)
+    )
+    drain_seconds: float = field(default=5.0, metadata=_about("Time to go on serving after SIGTERM.", 0, 600))
     threads: int = field(
         default=96,
         metadata=_about(
-            "Requests with a body handled at once: more than wait and are worked on, so that refusals need not.",
+            "Worker threads. Keep above max_waiting + max_batch, so that refusals and probes never queue.",
             2,
             1000,
         ),
@@ -118,13 +125,13 @@ class ServerSettings:
     max_connections: int = field(
         default=1000,
         metadata=_about(
-            "Most open connections, if as many files may be open; above, who has waited longest is closed.", 8, 100_000
+            "Most open connections, further limited by open files. Beyond, the one idle longest is closed.", 8, 100_000
         ),
     )
     max_connections_per_address: int = field(
         default=500,
         metadata=_about(
-            "Most of them from one address. Behind a proxy all come from its own: more than it opens at once.",
+            "Most connections from one address. Behind a proxy, keep above what the proxy opens.",
             1,
             100_000,
         ),
@@ -133,25 +140,25 @@ class ServerSettings:
         default=(),
         repr=False,
         metadata=_about(
-            "Keys, with commas between them, of which a request needs one. Not a flag: the command line is public.",
+            "Comma-separated API keys. Environment only: command lines are visible to other users.",
             pattern=KEY_PATTERN,
             form=KEY_FORM,
             secret=True,
         ),
     )
     api_key_file: Path | None = field(
-        default=None, metadata=_about(f"File of such keys, one a line; {variable_of('api_key')} holds them itself.")
+        default=None, metadata=_about("File with API keys, one a line; read once, at the start.")
     )
     cors_origins: tuple[str, ...] = field(
         default=(),
         metadata=_about(
-            "Origins, with commas between them, whose pages may read answers.",
+            "Comma-separated origins whose pages may read answers.",
             pattern=r"\*|https?://[A-Za-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?",
             form="* or origins such as https://example.org",
         ),
     )
     log_format: LogFormat = field(
-        default="auto", metadata=_about("Form of the log; auto is text on a terminal.", choices=LOG_FORMATS)
+        default="auto", metadata=_about("Log format; auto is text on a terminal, JSON elsewhere.", choices=LOG_FORMATS)
     )
 
     def __post_init__(self) -> None:
@@ -162,14 +169,14 @@ class ServerSettings:
 
     @classmethod
     def from_strings(cls, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Self:
-        """Reads settings as a person gives them.
+        """Reads settings from environment variables and flags.
 
         Args:
             environment: Environment variables; `SHOWTELL_PORT` sets `port`, and so on.
-            flags: Values of command line flags by setting; they win, and None leaves a setting alone.
+            flags: Values of command line flags by setting; they take precedence. None means not given.
 
         Returns:
-            The settings; what is given nowhere has its default.
+            The settings, with defaults for all that are not given.
 
         Raises:
             ConfigError: A value has the wrong form or is outside its range; the message names its variable or flag.
@@ -190,7 +197,7 @@ def flag_of(name: str) -> str:
 
 
 def accepted(item: "dataclasses.Field[Any]") -> str:
-    """Returns which values a setting takes, for a person."""
+    """Returns in words which values a setting takes."""
     if item.type in (int, float):
         kind = "whole number" if item.type is int else "number"
         return f"a {kind} from {item.metadata['low']} to {item.metadata['high']}"
@@ -198,25 +205,14 @@ def accepted(item: "dataclasses.Field[Any]") -> str:
 
 
 def default_of(item: "dataclasses.Field[Any]") -> str:
-    """Returns the default of a setting, for a person."""
+    """Returns the default of a setting in words."""
     if item.default is DEFAULT_BUNDLE:
         return "/".join(DEFAULT_BUNDLE.parts[-3:])
     return "none" if item.default in (None, ()) else str(item.default)
 
 
-def settings_table() -> str:
-    """Returns all settings as the Markdown table of the README."""
-    lines = ["| flag | variable | default | what it is |", "|---|---|---|---|"]
-    for item in dataclasses.fields(ServerSettings):
-        flag = "" if item.metadata["secret"] else f"`{flag_of(item.name)}`"
-        text = item.metadata["about"].removesuffix(".")
-        note = "" if accepted(item) == "some text" else f": {accepted(item)}"
-        lines.append(f"| {flag} | `{variable_of(item.name)}` | {default_of(item)} | {text}{note} |")
-    return "\n".join(lines)
-
-
 def _split(text: str) -> tuple[str, ...]:
-    # An empty text gives one empty part, which fits no pattern: a variable that is set to nothing is a mistake.
+    # An empty text gives one empty part, which matches no pattern: an empty variable is a mistake.
     return tuple(part.strip() for part in text.split(","))
 
 
@@ -247,5 +243,5 @@ def _check(item: "dataclasses.Field[Any]", value: object, source: str) -> None:
 
 
 def _out_of_range(item: "dataclasses.Field[Any]", value: object, source: str) -> ConfigError:
-    received = "something else, which is not shown" if item.metadata["secret"] else repr(value)
+    received = "a secret that is not shown" if item.metadata["secret"] else repr(value)
     return ConfigError(f"{source}: expected {accepted(item)}, received {received}")

@@ -1,4 +1,4 @@
-"""A connection's socket on which no call waits longer than it may."""
+"""Sockets whose calls never wait longer than a deadline."""
 
 import select
 import socket
@@ -10,17 +10,17 @@ from typing import Any
 from server.errors import BodyTooLargeError, SlowClientError
 
 STALL_SECONDS = 10.0
-"""Time for a client to send or take the next bytes, where any are wanted."""
+"""Time for a client to send or read the next bytes, in seconds."""
 
 _EVERY_REQUEST_BYTES = 1024**2
-"""What a request may have beside its body: its head, which is limited elsewhere, and the framing of chunks."""
+"""Bytes of a request besides its body: its head, which is limited elsewhere, and the framing of chunks."""
 
 
 class Turn:
-    """One of few that work at the same time, until it ends.
+    """One of few places to work at the same time, held until `end`.
 
     Args:
-        places: As many as may work.
+        places: All places.
     """
 
     def __init__(self, places: threading.Semaphore) -> None:
@@ -28,22 +28,22 @@ class Turn:
         places.acquire()
 
     def end(self) -> None:
-        """Lets another one work; nothing the second time."""
+        """Frees the place; a second call does nothing."""
         places, self._places = self._places, None
         if places is not None:
             places.release()
 
 
 class PatientSocket(socket.socket):
-    """A non-blocking socket that waits in `recv` alone, and only until a deadline.
+    """A non-blocking socket that waits only in `recv`, and only until a deadline.
 
-    A time limit of the system's is for each `recv`, so that a client with a byte a second would never reach it. An
-    answer is kept until `flush`, which sends what the system takes at once: no thread waits for a client to read.
+    A socket's own timeout applies to each `recv`: a client that sends a byte a second would never reach it. An
+    answer is kept until `flush`, which sends what the system accepts at once: no thread waits for a client to read.
 
     Attributes:
-        unsent: What is still to be sent.
-        has_whole_request: Whether a small request has arrived as a whole, so that it will not be waited for.
-        turn: What the request holds until its body is wanted.
+        unsent: The rest of the answer.
+        has_whole_request: Whether a small request has arrived as a whole, so that no thread waits for it.
+        turn: The request's place, until its body is read.
         has_expired: Whether the deadline passed before the request was whole.
     """
 
@@ -58,25 +58,25 @@ class PatientSocket(socket.socket):
 
     @classmethod
     def taking_over(cls, other: socket.socket) -> "PatientSocket":
-        """Returns a socket of the same connection; the other one is closed by that."""
+        """Returns a socket of the same connection; the other one is detached."""
         return cls(other.family, other.type, other.proto, other.detach())
 
     def allow(self, seconds: float, body_bytes: int) -> None:
-        """Lets a request with a body of at most so many bytes arrive within so many seconds from now."""
+        """Sets the limits of a request: its time from now, and the size of its body."""
         self.allow_time(seconds)
-        # Chunks need not be larger than their framing, but nobody sends such without meaning it.
+        # Chunks may be as small as their framing; only an attacker sends smaller ones.
         self._allowed_bytes = 2 * body_bytes + _EVERY_REQUEST_BYTES
 
     def allow_time(self, seconds: float) -> None:
-        """Lets the request arrive within so many seconds from now; with 0, nothing is waited for."""
+        """Sets the time for the request to arrive, from now; with 0, `recv` never waits."""
         self._deadline = time.monotonic() + seconds if seconds else 0.0
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Reads what there is, or waits for it.
+        """Returns received bytes; waits for them if there are none.
 
         Raises:
             SlowClientError: The deadline passed.
-            BodyTooLargeError: More came than was allowed.
+            BodyTooLargeError: More came than allowed.
         """
         while True:
             try:
@@ -90,7 +90,7 @@ class PatientSocket(socket.socket):
             return data
 
     def recv_now(self, size: int) -> bytes:
-        """Reads what there is.
+        """Returns received bytes.
 
         Raises:
             BlockingIOError: There is nothing.
@@ -98,17 +98,17 @@ class PatientSocket(socket.socket):
         return super().recv(size)
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        """Sends at once what the system takes of an interim answer, and keeps the rest; returns the length of all."""
+        """Adds an interim answer and begins to send it; returns its length."""
         self.sendall(data, flags)
         self.flush()
         return len(data)
 
     def sendall(self, data: Any, _flags: int = 0, /) -> None:
-        """Keeps a part of the answer."""
+        """Adds a part of the answer, to be sent by `flush`."""
         self.unsent += data
 
     def flush(self) -> bool:
-        """Sends of the answer what the system takes at once; returns whether that was all."""
+        """Sends what the system accepts at once; returns whether that was everything."""
         try:
             while self.unsent:
                 del self.unsent[: super().send(self.unsent)]
@@ -117,23 +117,21 @@ class PatientSocket(socket.socket):
         return True
 
     def _wait(self) -> None:
-        # On a full system poll() needs no descriptor of its own, unlike a selector.
+        # Unlike a selector, poll() needs no descriptor, of which the system may have none left.
         poller = select.poll()
         poller.register(self.fileno(), select.POLLIN)
         seconds = min(self._deadline - time.monotonic(), STALL_SECONDS)
         if seconds > 0 and poller.poll(seconds * 1000):
             return
         self.has_expired = True
-        raise SlowClientError(
-            "expected the whole request before the time for it was over, received a part; send smaller images"
-        )
+        raise SlowClientError("the request did not arrive in time; send smaller images or use a faster connection")
 
 
 def wait_outside(environ: Mapping[str, Any]) -> None:
-    """Lets others work, because the request waits for its body from now on.
+    """Frees the request's place, because it waits for its body from now on.
 
     Args:
-        environ: The request's, as gunicorn made it; where another server did, nothing happens.
+        environ: The request's WSGI environment; under another server than gunicorn nothing happens.
     """
     connection = environ.get("gunicorn.socket")
     if isinstance(connection, PatientSocket) and connection.turn is not None:
@@ -141,20 +139,20 @@ def wait_outside(environ: Mapping[str, Any]) -> None:
 
 
 def has_arrived(environ: Mapping[str, Any]) -> bool:
-    """Returns whether the body of a request is in memory already, and small.
+    """Returns whether a request's body is small and in memory already.
 
     Args:
-        environ: The request's, as gunicorn made it; where another server did, nobody knows.
+        environ: The request's WSGI environment; under another server than gunicorn the answer is False.
     """
     connection = environ.get("gunicorn.socket")
     return isinstance(connection, PatientSocket) and connection.has_whole_request
 
 
 def begin_arrival(environ: Mapping[str, Any], seconds: float) -> None:
-    """Begins to count the time in which the body of a request must arrive; before, it was not the client that was slow.
+    """Starts the clock for a request's body; until now the server, not the client, was slow.
 
     Args:
-        environ: The request's, as gunicorn made it; where another server did, nothing happens.
+        environ: The request's WSGI environment; under another server than gunicorn nothing happens.
         seconds: The time.
     """
     connection = environ.get("gunicorn.socket")

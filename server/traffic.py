@@ -1,7 +1,7 @@
-"""Everything that happens on connections while no thread works on them; all of it in the worker's main loop.
+"""Handles connections in the worker's main loop while no thread works on them.
 
-Nothing here waits. A thread is asked for only once the head of a request has arrived, and is free again as soon as the
-answer is made: whoever sends slowly, says nothing or does not read costs memory, not a thread.
+Nothing here waits. A thread takes a request only once its head has arrived, and is free again as soon as the
+answer is made: a client that sends slowly, says nothing or does not read costs memory, not a thread.
 """
 
 import contextlib
@@ -14,34 +14,30 @@ from typing import Any, Protocol
 
 from server.accepting import Door
 from server.connections import Connection, Connections, Phase, reset, soon
-from server.errors import SlowClientError
-from server.metrics import Metrics
+from server.errors import NotServedError, SlowClientError
+from server.metrics import ServerMetrics
 from server.parsing import StrictRequest, has_whole_head
 from server.sockets import STALL_SECONDS, PatientSocket
 
 ANSWER_SECONDS = 60.0
-"""Time for a client to take a whole answer, however steadily it reads."""
+"""Time for a client to read a whole answer, in seconds."""
 
 LINGER_SECONDS = 2.0
-"""Time for a client to hang up after the last answer (RFC 9112, 9.6): who closes on one that sends cuts it off."""
+"""Lingering close: time for a client to close after the last answer, so that it can read it (RFC 9112, 9.6)."""
 
 STOP_SECONDS = 2.0
-"""Time for what waits when the server stops, unless a request has begun to arrive."""
+"""Time for waiting connections when the server stops, unless a request has begun to arrive."""
 
 _BLOCK_BYTES = 32 * 1024
 
 
-class NotServedError(Exception):
-    """A path that is not served on the port on which it was asked for."""
-
-
 class Owner(Protocol):
-    """What asks for requests: the worker.
+    """The worker, as far as connections need it.
 
     Attributes:
         app: The application, whose metrics count connections.
         cfg: gunicorn's settings.
-        poller: Tells what can be read and written.
+        poller: Reports which sockets can be read and written.
     """
 
     app: Any
@@ -52,18 +48,18 @@ class Owner(Protocol):
         """Gives a request to a thread; afterwards calls `traffic.answered` in the main loop."""
 
     def refuse(self, connection: Connection, error: Exception) -> None:
-        """Writes the answer to what is no request."""
+        """Writes the answer to something that is no request."""
 
 
 class Traffic:
-    """The connections of one listener, and what they wait for.
+    """The connections of one listening socket, and what they wait for.
 
     Args:
-        owner: Where requests go.
-        listener: What they come to.
-        connections: Holds them.
+        owner: Takes requests.
+        listener: The listening socket.
+        connections: The open connections.
         request_seconds: Time for the head of a request to arrive.
-        paths: All that is served here; None for everything.
+        paths: Paths served here; None for all.
     """
 
     def __init__(
@@ -76,7 +72,7 @@ class Traffic:
     ) -> None:
         self.paths = paths
         self._owner, self._poller, self._keepalive_seconds = owner, owner.poller, owner.cfg.keepalive
-        self._metrics: Metrics = owner.app.metrics
+        self._metrics: ServerMetrics = owner.app.metrics
         self._connections, self._request_seconds = connections, request_seconds
         self._is_stopping = False
         self._door = Door(self, listener, owner.poller)
@@ -86,18 +82,18 @@ class Traffic:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is room for no other connection."""
+        """Whether no more connections are allowed."""
         return self._connections.is_full
 
     def make_room(self, group: Any = None) -> bool:
-        """Closes the connection that has waited longest, of all or of an address; returns whether there was one."""
+        """Closes the connection that has waited longest, of all or of one address; returns whether there was one."""
         oldest = self._connections.oldest(group)
         if oldest is not None:
             self._close(oldest, "evicted")
         return oldest is not None
 
     def admit(self, client: socket.socket, address: Any, server: Any) -> None:
-        """Waits for what a new client sends, unless too many come from where it is."""
+        """Waits for a new client's request, unless its address has too many connections."""
         connection = Connection(self._owner.cfg, PatientSocket.taking_over(client), address, server)
         self._connections.add(connection)
         if self._connections.has_too_many_of(connection) and not self.make_room(connection.group):
@@ -106,7 +102,7 @@ class Traffic:
             self._serve(connection, lambda: self._read_on(connection))
 
     def stop(self) -> None:
-        """Takes what waits to be accepted, refuses what comes later, and lets no client hold the rest up."""
+        """Accepts waiting connections, refuses later ones, and limits the time of those that are idle."""
         self._is_stopping = True
         self._door.close()
         end = soon(STOP_SECONDS)
@@ -115,25 +111,25 @@ class Traffic:
                 connection.timeout = min(connection.timeout, end)
 
     def look(self) -> None:
-        """Ends what has waited too long."""
+        """Answers or closes connections that have waited too long."""
         now = time.monotonic()
         self._door.look()
         for connection in self._connections.waiting:
             if connection.timeout > now:
                 continue
             if connection.phase is Phase.READING and not connection.is_idle:
-                error = SlowClientError("expected the whole request before the time for it was over, received a part")
+                error = SlowClientError("the request did not arrive in time; use a faster connection")
                 self._serve(connection, partial(self._refuse, connection, error))
             else:
                 self._close(connection, "unread" if connection.phase is Phase.WRITING else None)
 
     def close_all(self) -> None:
-        """Closes what still waits."""
+        """Closes all waiting connections."""
         for connection in self._connections.waiting:
             self._close(connection)
 
     def answered(self, connection: Connection, request: StrictRequest, stays: bool) -> None:
-        """Sends what a thread has made for a client, and goes on with the connection."""
+        """Sends a thread's answer, and continues with the connection."""
         connection.stays = stays
         if connection.sock.fileno() < 0:
             self._close(connection)
@@ -143,7 +139,7 @@ class Traffic:
     # Reading
 
     def _read_on(self, connection: Connection) -> None:
-        """Begins a request that has arrived, or waits for one."""
+        """Starts a request that has arrived, or waits for one."""
         if self._begins(connection):
             return
         seconds = self._request_seconds if connection.received or connection.is_new else self._keepalive_seconds
@@ -176,7 +172,7 @@ class Traffic:
             self._owner.begin(self, connection, request)
 
     def _begins(self, connection: Connection) -> bool:
-        """Gives a request whose head is there to a thread; returns whether there was one, or never will be."""
+        """Gives a request to a thread once its head is there; returns whether it was, or can never be."""
         if not connection.received:
             return False
         try:
@@ -198,7 +194,8 @@ class Traffic:
 
     def _served(self, request: StrictRequest) -> StrictRequest:
         if self.paths is not None and request.path not in self.paths:
-            raise NotServedError(request.path)
+            known = ", ".join(sorted(self.paths))
+            raise NotServedError(f"expected one of {known} on this port, received another path; use the main port")
         return request
 
     def _refuse(self, connection: Connection, error: Exception) -> None:
@@ -270,9 +267,9 @@ class Traffic:
                 connection.sock.close()
 
     def _serve(self, connection: Connection, step: Callable[[], None]) -> None:
-        """Does something on a connection, which the client may break at any time."""
+        """Runs a step on a connection that the client may break at any time."""
         if connection.sock.fileno() < 0:
-            return  # it made room for another one that became ready at the same moment
+            return  # closed to make room for another one that was ready at the same moment
         try:
             step()
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The bytes of the images in a request: a multipart form, or the body itself."""
+"""Reads the images of a request: from a multipart form, or as the body itself."""
 
 from flask import Request
 from gunicorn.http.errors import ParseException
@@ -26,10 +26,10 @@ _HINT = f"send the images as multipart/form-data in the field {FIELD!r}, or one 
 
 
 def read_uploads(request: Request, settings: ServerSettings) -> list[bytes]:
-    """Reads the images that a request carries, without looking into them.
+    """Reads the bytes of a request's images, without decoding them.
 
-    A body that is not `multipart/form-data` is one image, whatever its content type says: many clients send none, or
-    a wrong one, and the bytes tell.
+    A body that is not `multipart/form-data` is one image, whatever its content type: many clients send none or a wrong
+    one.
 
     Args:
         request: The request; its body must not have been read.
@@ -58,7 +58,7 @@ def read_uploads(request: Request, settings: ServerSettings) -> list[bytes]:
 
 
 def _read_body(request: Request, max_bytes: int) -> bytes:
-    """Reads the body block by block, so that one without a length cannot grow past the limit either."""
+    """Reads the body block by block, so that a body without a length is limited too."""
     too_large = BodyTooLargeError(
         f"expected a body of at most {max_bytes} bytes, received more; send fewer or smaller images"
     )
@@ -81,10 +81,10 @@ def _read_body(request: Request, max_bytes: int) -> bytes:
 
 
 def _read_form(body: bytes, boundary: bytes, max_images: int) -> list[bytes]:
-    """Reads the parts in memory, with or without a file name; werkzeug's own would put large ones on the disk."""
+    """Reads the parts into memory; werkzeug's own reader would write large ones to disk."""
     decoder = MultipartDecoder(boundary)
     images: list[list[bytes]] = []
-    # In blocks: nothing else in this process runs while one is searched for the boundary.
+    # In blocks, because the search for the boundary in one block holds the GIL.
     for block in (*(body[at : at + _BLOCK_BYTES] for at in range(0, len(body), _BLOCK_BYTES)), None):
         decoder.receive_data(block)
         while not isinstance(event := _next_event(decoder), NeedData | Epilogue):
@@ -108,9 +108,9 @@ def _check_field(name: str, before: int, max_images: int) -> None:
 
 
 def _next_event(decoder: MultipartDecoder) -> Event:
-    """Returns the next event, unless what is in front of the first part or the headers of one have no end in sight.
+    """Returns the next event, unless the preamble or a part's headers are too long.
 
-    Clients send a hundred bytes there. Ten million would take seconds, in which no other thread gets anything done.
+    Clients send a hundred bytes there. Searching ten million would hold the GIL for seconds.
     """
     ends = {State.PREAMBLE: decoder.preamble_re, State.PART: BLANK_LINE_RE}
     end = ends.get(decoder.state)

@@ -1,4 +1,4 @@
-"""gunicorn's thread worker, with a main loop that no client can hold up, and polite when it stops."""
+"""gunicorn's thread worker, with a main loop that no client can block, and a graceful stop."""
 
 import json
 import logging
@@ -13,53 +13,43 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
 from server.access import HEADERS
 from server.connections import Connection, Connections
-from server.errors import SlowClientError
 from server.logs import REQUEST_ID, log_request, new_request_id
-from server.metrics import OTHER_METHOD, Metrics
+from server.metrics import OTHER_METHOD, ServerMetrics
 from server.parsing import StrictRequest
-from server.problems import PROBLEM_TYPE, UNREADABLE, UNTYPED, describe, kind_of
+from server.problems import PROBLEM_TYPE, UNREADABLE, UNTYPED, describe_unreadable, kind_of
 from server.settings import ServerSettings
 from server.sockets import Turn
-from server.traffic import NotServedError, Traffic
+from server.traffic import Traffic
 
 _logger = logging.getLogger("server")
 
 
 class Application(Protocol):
-    """What the worker needs to know of the application that it serves.
+    """The application, as far as the worker needs it.
 
     Attributes:
         settings: The limits.
-        draining: Set as soon as SIGTERM has come.
-        metrics: Counts what never reaches the application; there once it is loaded.
+        draining: Set when SIGTERM arrives.
+        metrics: Counts requests that never reach the application; available once it is loaded.
     """
 
     settings: ServerSettings
     draining: threading.Event
-    metrics: Metrics
+    metrics: ServerMetrics
 
     def reload(self) -> None:
-        """Loads the bundle again; returns at once."""
+        """Begins to load the bundle again, and returns at once."""
 
+    def close(self) -> None:
+        """Ends the inference thread."""
 
-UNREADABLE_STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
-    (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
-    (errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
-    (errors.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
-    (errors.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
-    (errors.ParseException, HTTPStatus.BAD_REQUEST),
-    (SlowClientError, HTTPStatus.REQUEST_TIMEOUT),
-    (NotServedError, HTTPStatus.NOT_FOUND),
-)
-"""What may keep a request from the application, and how it is answered then."""
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-"""What is answered however much else there is to do."""
+"""Paths that are answered under any load."""
 
 _MOST_PROBES = 32
 _PAGE_THREADS = 2
@@ -70,42 +60,45 @@ _LOOK_SECONDS = 0.25
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
-    """Serves requests in threads, as gunicorn's own worker does, with these differences.
+    """A worker that serves requests in threads, as gunicorn's own does, with these differences.
 
-    - The main loop reads the heads of requests and sends answers (`server/traffic.py`): a connection has a thread only
-      while its request is worked on. gunicorn's has one while the client sends, and until it has read the answer.
-    - Probes and metrics have threads of their own, and so have pages: without a body to wait for, they never wait.
-    - Of requests with a body few are worked on at once until it is wanted: Python runs one thread at a time, and a
-      hundred that want to run are a hundred turns to wait.
-    - A request has `request_seconds` to arrive; then it is answered with 408.
-    - What is no proper HTTP is answered with problem+json, not with a page of HTML.
-    - After SIGTERM it goes on serving for `drain_seconds`, not ready, so that a proxy has time to notice.
-    - When it stops, it takes what waits to be accepted and refuses what comes later: gunicorn's leaves the socket open
-      until the last answer is given, and cuts off who has connected meanwhile and sent a request.
+    - The main loop reads heads and sends answers (`server/traffic.py`): a connection has a thread only while its
+      request is worked on. In gunicorn's it has one while the client sends, and until the client has read the answer.
+    - Probes, metrics and pages have threads of their own, because they need not wait for a body.
+    - Few requests with a body run at once until they read it: the GIL runs one thread at a time, and a hundred runnable
+      threads would each wait a hundred turns.
+    - A request that does not arrive within `request_seconds` is answered with 408.
+    - Malformed HTTP is answered with problem+json, not with HTML.
+    - After SIGTERM it goes on serving for `drain_seconds`, not ready, so that a proxy can notice.
+    - When it stops, it accepts waiting connections and refuses later ones. gunicorn's leaves the socket open until the
+      last answer, and then cuts off clients that have connected and sent a request meanwhile.
     - SIGHUP loads the bundle again.
     """
 
     app: "Application"
 
     def init_process(self) -> None:
-        """Makes the threads, then serves until a signal says otherwise; called by gunicorn."""
+        """Creates the threads, then serves until a signal stops it; called by gunicorn."""
         self._probes = {path: ThreadPoolExecutor(1, f"probe {path}") for path in PROBES}
         self._probing = Counter[str]()
         self._pages = ThreadPoolExecutor(_PAGE_THREADS, "page")
         self._admin = ThreadPoolExecutor(1, "admin")
         self._front = threading.Semaphore(_FRONT_REQUESTS)
-        # A thread that computes holds the others up for this long before it must let go; five times as long otherwise.
+        # Longest time that a computing thread keeps the GIL while others wait; Python's default is five times as long.
         sys.setswitchinterval(_SWITCH_SECONDS)
         super().init_process()
 
     def init_signals(self) -> None:
-        """Sets what signals do in the worker; called by gunicorn."""
+        """Installs the worker's signal handlers; called by gunicorn."""
+        # gunicorn resets every handler first: a SIGHUP at that moment would end the worker.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         super().init_signals()
         signal.signal(signal.SIGHUP, lambda *_: self.app.reload())
         signal.siginterrupt(signal.SIGHUP, False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begins to stop: at once, or when the time to drain is over."""
+        """Begins to stop: after `drain_seconds`, or at once on a second signal."""
         seconds = self.app.settings.drain_seconds
         if self.app.draining.is_set() or not seconds:
             self.app.draining.set()
@@ -117,7 +110,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         timer.start()
 
     def run(self) -> None:
-        """Serves until a signal says otherwise; called by gunicorn."""
+        """Serves until a signal stops it; called by gunicorn."""
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self._traffics = [self._traffic(listener, index > 0) for index, listener in enumerate(self.sockets)]
         self._look_at = 0.0
@@ -132,6 +125,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             traffic.close_all()
         for pool in (self.tpool, self._pages, self._admin, *self._probes.values()):
             pool.shutdown(wait=False)
+        self.app.close()
         self.poller.close()
         self.method_queue.close()
 
@@ -149,23 +143,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         future.add_done_callback(lambda answered: self.method_queue.defer(end, answered))
 
     def refuse(self, connection: Connection, error: Exception) -> None:
-        """Writes the answer to what is no request; called in the main loop."""
+        """Writes the answer to something that is no request; called in the main loop."""
         self.handle_error(None, connection.sock, connection.client, error)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answers a request that never reached the application."""
-        status = next((status for kind, status in UNREADABLE_STATUS if isinstance(exc, kind)), None)
-        if status is None:
+        members = describe_unreadable(exc)
+        if members is None:
             super().handle_error(req, client, addr, exc)
             return
-        request_id = new_request_id()
-        reason = UNREADABLE
-        if isinstance(exc, SlowClientError):
-            members = describe(exc)
-            reason = kind_of(members["type"])
-        else:
-            members = {"status": status, "type": UNTYPED, "title": status.phrase, "detail": _detail_of(exc)}
+        request_id, status = new_request_id(), HTTPStatus(members["status"])
         log_request({"route": UNREADABLE, "status": status.value, "problem": members["type"]}, request_id)
+        reason = UNREADABLE if members["type"] == UNTYPED else kind_of(members["type"])
         self.app.metrics.rejects.labels(reason).inc()
         self.app.metrics.requests.labels(UNREADABLE, OTHER_METHOD, str(status.value)).inc()
         client.sendall(_raw_answer(status, json.dumps(members).encode(), request_id))
@@ -177,7 +166,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return Traffic(self, listener, connections, settings.request_seconds, PROBES if is_admin else None)
 
     def _turn(self) -> None:
-        """Does what there is to do, and now and then what is late."""
+        """Handles events, and now and then connections that are late."""
         self.wait_for_and_dispatch_events(timeout=_LOOK_SECONDS)
         if time.monotonic() >= self._look_at:
             self.notify()
@@ -186,18 +175,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._look_at = time.monotonic() + _LOOK_SECONDS
 
     def _pool_for(self, traffic: Traffic, request: StrictRequest) -> tuple[ThreadPoolExecutor, str]:
-        """Returns the threads for a request, and the probe that it is."""
+        """Returns the thread pool for a request, and its path if it is a probe."""
         if traffic.paths is not None:
             return self._admin, ""
         if request.method == "POST" or request.has_body:
             return self.tpool, ""
-        # Of very many at once the rest are pages like others.
+        # Beyond a number of probes at once, the rest are handled like pages.
         if request.path in PROBES and self._probing[request.path] < _MOST_PROBES:
             return self._probes[request.path], request.path
         return self._pages, ""
 
     def _answer_in_turn(self, request: StrictRequest, connection: Connection) -> bool:
-        """Makes an answer once few others are before their bodies."""
+        """Makes an answer once one of few places is free, which is held until the body is read."""
         turn = Turn(self._front)
         connection.sock.turn = turn
         request.body.on_read = turn.end
@@ -207,7 +196,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             turn.end()
 
     def _answer(self, request: StrictRequest, connection: Connection) -> bool:
-        """Makes and begins to send an answer, in a thread; returns whether another request may follow."""
+        """Makes an answer in a thread, and begins to send it; returns whether another request may follow."""
         sock, settings = connection.sock, self.app.settings
         sock.allow(settings.request_seconds, settings.max_body_bytes)
         sock.has_whole_request = request.has_small_body
@@ -215,19 +204,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             stays = self.handle_request(request, connection) and not sock.has_expired
             sock.flush()
         except OSError:
-            _logger.info("the client left before it was answered")
+            _logger.info("the client closed the connection before it was answered")
             sock.unsent.clear()
             return False
         except Exception as error:  # noqa: BLE001 - an answer and a line in the log, as for any other
             self.handle_error(request, sock, connection.client, error)
             return False
         return bool(stays)
-
-
-def _detail_of(error: Exception) -> str:
-    if isinstance(error, NotServedError):
-        return f"expected one of {', '.join(sorted(PROBES))} on this port, received another path; ask the main port"
-    return "expected an HTTP request within this server's limits, received one that cannot be read"
 
 
 def _raw_answer(status: HTTPStatus, body: bytes, request_id: str) -> bytes:

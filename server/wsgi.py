@@ -1,4 +1,4 @@
-"""The application inside gunicorn: one worker with threads, the captioner loaded in it after the fork."""
+"""Runs the application in gunicorn: one worker with threads, which loads the captioner after the fork."""
 
 import logging
 import os
@@ -18,12 +18,12 @@ from model.captioner import Captioner
 from model.errors import BundleError
 from server.accepting import SHORTAGES
 from server.app import create_app
-from server.batching import BatchLimits, InferenceQueue
+from server.batching import BatchLimits, InferenceQueue, Predictor
 from server.decoding.pool import DecodingPool
+from server.loading import Loader, VerifiedBundle, self_tested, watch
 from server.logs import GunicornLogger
 from server.memory import give_back_large_blocks
-from server.metrics import Metrics
-from server.reloading import self_tested, watch
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 from server.worker import PatientWorker
 
@@ -33,13 +33,14 @@ _logger = logging.getLogger("server")
 
 
 class GunicornServer(BaseApplication):  # type: ignore[misc]
-    """Runs the server until a signal stops it.
+    """The server, as a gunicorn application.
 
     Args:
         settings: The settings.
         listener: A bound socket, which gunicorn takes over.
-        on_ready: Called in the worker when requests can be answered.
-        admin: Another one, where nothing but probes and metrics are served.
+        on_ready: Called in the worker when it can answer requests.
+        admin: Another bound socket, for probes and metrics only.
+        verified: The bundle, if it was verified just now.
     """
 
     def __init__(
@@ -48,12 +49,16 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         listener: socket.socket,
         on_ready: Callable[[], None],
         admin: socket.socket | None = None,
+        verified: VerifiedBundle | None = None,
     ) -> None:
         self.settings = settings
+        self._verified = verified
         self._on_ready = on_ready
         self._file_descriptors = [item.detach() for item in (listener, admin) if item is not None]
         self.draining = threading.Event()
-        """Set when the server is about to stop."""
+        """Set when the server begins to shut down."""
+        self._inference: InferenceQueue | None = None
+        self._loader: Loader | None = None
         super().__init__()
 
     def run(self) -> None:
@@ -62,7 +67,14 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
 
     def reload(self) -> None:
         """Loads the bundle again in the background; called in the worker."""
-        self._inference.reload()
+        # Before the first load there is nothing to do: it will read the bundle as it is then.
+        if self._loader is not None:
+            self._loader.reload()
+
+    def close(self) -> None:
+        """Ends the inference thread; called in the worker."""
+        if self._inference is not None:
+            self._inference.close()
 
     def load_config(self) -> None:
         """Sets gunicorn's settings; called by gunicorn."""
@@ -74,15 +86,15 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
             "threads": settings.threads,
             # Counted in server/connections.py instead.
             "worker_connections": settings.threads + settings.max_connections,
-            # No header of a client's says under which path or scheme the server is.
+            # No client may change the path or scheme by a header.
             "forwarded_allow_ips": "",
             "forwarder_headers": "",
             "secure_scheme_headers": {},
-            # Sends what the client does not take at once, and so would wait for it.
+            # sendfile would wait for a slow client.
             "sendfile": False,
-            # A request that begins to arrive at the end of the drain may take all of its time to arrive.
+            # A request may begin to arrive at the end of the drain.
             "graceful_timeout": int(settings.drain_seconds + settings.request_seconds + settings.deadline_seconds) + 5,
-            # A thread in the master and a file in the working directory, for a feature that nobody uses here.
+            # It would add a thread to the master and a file to the working directory.
             "control_socket_disable": True,
             "loglevel": "warning",
             "logger_class": GunicornLogger,
@@ -93,29 +105,38 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Builds the application; called by gunicorn in the worker, because TensorFlow does not survive a fork."""
         give_back_large_blocks()
-        settings, self.metrics = self.settings, Metrics()
+        settings, self.metrics = self.settings, ServerMetrics()
         limits = BatchLimits(
             max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
         )
-        self._inference = InferenceQueue(
-            lambda: self_tested(Captioner.load(settings.bundle, engine=settings.engine, precision=settings.precision)),
-            limits,
-            self.metrics,
-        )
-        self._inference.loading.add_done_callback(self._on_loaded)
-        self._inference.start()
-        watch(settings.bundle, self._inference.reload)
+        inference = self._inference = InferenceQueue(limits, self.metrics)
+        loader = self._loader = Loader(self._load_captioner, inference, self.metrics)
+        loader.first.add_done_callback(self._on_loaded)
+        loader.start()
+        watch(settings.bundle, loader.reload)
         decoding = DecodingPool(settings.max_body_bytes, settings.max_pixels, self.metrics)
         decoding.start()
-        return create_app(settings, self._inference, decoding, self.metrics, self.draining)
+        return create_app(settings, inference, decoding, self.metrics, self.draining)
 
-    def _on_loaded(self, loading: "Future[Captioner]") -> None:
+    def forget_verified(self) -> None:
+        """Makes every later worker verify the bundle again; called in the master, when the first worker is there."""
+        self._verified = None
+
+    def _load_captioner(self) -> Captioner:
+        settings, verified = self.settings, self._verified
+        self._verified = None
+        info = None if verified is None else verified.info_of(settings.bundle)
+        return self_tested(
+            Captioner.load(settings.bundle, engine=settings.engine, precision=settings.precision, info=info)
+        )
+
+    def _on_loaded(self, loading: "Future[Predictor]") -> None:
         error = loading.exception()
         if error is None:
             self._on_ready()
             return
         _logger.error("cannot load the bundle: %s", error, exc_info=None if isinstance(error, BundleError) else error)
-        # Not sys.exit: this is not the main thread. The one code tells the master to stop, the other to try again.
+        # Not sys.exit, because this is not the main thread. WORKER_BOOT_ERROR makes the master stop, 1 try again.
         if _is_shortage(error):
             time.sleep(_RETRY_SECONDS)
             os._exit(1)
@@ -123,7 +144,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
 
 
 def _is_shortage(error: BaseException | None) -> bool:
-    """Returns whether the system lacked something that it may have again soon."""
+    """Returns whether an error is a temporary shortage in the system."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in SHORTAGES):
             return True
@@ -132,21 +153,23 @@ def _is_shortage(error: BaseException | None) -> bool:
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
-    """gunicorn's master, which hands SIGHUP on and lives through a system that lacks something for a while.
+    """gunicorn's master, which forwards SIGHUP and survives temporary shortages in the system.
 
-    gunicorn's replaces a worker that serves by one that loads, and ends where no worker can be made.
+    gunicorn's own would replace a serving worker by a loading one, and end if no worker can be started.
     """
 
     def spawn_worker(self) -> Any:
-        """Makes a worker, or tries again in a second."""
+        """Starts a worker, or tries again in a second."""
         try:
-            return super().spawn_worker()
+            worker = super().spawn_worker()
         except OSError as error:
             if os.getpid() != self.pid or error.errno not in SHORTAGES:
                 raise
             _logger.error("cannot start a worker: %s; trying again in a second", error.strerror)  # noqa: TRY400
             return None
+        self.app.forget_verified()
+        return worker
 
     def handle_hup(self) -> None:
-        """Tells the worker to load the bundle again."""
+        """Forwards SIGHUP to the worker, which loads the bundle again."""
         self.kill_workers(signal.SIGHUP)

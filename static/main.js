@@ -1,5 +1,5 @@
 // @ts-check
-// Wiring: what the person does -> the state -> render.
+// Wiring: what the user does -> the state -> render.
 
 import { describeService } from './api.js';
 import { Queue, isRetryable } from './queue.js';

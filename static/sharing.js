@@ -1,5 +1,5 @@
 // @ts-check
-// The forms in which an answer is copied. Pure functions, no DOM.
+// The formats in which an answer is copied. Pure functions, no DOM.
 
 import { predictPath } from './api.js';
 import { asSentence } from './words.js';

@@ -1,5 +1,5 @@
 // @ts-check
-// The one state of the page, and what holds it.
+// The one state of the page, and the store that holds it.
 
 import { UNKNOWN_SERVICE } from './api.js';
 

@@ -1,5 +1,5 @@
 // @ts-check
-// The view: one render(state), the only place that writes the DOM, and with textContent alone.
+// The view: one render(state), the only place that writes the DOM, and only by textContent.
 
 import { makeCard, renderCard } from './card.js';
 import { isRetryable } from './queue.js';

@@ -1,12 +1,12 @@
 // @ts-check
-// How numbers and problems are said. Pure functions, no DOM.
+// Wording of numbers and problems. Pure functions, no DOM.
 
 import { UNKNOWN_SERVICE } from './api.js';
 
 /** @typedef {import('./api.js').Problem} Problem */
 /** @typedef {{ title: string, advice: string, detail: string, canRetry: boolean }} Explanation */
 
-/** What a server says that has too much to do, or a proxy in front of it. */
+/** Statuses of a busy server, or of a proxy in front of it. */
 export const BUSY = [429, 502, 503, 504];
 
 /** By status, or by kind where there is none: title, advice, whether to try again. @type {Record<string, [string, string, boolean]>} */

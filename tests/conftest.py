@@ -5,29 +5,31 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
-import tensorflow as tf
 
-from model.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle, ClassName, save_bundle
+from model.bundle import DEFAULT_BUNDLE, Bundle, ClassName, save_bundle
 from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
-from model.decoder import Decoder
-from model.encoder import build_encoder
+from model.manifest import MANIFEST
 from model.vocabulary import SPECIAL, Vocabulary
-from model.weights import bundle_weights
-from training.shipping.convert import convert
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "grass", "man", "in", "red", "hat")
 
-# Where replicas are tested, four logical devices stand in for GPUs; too late once anything has used TensorFlow.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(4)]
-)
+HAS_TENSORFLOW = find_spec("tensorflow") is not None
+"""False on a Python without a wheel of it, where serving is tested by itself, with the default bundle."""
+
+if HAS_TENSORFLOW:
+    import tensorflow as tf
+
+    # Where replicas are tested, four logical devices stand in for GPUs; too late once anything has used TensorFlow.
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(4)]
+    )
 
 # How long an example takes says more about what else the machine does; tests that promise a time measure it.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -36,6 +38,12 @@ hypothesis.settings.load_profile("untimed")
 
 def make_toy_bundle(seed: int = 7) -> Bundle:
     """Builds a whole captioner with random weights: real code all through, too small to be slow."""
+    import keras
+
+    from model.decoder import Decoder
+    from model.encoder import build_encoder
+    from model.weights import bundle_weights
+
     keras.utils.set_random_seed(seed)
     vocabulary = Vocabulary([*SPECIAL, *WORDS])
     classes = tuple(ClassName(f"n{index:08}", f"class_{index}") for index in range(12))
@@ -57,12 +65,19 @@ def make_toy_bundle(seed: int = 7) -> Bundle:
 @pytest.fixture(scope="session")
 def toy() -> Bundle:
     """Returns a tiny bundle in memory."""
+    if not HAS_TENSORFLOW:
+        pytest.skip("TensorFlow is not installed")
     return make_toy_bundle()
 
 
 @pytest.fixture(scope="session")
-def toy_bundle(toy: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the path of a tiny bundle on disk, with the files of the CPU engine."""
+def toy_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the path of a tiny bundle with the CPU engine's files; without TensorFlow, of the default one."""
+    if not HAS_TENSORFLOW:
+        return DEFAULT_BUNDLE
+    from training.shipping.convert import convert
+
+    toy: Bundle = request.getfixturevalue("toy")
     path = tmp_path_factory.mktemp("bundles") / "toy"
     save_bundle(path, toy, convert(toy).files)
     return path
@@ -118,6 +133,11 @@ def images() -> npt.NDArray[np.uint8]:
 @pytest.fixture
 def forgetful_keras() -> Iterator[None]:
     """Seeds the weights of every test's networks and frees their names and graphs after it."""
+    if not HAS_TENSORFLOW:
+        yield
+        return
+    import keras
+
     keras.utils.set_random_seed(11)
     yield
     keras.utils.clear_session(free_memory=False)

@@ -97,7 +97,10 @@ def test_every_exif_orientation_of_a_picture_gets_the_same_caption(captioner: Ca
 def drawn(seed: int) -> np.ndarray:
     """Draws a scene of sky, ground and a few shapes, shape (224, 224, 3)."""
     random = np.random.default_rng(seed)
-    colour = lambda: tuple(int(value) for value in random.integers(0, 256, 3))  # noqa: E731
+
+    def colour() -> tuple[int, ...]:
+        return tuple(int(value) for value in random.integers(0, 256, 3))
+
     image = Image.new("RGB", (224, 224), colour())
     pencil = ImageDraw.Draw(image)
     pencil.rectangle((0, int(random.integers(90, 180)), 224, 224), fill=colour())

@@ -2,7 +2,7 @@
 
 import click
 
-from model.runtime.quiet import quiet_tensorflow
+from model.engines.quiet import quiet_tensorflow
 from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill

@@ -1,1 +1,1 @@
-"""What others would use for the same networks, each as an engine that the same search drives."""
+"""Other runtimes for the same model, each as an engine that the same search drives."""

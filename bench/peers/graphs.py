@@ -1,4 +1,4 @@
-"""What ONNX Runtime and OpenVINO have in common: two graphs in files, driven as an engine."""
+"""The common part of ONNX Runtime and OpenVINO: two graphs in files, driven as an engine."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bench.peers.once import run_once
 from model.bundle import CONFIG
 from model.config import CaptionerConfig
-from model.runtime.protocol import Encoded
+from model.engines.protocol import Encoded
 from model.search import Floats, Ints
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
@@ -20,7 +20,7 @@ Run = Callable[[Mapping[str, npt.NDArray[Any]]], tuple[npt.NDArray[Any], ...]]
 
 
 class GraphEngine:
-    """Runs an encoder graph and a decoder graph.
+    """An engine of an encoder graph and a decoder graph.
 
     Args:
         name: Name of the engine.

@@ -1,4 +1,4 @@
-"""Keras `predict` for the encoder and for every word, the best words taken in NumPy: the plain Python loop."""
+"""Keras `predict` for the encoder and for every word, with the best words chosen in NumPy: the plain Python loop."""
 
 from typing import Any, Self
 
@@ -10,14 +10,14 @@ from bench.peers.once import run_once
 from model.bundle import Bundle
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
+from model.engines.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 
 
 class KerasPredictEngine:
-    """Runs the networks with `Model.predict`.
+    """An engine that runs the Keras models by `Model.predict`.
 
     Args:
         encoder: From `build_encoder`.
@@ -32,7 +32,7 @@ class KerasPredictEngine:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """Builds the networks of a bundle with its weights."""
+        """Builds encoder and decoder with a bundle's weights."""
         config = bundle.config
         encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
         assign_weights(encoder, bundle.weights, "encoder")
@@ -60,7 +60,7 @@ class KerasPredictEngine:
 
 
 class _Start(keras.Model):  # type: ignore[misc]
-    """Gives `predict` the decoder's first step."""
+    """The decoder's first step as a Keras model."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(name="one_step")
@@ -71,7 +71,7 @@ class _Start(keras.Model):  # type: ignore[misc]
 
 
 class _Step(_Start):
-    """Gives `predict` the decoder's further steps."""
+    """The decoder's further steps as a Keras model."""
 
     def call(self, inputs: tuple[Any, Any]) -> Any:
         return self.decoder.step(*inputs)

@@ -1,4 +1,4 @@
-"""The PyTorch networks as two ONNX files, from which ONNX Runtime and OpenVINO run."""
+"""Exports the PyTorch models as two ONNX files, for ONNX Runtime and OpenVINO."""
 
 import warnings
 from pathlib import Path
@@ -14,7 +14,7 @@ from model.config import IMAGE_PIXELS
 
 
 class OneDecoder(nn.Module):  # type: ignore[misc]
-    """Does the first step and the further ones in one graph, so that no file holds the weights twice.
+    """A decoder with the first and the further steps in one graph, so that no file holds the weights twice.
 
     Args:
         decoder: The decoder.
@@ -37,7 +37,7 @@ class OneDecoder(nn.Module):  # type: ignore[misc]
 
 
 def export(bundle: Bundle, folder: Path) -> None:
-    """Writes both networks of a bundle as ONNX files; see `bench.peers.graphs` for their inputs and outputs."""
+    """Writes encoder and decoder of a bundle as ONNX files; see `bench.peers.graphs` for their inputs and outputs."""
     config = bundle.config
     images = torch.zeros((1, IMAGE_PIXELS, IMAGE_PIXELS, 3), dtype=torch.uint8)
     encoder = Encoder(config.encoder, bundle.weights).eval()

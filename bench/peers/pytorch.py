@@ -1,4 +1,4 @@
-"""PyTorch, eager, float32: the same networks written in PyTorch."""
+"""PyTorch, eager, float32: the same model written in PyTorch."""
 
 from typing import Any, Self
 
@@ -11,14 +11,14 @@ from bench.machine import cores
 from bench.peers.once import run_once
 from model.bundle import Bundle
 from model.config import BLOCKS, CaptionerConfig, EncoderConfig
-from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
+from model.engines.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
 from model.tensors import Weights
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 
 
 class PyTorchEngine:
-    """Runs the networks eagerly in float32, images in the memory layout that PyTorch calls channels last.
+    """An engine that runs eagerly in float32, in PyTorch's memory layout channels last.
 
     Args:
         encoder: The encoder.
@@ -34,7 +34,7 @@ class PyTorchEngine:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """Builds the networks of a bundle with its weights."""
+        """Builds encoder and decoder with a bundle's weights."""
         return cls(Encoder(bundle.config.encoder, bundle.weights), Decoder(bundle.config, bundle.weights))
 
     def warm_up(self) -> None:
@@ -61,7 +61,7 @@ class PyTorchEngine:
 
 
 class Encoder(nn.Module):  # type: ignore[misc]
-    """Computes what `model.encoder.build_encoder` builds, batch norm and residual branches folded.
+    """The encoder of `model.encoder.build_encoder`, batch norm and residual branches folded.
 
     Args:
         config: The architecture.
@@ -108,7 +108,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
 
 
 class Decoder(nn.Module):  # type: ignore[misc]
-    """Computes what `model.decoder.Decoder` does, and the best words of it.
+    """The decoder of `model.decoder.Decoder`, with the best words.
 
     Args:
         config: The architecture.
@@ -159,7 +159,7 @@ class Decoder(nn.Module):  # type: ignore[misc]
 
 
 class GRUCell(nn.Module):  # type: ignore[misc]
-    """Computes Keras's GRU cell with `reset_after`: gates in the order update, reset, candidate.
+    """Keras's GRU cell with `reset_after`: gates in the order update, reset, candidate.
 
     Args:
         weights: Of a bundle.
@@ -186,7 +186,7 @@ def _tensor(value: npt.NDArray[Any]) -> Any:
 
 
 def _barred(size: int, words: tuple[int, ...]) -> Any:
-    """Returns what is added to log-probabilities: minus infinity for these words, else nothing. Shape (1, V)."""
+    """Returns a mask to add to log-probabilities: minus infinity for these words, else 0. Shape (1, V)."""
     barred = torch.zeros((1, size))
     barred[:, words] = -torch.inf
     return barred

@@ -1,4 +1,4 @@
-"""The orientation in a block of EXIF: the one piece of metadata that changes what a photo shows."""
+"""Reads the orientation from EXIF, the only metadata that changes how a photo looks."""
 
 import struct
 
@@ -8,7 +8,7 @@ _MAX_TAGS = 1000
 
 
 def orientation_of(block: bytes) -> int:
-    """Returns the orientation that a block of EXIF tells.
+    """Returns the orientation in a block of EXIF.
 
     Args:
         block: From its byte order mark on; `Exif` and two zeros may stand in front.

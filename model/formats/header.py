@@ -1,4 +1,4 @@
-"""What is known of an image from the headers of its file."""
+"""The result of reading an image file's headers."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class DamagedFileError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Holds what the headers of a file say, and the file without its metadata.
+    """The facts in a file's headers, and the file without its metadata.
 
     Attributes:
         format: Pillow's name of the format.

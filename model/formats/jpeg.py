@@ -46,7 +46,7 @@ _NEEDED: Mapping[int, bytes] = MappingProxyType(
 
 
 class _Segment(NamedTuple):
-    """Is one marker and what follows it up to its length; `begin` is where the marker stands."""
+    """One marker with its content; `begin` is the marker's position."""
 
     code: int
     begin: int
@@ -54,7 +54,7 @@ class _Segment(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """Is what stands in front of the first scan that a decoder needs, the frame and EXIF in it, and the scan."""
+    """The part of a JPEG in front of its first scan: what decoding needs of it, the frame, EXIF, and the scan."""
 
     kept: list[bytes]
     frame: bytes
@@ -108,7 +108,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 
 def _next_marker(data: bytes, position: int) -> "re.Match[bytes] | None":
-    """Finds a marker piece by piece: no other thread runs while one of them is searched."""
+    """Finds a marker piece by piece, because the search of one piece holds the GIL."""
     while position < len(data):
         if marker := _MARKER.search(data, position, position + _SEARCHED_BYTES):
             return marker
@@ -137,7 +137,7 @@ def _read_head(data: bytes, segments: Iterator[_Segment]) -> _Head:
 
 
 def _scans(data: bytes, segments: Iterator[_Segment], first: _Segment, pixels: int) -> tuple[int, int]:
-    """Returns how many scans there are, and where the image ends."""
+    """Returns the number of scans, and where the image ends."""
     most = max(_ALWAYS_SCANS, min(MAX_SCANS, _MAX_SCANNED_PIXELS // max(1, pixels)))
     scans, end = 1, len(data)
     for segment in segments:
@@ -152,7 +152,7 @@ def _scans(data: bytes, segments: Iterator[_Segment], first: _Segment, pixels: i
 
 
 def _coefficient_bytes(frame: bytes, width: int, height: int) -> int:
-    """Returns the size of all coefficients, which libjpeg holds where a pixel is told in several scans."""
+    """Returns the size of all coefficients, which libjpeg keeps in memory for an image of several scans."""
     factors = [(byte >> 4, byte & 15) for byte in frame[11 : 11 + 3 * frame[9] : 3]]
     if not factors or any(not 1 <= factor <= 4 for pair in factors for factor in pair):
         raise DamagedFileError("expected sampling factors from 1 to 4 in a JPEG, received others")
@@ -162,6 +162,6 @@ def _coefficient_bytes(frame: bytes, width: int, height: int) -> int:
 
 
 def _draft_scale(width: int, height: int) -> int:
-    """Returns by how much the image is scaled down while it is decoded; see `model.image`."""
+    """Returns the factor by which decoding scales the image down; see `model.image`."""
     scale = min(width, height) // (2 * IMAGE_PIXELS)
     return next((step for step in (8, 4, 2) if scale >= step), 1)

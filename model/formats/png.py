@@ -43,7 +43,7 @@ def inspect(data: bytes) -> Header:
 
 
 def _read_chunks(data: bytes) -> tuple[list[bytes], bytes]:
-    """Returns the chunks that decoding needs, neighbours in one piece, and the content of the EXIF chunk."""
+    """Returns the chunks that decoding needs, adjacent ones joined, and the content of the EXIF chunk."""
     kept: list[bytes] = []
     exif, seen = b"", set()
     position = begin = _SIGNATURE_BYTES

@@ -42,7 +42,7 @@ _KINDS: Mapping[int, str] = MappingProxyType({1: "B", 2: "s", 3: "H", 4: "I", 5:
 
 
 class _Layout(NamedTuple):
-    """Is how a file writes its numbers: the byte order, and formats of a directory's length, entries and offsets."""
+    """How a file writes numbers: its byte order, and the formats of a directory's length, entries and offsets."""
 
     order: str
     length: str
@@ -51,7 +51,7 @@ class _Layout(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """Is one entry of a directory, and where its values stand."""
+    """One entry of a directory, with the position of its values."""
 
     raw: bytes
     kind: str
@@ -99,7 +99,7 @@ def inspect(data: bytes) -> Header:
 
 
 def _read_layout(data: bytes) -> tuple[_Layout, int]:
-    """Returns how numbers are written, and where the first directory begins."""
+    """Returns the layout of numbers, and the offset of the first directory."""
     order = "<" if data[:2] == b"II" else ">"
     (version,) = struct.unpack_from(f"{order}H", data, 2)
     layout = _Layout(order, *(_BIG if version == 43 else _CLASSIC))
@@ -136,21 +136,21 @@ def _check_size(tag: int, values: int, size: int) -> None:
 
 
 def _first(data: bytes, layout: _Layout, entry: _Entry) -> int:
-    """Returns the largest value of an entry that holds whole numbers, 0 of any other."""
+    """Returns the largest value of an entry of whole numbers; 0 for any other entry."""
     if entry.kind not in "BHIQ" or not entry.values:
         return 0
     return int(max(struct.unpack_from(f"{layout.order}{min(entry.values, 16)}{entry.kind}", data, entry.position)))
 
 
 def _piece_pixels(numbers: Mapping[int, int], width: int, height: int) -> int:
-    """Returns the pixels of a strip or tile, of which one is decoded at a time; a tile may be larger than its image."""
+    """Returns the pixels of one strip or tile, the unit of decoding. A tile may be larger than its image."""
     if _TILE_WIDTH in numbers and _TILE_LENGTH in numbers:
         return numbers[_TILE_WIDTH] * numbers[_TILE_LENGTH]
     return width * min(height, numbers.get(_ROWS_PER_STRIP, height) or height)
 
 
 def _piece_bytes(data: bytes, numbers: Mapping[int, int], stored_bytes: int, pixels: int) -> int:
-    """Returns what it takes to decode a strip or tile, apart from the image."""
+    """Returns the memory to decode one strip or tile, besides the image's."""
     compression = numbers.get(_COMPRESSION, _RAW)
     if compression == _RAW:
         return 0
@@ -163,7 +163,7 @@ def _piece_bytes(data: bytes, numbers: Mapping[int, int], stored_bytes: int, pix
 
 
 def _with_directory(data: bytes, layout: _Layout, entries: list[bytes]) -> bytes:
-    """Returns the file with another directory, at its end, as its only one."""
+    """Returns the file with a new directory at its end as its only one."""
     padded = data + b"\0" * (len(data) % 2)
     order, word = layout.order, layout.word
     directory = struct.pack(order + layout.length, len(entries)) + b"".join(entries) + struct.pack(order + word, 0)

@@ -55,7 +55,7 @@ def inspect(data: bytes) -> Header:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yields name and bytes of each chunk, head and padding included."""
+    """Yields the name and bytes of each chunk, header and padding included."""
     (length,) = struct.unpack_from("<I", data, 4)
     position, end, parts = _CONTAINER_BYTES, min(len(data), 8 + length), 0
     while position + 8 <= end:
@@ -70,7 +70,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _without_metadata(chunk: bytes) -> bytes:
-    """Returns a VP8X chunk that announces no more than is kept."""
+    """Returns a VP8X chunk that announces only what is kept."""
     return chunk[:8] + bytes([chunk[8] & (_ALPHA | _ANIMATION)]) + chunk[9:]
 
 

@@ -1,1 +1,1 @@
-"""Decoding photos in processes of their own, which may crash, hang or run out of memory without harm to anyone else."""
+"""Decodes photos in separate processes, which may crash, hang or run out of memory without harm to others."""

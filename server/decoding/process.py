@@ -1,4 +1,4 @@
-"""The server's end of one decoding process: how it is started, asked and ended."""
+"""The server's side of one decoding process: starts it, asks it and ends it."""
 
 import contextlib
 import json
@@ -20,21 +20,21 @@ from server.settings import ENVIRONMENT_PREFIX
 
 _ANSWER_BYTES = 64 * 1024
 
-# The very program that runs here: by now another may lie at its path, or the path may be closed to this user.
+# The running interpreter itself: its path may have been replaced, or be closed to this user.
 _INTERPRETER = "/proc/self/exe" if sys.platform == "linux" else None
 
 _REFUSALS = {error.__name__: error for error in (CorruptImageError, ImageTooLargeError, UnsupportedImageError)}
 
 
 class Answer(NamedTuple):
-    """What a decoder says of a photo."""
+    """A decoder's answer: an image or a refusal, and its warnings, counted by kind."""
 
     result: DecodedImage | ImageError
     warnings: dict[str, int]
 
 
 class Decoder:
-    """One process that decodes, and the memory shared with it.
+    """One decoding process, and the memory shared with it.
 
     Args:
         max_body_bytes: Size of the largest photo, in bytes.
@@ -77,13 +77,13 @@ class Decoder:
             seconds: Time to wait for the answer.
 
         Returns:
-            The image, or the decoder's refusal, and how often it warned, by kind.
+            The image or the decoder's refusal, and its warnings.
 
         Raises:
             TimeoutError: There was no answer in time.
             OSError: The process has ended.
-            MemoryError: It had not memory enough.
-            ValueError: The answer is none; LookupError, TypeError: the same.
+            MemoryError: It had too little memory.
+            ValueError: The answer is malformed; so are LookupError and TypeError.
         """
         self._memory[: len(data)] = data
         self._channel.settimeout(seconds)
@@ -101,28 +101,28 @@ class Decoder:
         while not line.endswith(b"\n"):
             block = self._channel.recv(_ANSWER_BYTES)
             if not block or len(line) > _ANSWER_BYTES:
-                raise ConnectionError("expected an answer of the decoder, received none")
+                raise ConnectionError("the decoder has ended without an answer")
             line += block
         return line
 
     def end(self) -> int:
-        """Ends the process, if it has not, and returns its exit status: of one that a signal ended, less than 0."""
+        """Ends the process if it still runs, and returns its exit status; below 0 if a signal ended it."""
         self._channel.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # One that has crashed is not yet dead for certain when its end of the socket is closed.
+            # A crashed process may close its end of the socket before it has an exit status.
             return self._process.wait(0.2)
         self._process.kill()
         return self._process.wait()
 
 
 def _environment() -> dict[str, str]:
-    """Returns the environment of a decoder: nothing that is secret, and no threads that multiply matrices."""
+    """Returns the environment of a decoder: without secrets, and without NumPy's threads."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
     return others | {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def _memory_file(size: int) -> IO[bytes]:
-    """Returns an open file without a name, of `size` bytes that take room once they are written to."""
+    """Returns an open file without a name, `size` bytes long; pages take memory once they are written."""
     named = os.memfd_create("photo") if hasattr(os, "memfd_create") else -1
     file: IO[bytes] = os.fdopen(named, "r+b") if named >= 0 else tempfile.TemporaryFile()  # noqa: SIM115 - for the caller
     file.truncate(size)

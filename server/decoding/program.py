@@ -1,8 +1,8 @@
-"""The program that decodes photos, one after another, within limits of memory and processor time.
+"""The program of a decoding process: decodes photos, one after another, within limits of memory and processor time.
 
-Started by `server/decoding/process.py`: one that crashes, hangs or wants too much costs its own photo alone. It reads
-how long a photo is from its standard input, a socket, finds it in shared memory, leaves the pixels there, and answers
-with a line of JSON. Whatever native libraries print goes nowhere.
+Started by `server/decoding/process.py`. A photo that makes it crash, hang or want too much harms no other photo. It
+reads the length of a photo from its standard input, a socket; finds the photo in shared memory; writes the pixels
+there; and answers with a line of JSON. Output of native libraries is discarded.
 """
 
 import collections
@@ -24,7 +24,7 @@ from model.image import max_decoded_bytes, read_image
 from server.memory import give_back_large_blocks
 
 PIXEL_BYTES = IMAGE_PIXELS * IMAGE_PIXELS * 3
-"""Size of an answer in shared memory, behind the photo."""
+"""Size of the pixels in shared memory, behind the photo."""
 
 LENGTH = struct.Struct("<Q")
 """A request: the length of the photo."""
@@ -37,7 +37,7 @@ _SPARE_BYTES = 64 * 1024**2
 
 
 def main(arguments: list[str]) -> None:
-    """Decodes until the server hangs up.
+    """Decodes until the server closes the socket.
 
     Args:
         arguments: Descriptor of the shared memory, and the largest width times height of a photo.
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     memory, max_pixels = mmap.mmap(int(arguments[0]), 0), int(arguments[1])
     _limit(max_decoded_bytes(max_pixels) + _COPIES * len(memory))
     counted: collections.Counter[str] = collections.Counter()
-    # "always" remembers nothing of what was warned of; any other action keeps every text for good.
+    # "always" stores nothing; any other action stores every text for good.
     warnings.simplefilter("always")
     warnings.showwarning = lambda _message, category, *_: counted.update([category.__name__])
     with socket.socket(fileno=sys.stdin.fileno()) as channel:
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _limit(more_bytes: int) -> None:
-    """Limits what this process may take from here on, and that it starts or writes anything."""
+    """Limits this process's further memory, and forbids it to write files."""
     used_pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
     if used_pages:
         space = used_pages * resource.getpagesize() + more_bytes + _SPARE_BYTES
@@ -69,7 +69,7 @@ def _limit(more_bytes: int) -> None:
 
 
 def _allow_cpu(seconds: int) -> None:
-    """Gives this process some more processor time from now on; the system ends it when that is used up."""
+    """Limits the processor time from now on; the system ends the process when it is used up."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = math.ceil(usage.ru_utime + usage.ru_stime)
     resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, resource.RLIM_INFINITY))

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from model.bundle import Bundle
-from model.runtime.tensorflow import TensorFlowEngine
+from model.engines.tensorflow import TensorFlowEngine
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from bench.photos import HEIGHT, WIDTH, photo
 from bench.plain_flask import create_app
 from bench.process import memory_mib, run_json
 from bench.servers import our_server, plain_server
-from model.config import paper
 from model.image import read_image
+from model.presets import paper
 
 
 def test_vgg19_takes_19_6_billion_multiply_adds() -> None:

@@ -15,8 +15,8 @@ from bench.peers.keras_predict import KerasPredictEngine
 from bench.sizes import random_bundle
 from model.bundle import CONFIG, Bundle
 from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
-from model.runtime.protocol import Engine
-from model.runtime.tensorflow import TensorFlowEngine
+from model.engines.protocol import Engine
+from model.engines.tensorflow import TensorFlowEngine
 
 UNLIKE_THE_TOY = CaptionerConfig(
     name="tiny",

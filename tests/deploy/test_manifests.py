@@ -13,7 +13,7 @@ import yaml
 from compose_spec import PyCompose
 
 from model.image import MAX_PIXELS
-from server.metrics import Metrics, project_version
+from server.metrics import ServerMetrics, project_version
 from server.settings import ServerSettings, variable_of
 from server.wsgi import GunicornServer
 
@@ -170,7 +170,7 @@ def test_every_variable_is_a_setting(environment: dict[str, str]) -> None:
 def test_the_autoscaler_looks_at_a_metric_that_the_server_has() -> None:
     (metric,) = resource("autoscaler.yaml")["spec"]["metrics"]
     name = metric["pods"]["metric"]["name"]
-    assert name in {family.name for family in Metrics().registry.collect()}
+    assert name in {family.name for family in ServerMetrics().registry.collect()}
     (rule,) = resource("prometheus-adapter.yaml")["rules"]["custom"]
     assert rule["name"] == {"matches": name}
     assert rule["seriesQuery"].startswith(name + "{")

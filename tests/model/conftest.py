@@ -1,7 +1,9 @@
 """One toy captioner for every test of the package, and photos drawn in code."""
 
 import io
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,18 @@ from PIL import Image, ImageDraw
 
 from model.bundle import Bundle
 from model.captioner import Captioner
+from tests.conftest import HAS_TENSORFLOW
+
+NEEDS_TENSORFLOW = re.compile(
+    r"^(from|import) (keras|tensorflow|training|model\.(encoder|decoder|weights|pretrained))", re.M
+)
+
+collect_ignore = (
+    []
+    if HAS_TENSORFLOW
+    else [path.name for path in Path(__file__).parent.glob("test_*.py") if NEEDS_TENSORFLOW.search(path.read_text())]
+)
+"""Tests that cannot even be imported without TensorFlow."""
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from model.bundle import (
     LITE_FILES,
     Bundle,
+    BundleInfo,
     ClassName,
     load_bundle,
     read_classes,
     save_bundle,
-    verify_bundle,
     weight_shapes,
 )
 from model.errors import BundleError
@@ -57,23 +57,23 @@ def test_loading_gives_what_was_saved(toy: Bundle, tmp_path: Path, dtype: type) 
 
 
 def test_verifying_gives_what_the_bundle_says_of_itself(toy: Bundle, toy_bundle: Path, tmp_path: Path) -> None:
-    contents = verify_bundle(toy_bundle)
-    assert (contents.config, contents.classes, contents.has_lite_files) == (toy.config, toy.classes, True)
+    info = BundleInfo.from_bundle(toy_bundle)
+    assert (info.config, info.classes, info.has_lite_files) == (toy.config, toy.classes, True)
     save_bundle(tmp_path / "plain", toy)
-    assert not verify_bundle(tmp_path / "plain").has_lite_files
+    assert not BundleInfo.from_bundle(tmp_path / "plain").has_lite_files
 
 
 def test_a_bundle_has_both_files_of_the_cpu_engine_or_neither(toy: Bundle, tmp_path: Path) -> None:
     save_bundle(tmp_path / "half", toy, {"encoder.tflite": b"of no use alone"})
     with pytest.raises(BundleError, match=r"both encoder\.tflite and decoder\.tflite"):
-        verify_bundle(tmp_path / "half")
+        BundleInfo.from_bundle(tmp_path / "half")
 
 
 def test_a_file_of_the_cpu_engine_that_the_manifest_lacks_is_not_the_bundles(toy: Bundle, tmp_path: Path) -> None:
     save_bundle(tmp_path / "plain", toy)
     for name in ("encoder.tflite", "decoder.tflite"):
         (tmp_path / "plain" / name).write_bytes(b"put there by somebody else")
-    assert not verify_bundle(tmp_path / "plain").has_lite_files
+    assert not BundleInfo.from_bundle(tmp_path / "plain").has_lite_files
 
 
 def test_a_bundle_holds_its_plain_files_and_nothing_executable(toy_bundle: Path) -> None:
@@ -91,6 +91,23 @@ def test_the_files_can_be_read_without_this_project(toy: Bundle, toy_bundle: Pat
     assert set(manifest["files"]) == FILES - {"manifest.json"}
 
 
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("engine", ["litert", "tensorflow"])
+def test_a_start_hashes_every_file_once(toy_bundle: Path, engine: str) -> None:
+    program = (
+        "import collections, pathlib, sys\n"
+        "from model.captioner import Captioner\n"
+        "opened = collections.Counter()\n"
+        "sys.addaudithook(lambda event, args: opened.update([str(args[0])]) if event == 'open' else None)\n"
+        "Captioner.load(pathlib.Path(sys.argv[1]), engine=sys.argv[2])\n"
+        "print(opened[str(pathlib.Path(sys.argv[1]) / 'weights.safetensors')])"
+    )
+    command = [sys.executable, "-c", program, str(toy_bundle), engine]
+    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert run.stdout == "1\n"
+
+
+@pytest.mark.usefixtures("toy")
 def test_reading_a_bundle_needs_neither_keras_nor_tensorflow(toy_bundle: Path) -> None:
     program = (
         "import pathlib, sys\n"

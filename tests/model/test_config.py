@@ -9,20 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import (
-    ADDED,
     BLOCKS,
     FEATURES,
-    PRESETS,
     CaptionerConfig,
     DecoderConfig,
     EncoderConfig,
     SearchConfig,
-    paper,
     parse_encoder,
-    small,
-    with_vocabulary_size,
 )
 from model.errors import ConfigError
+from model.presets import PRESETS, paper, small, with_vocabulary_size
+from model.versions import ADDED
 
 SIZES = st.integers(1, 10**6)
 FRACTIONS = st.floats(0, 1, exclude_max=True)

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pytest
 
 from model.bundle import weight_shapes
-from model.config import FEATURES, CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig, paper
+from model.config import FEATURES, CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 from model.encoder import CAFFE_MEAN_BGR, InputNormalization, build_encoder, fold
+from model.presets import paper
 from model.weights import assign_weights, bundle_weights
 
 Images = npt.NDArray[np.uint8]
@@ -23,7 +24,8 @@ CONVOLUTIONS, WITH_TOP = 20_024_384, 143_667_240
 
 def tiny(**options: Any) -> EncoderConfig:
     """Returns a configuration that is built and run in a moment."""
-    return EncoderConfig(**({"widths": (0.05,) * 5, "fc_units": 16, "classes": 5, "input_pooling": 4} | options))
+    small: dict[str, Any] = {"widths": (0.05,) * 5, "fc_units": 16, "classes": 5, "input_pooling": 4}
+    return EncoderConfig(**(small | options))
 
 
 def outputs(encoder: keras.Model, images: Images) -> dict[str, npt.NDArray[np.float32]]:

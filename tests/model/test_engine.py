@@ -12,9 +12,9 @@ from model.bundle import Bundle
 from model.config import DecoderConfig, EncoderConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.runtime.lite import LiteEngine
-from model.runtime.protocol import MAX_BEAM_SIZE, Engine
-from model.runtime.tensorflow import TensorFlowEngine
+from model.engines.lite import LiteEngine
+from model.engines.protocol import MAX_BEAM_SIZE, Engine
+from model.engines.tensorflow import TensorFlowEngine
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 
@@ -27,7 +27,7 @@ def engine(request: pytest.FixtureRequest, toy: Bundle, toy_bundle: Path) -> Eng
     return LiteEngine.of(toy_bundle, toy.config) if request.param == "litert" else TensorFlowEngine.of(toy)
 
 
-def tolerance(engine: Engine) -> dict[str, float]:
+def tolerance(engine: Engine) -> dict[str, Any]:
     """Returns how far an engine may be from Keras: the decoder of the CPU engine has float16 weights."""
     return {"rtol": 3e-3, "atol": 2e-3} if engine.name == "litert" else {"rtol": 1e-4, "atol": 1e-5}
 
@@ -49,7 +49,7 @@ def log_softmax(logits: Any) -> Array:
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.log_softmax(logits)))
 
 
-def check_best(log_probs: Array, ids: Array, logits: Any, barred: set[int], allowed: dict[str, float]) -> None:
+def check_best(log_probs: Array, ids: Array, logits: Any, barred: set[int], allowed: dict[str, Any]) -> None:
     """Checks that the allowed words came with the log-probabilities of the full softmax, best first."""
     full = log_softmax(logits)
     assert (log_probs.dtype, ids.dtype) == (np.dtype(np.float32), np.dtype(np.int32))

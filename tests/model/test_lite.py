@@ -16,11 +16,10 @@ from model.captioner import Captioner
 from model.config import CaptionerConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
+from model.engines.choice import EngineName, Machine, Precision, choose_engine
+from model.engines.lite import LiteEngine, usable_cores
+from model.engines.tensorflow import TensorFlowEngine
 from model.errors import BundleError, ConfigError
-from model.runtime import choice, lite
-from model.runtime.choice import choose_engine
-from model.runtime.lite import LiteEngine
-from model.runtime.tensorflow import TensorFlowEngine
 from model.weights import bundle_weights
 from training.shipping import convert
 
@@ -109,10 +108,10 @@ def test_an_engine_whose_files_are_missing_is_named_and_auto_does_without(toy: B
     ],
 )
 def test_the_engine_is_the_fastest_of_the_machine_unless_one_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, engine: str, precision: str, has_files: bool, gpu: bool, chosen: str
+    engine: EngineName, precision: Precision, has_files: bool, gpu: bool, chosen: str
 ) -> None:
-    monkeypatch.setattr(choice, "_has_gpu", lambda: gpu)
-    assert choose_engine(engine, precision, has_lite_files=has_files) == chosen  # type: ignore[arg-type]
+    machine = Machine(has_gpu=gpu, cpu_flags=frozenset())
+    assert choose_engine(engine, precision, has_lite_files=has_files, machine=machine) == chosen
 
 
 @pytest.mark.parametrize(
@@ -124,12 +123,11 @@ def test_the_engine_is_the_fastest_of_the_machine_unless_one_is_asked_for(
     ],
 )
 def test_a_precision_that_this_machine_lacks_is_refused(
-    monkeypatch: pytest.MonkeyPatch, engine: str, precision: str, flags: str, message: str
+    engine: EngineName, precision: Precision, flags: str, message: str
 ) -> None:
-    monkeypatch.setattr(choice, "_has_gpu", lambda: False)
-    monkeypatch.setattr(choice, "_cpu_flags", lambda: frozenset(flags.split()))
+    machine = Machine(has_gpu=False, cpu_flags=frozenset(flags.split()))
     with pytest.raises(ConfigError, match=message):
-        choose_engine(engine, precision, has_lite_files=True)  # type: ignore[arg-type]
+        choose_engine(engine, precision, has_lite_files=True, machine=machine)
 
 
 WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'ai_edge_quantizer']))\n"
@@ -159,7 +157,7 @@ def test_where_tensorflow_is_missing_one_line_says_what_to_install(
 
 def test_a_graphics_card_is_left_alone_where_tensorflow_is_missing(toy_bundle: Path) -> None:
     script = WITHOUT_TENSORFLOW + (
-        "import pathlib; from model.captioner import Captioner; from model.runtime import choice\n"
+        "import pathlib; from model.captioner import Captioner; from model.engines import choice\n"
         "choice._NVIDIA_DRIVER = pathlib.Path('/')\n"
         "print(Captioner.load(pathlib.Path(sys.argv[1])).engine)"
     )
@@ -173,10 +171,9 @@ def test_a_container_gets_as_many_threads_as_its_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: str | None, cores: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(lite, "_CPU_SHARE", tmp_path / "cpu.max")
     if share is not None:
         (tmp_path / "cpu.max").write_text(share + "\n")
-    assert lite._cores() == cores
+    assert usable_cores(tmp_path / "cpu.max") == cores
 
 
 def test_captioners_of_both_engines_agree(toy: Bundle, toy_bundle: Path, images: Images) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import SearchConfig
-from model.search import Floats, Found, Ints, Wanted, beam_search
+from model.search import Floats, FoundCaption, Ints, Wanted, beam_search
 
 END = 0
 WORDS = ("<end>", "a", "dog", "cat", "runs", "red")
@@ -84,13 +84,13 @@ def by_chance(seed: int, size: int) -> NextWord:
 
 
 def search(*speakers: NextWord, beam: int = 3, words: int = 6, penalty: float = 0.0, width: int = 10,
-           wanted: Wanted | None = None) -> list[list[Found]]:  # fmt: skip
+           wanted: Wanted | None = None) -> list[list[FoundCaption]]:  # fmt: skip
     speaker = Speaker(speakers, width)
     config = SearchConfig(beam_size=beam, max_words=words, length_penalty=penalty)
     return beam_search(speaker.start(), speaker, config, end_id=END, wanted=wanted)
 
 
-def texts(found: list[Found]) -> list[str]:
+def texts(found: list[FoundCaption]) -> list[str]:
     return [" ".join(WORDS[token] for token in caption.tokens) for caption in found]
 
 
@@ -205,7 +205,7 @@ def test_fewer_candidates_than_places_in_the_beam_are_enough() -> None:
 
 def test_an_image_that_is_no_longer_wanted_has_no_captions_and_the_others_have_all_of_theirs() -> None:
     speakers = [by_chance(seed, 6) for seed in (1, 2, 3)]
-    asked = []
+    asked: list[None] = []
 
     def wanted() -> list[bool]:
         asked.append(None)

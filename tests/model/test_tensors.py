@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from model.bundle import LITE_ENCODER, Bundle, load_bundle, save_bundle
 from model.config import EncoderConfig
 from model.encoder import build_encoder
+from model.engines.lite import LiteEngine
+from model.engines.tensorflow import TensorFlowEngine
 from model.errors import BundleError
 from model.manifest import MANIFEST, write_manifest
-from model.runtime.lite import LiteEngine
-from model.runtime.tensorflow import TensorFlowEngine
 from model.tensors import Int8Kernel, identity_kernel, read_tensors, write_tensors
 from training.shipping.convert import convert
 

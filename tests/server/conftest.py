@@ -4,11 +4,13 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image, ImageDraw
@@ -17,11 +19,13 @@ from model.captioner import Captioner, Prediction
 from model.config import CaptionerConfig
 from model.image import MAX_PIXELS
 from server.app import create_app
-from server.batching import BatchLimits, InferenceQueue
+from server.batching import BatchLimits, InferenceQueue, Predictor
 from server.decoding.pool import DecodingPool
 from server.logs import JsonFormatter
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
+
+QueueOf = Callable[..., InferenceQueue]
 
 
 class Log:
@@ -42,7 +46,7 @@ class Log:
 
 
 class HeldCaptioner:
-    """Stands in for a captioner: each prediction lasts until the test releases it."""
+    """A predictor whose every prediction lasts until the test releases it."""
 
     engine = "held"
 
@@ -56,7 +60,7 @@ class HeldCaptioner:
         self.poison = 256
         """Value that no picture of a good request has everywhere."""
 
-    def predict(self, images: np.ndarray, *, beam_size: int, **_options: object) -> list[Prediction]:
+    def predict(self, images: npt.NDArray[np.uint8], *, beam_size: int, **_options: object) -> list[Prediction]:
         self.batch_sizes.append(len(images))
         self.beam_sizes.append(beam_size)
         self.started.set()
@@ -66,6 +70,14 @@ class HeldCaptioner:
         if (images == self.poison).all(axis=(1, 2, 3)).any():
             raise ZeroDivisionError("of the poisoned picture")
         return [Prediction((), (), 0.0, 0.0)] * len(images)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Waits until a condition holds, and fails if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        threading.Event().wait(0.005)
 
 
 @pytest.fixture(scope="session")
@@ -83,20 +95,23 @@ def encoded(image: Image.Image, name: str) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def inference(toy_bundle: Path) -> InferenceQueue:
-    """Returns a queue whose captioner is loaded."""
-    inference = InferenceQueue(
-        lambda: Captioner.load(toy_bundle), BatchLimits(max_waiting=4, max_batch=8, max_wait_seconds=0), Metrics()
-    )
-    inference.start()
-    inference.loading.result(120)
-    return inference
+def captioner(toy_bundle: Path) -> Captioner:
+    return Captioner.load(toy_bundle)
+
+
+@pytest.fixture(scope="session")
+def inference(captioner: Captioner) -> Iterator[InferenceQueue]:
+    """Yields a queue whose captioner is loaded."""
+    inference = InferenceQueue(BatchLimits(max_waiting=4, max_batch=8, max_wait_seconds=0), ServerMetrics())
+    inference.serve(captioner)
+    yield inference
+    inference.close()
 
 
 @pytest.fixture(scope="session")
 def decoding() -> Iterator[DecodingPool]:
     """Yields real decoding processes."""
-    pool = DecodingPool(ServerSettings().max_body_bytes, MAX_PIXELS, Metrics())
+    pool = DecodingPool(ServerSettings().max_body_bytes, MAX_PIXELS, ServerMetrics())
     pool.start()
     yield pool
     pool.stop()
@@ -104,25 +119,45 @@ def decoding() -> Iterator[DecodingPool]:
 
 @pytest.fixture(scope="session")
 def client(inference: InferenceQueue, decoding: DecodingPool) -> FlaskClient:
-    return create_app(ServerSettings(), inference, decoding, Metrics(), threading.Event()).test_client()
+    return create_app(ServerSettings(), inference, decoding, ServerMetrics(), threading.Event()).test_client()
 
 
 @pytest.fixture
-def held(inference: InferenceQueue) -> Iterator[HeldCaptioner]:
+def queue_of() -> Iterator[QueueOf]:
+    """Yields a function to a queue, with a captioner if one is given; each is closed at the end."""
+    queues: list[InferenceQueue] = []
+
+    def make(
+        captioner: Predictor | None = None,
+        *,
+        waiting: int = 100,
+        batch: int = 8,
+        wait: float = 0.0,
+        metrics: ServerMetrics | None = None,
+    ) -> InferenceQueue:
+        limits = BatchLimits(max_waiting=waiting, max_batch=batch, max_wait_seconds=wait)
+        queues.append(InferenceQueue(limits, metrics or ServerMetrics()))
+        if captioner is not None:
+            queues[-1].serve(captioner)
+        return queues[-1]
+
+    yield make
+    for queue in queues:
+        queue.close()
+
+
+@pytest.fixture
+def held(inference: InferenceQueue, queue_of: QueueOf) -> Iterator[HeldCaptioner]:  # noqa: ARG001 - closed after it
+    """Yields a captioner that waits for the test, and is released before its queues are closed."""
     captioner = HeldCaptioner(inference.captioner.config)
     yield captioner
     captioner.released.set()
 
 
 @pytest.fixture
-def held_inference(held: HeldCaptioner) -> InferenceQueue:
+def held_inference(queue_of: QueueOf, held: HeldCaptioner) -> InferenceQueue:
     """Returns a queue with room for one waiting job, and a captioner that waits for the test."""
-    inference = InferenceQueue(
-        lambda: cast(Captioner, held), BatchLimits(max_waiting=1, max_batch=8, max_wait_seconds=0), Metrics()
-    )
-    inference.start()
-    inference.loading.result(10)
-    return inference
+    return queue_of(held, waiting=1)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from server.access import HEADERS, read_keys
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 
 OLD, NEW = "an-old-key-of-20-characters", "YS1uZXcta2V5LW9mLTIwIQ=="
@@ -27,7 +27,7 @@ def serve(inference: InferenceQueue, decoding: DecodingPool) -> Serve:
     def make(**flags: str) -> FlaskClient:
         environment = {"SHOWTELL_API_KEY": flags.pop("api_key")} if "api_key" in flags else {}
         settings = ServerSettings.from_strings(environment, flags)
-        return create_app(settings, inference, decoding, Metrics(), threading.Event()).test_client()
+        return create_app(settings, inference, decoding, ServerMetrics(), threading.Event()).test_client()
 
     return make
 

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from model.captioner import Captioner
 from model.image import read_image
 from server.access import HEADERS
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 
 Form = Callable[..., dict[str, Any]]
@@ -46,18 +47,20 @@ def png_of(width: int, height: int) -> bytes:
 def problem(response: TestResponse, status: int, kind: str) -> dict[str, Any]:
     """Checks that a response is the problem expected, and returns its members."""
     assert response.mimetype == "application/problem+json"
-    members = response.get_json()
+    members: dict[str, Any] = response.get_json()
     assert (response.status_code, members["status"], members["type"]) == (status, status, kind)
     assert members["title"]
     assert members["detail"]
     return members
 
 
-def test_one_photo_is_answered_in_the_promised_form(client: FlaskClient, photo: bytes, form: Form) -> None:
+def test_one_photo_is_answered_in_the_promised_form(
+    client: FlaskClient, captioner: Captioner, photo: bytes, form: Form
+) -> None:
     response = client.post("/v1/predict?beam_size=3&captions=3&classes=5", **form(photo))
     answer = response.get_json()
     assert response.status_code == 200
-    assert answer["model"] == {"name": "toy", "version": "1"}
+    assert answer["model"] == {"name": captioner.config.name, "version": captioner.config.version}
     (result,) = answer["results"]
     assert list(result) == ["status", "width", "height", "captions", "classes", "timings_ms"]
     assert (result["status"], result["width"], result["height"]) == (200, 90, 60)
@@ -73,9 +76,9 @@ def test_one_photo_is_answered_in_the_promised_form(client: FlaskClient, photo: 
 
 
 def test_the_answer_is_that_of_the_captioner(
-    client: FlaskClient, inference: InferenceQueue, photo: bytes, form: Form
+    client: FlaskClient, captioner: Captioner, photo: bytes, form: Form
 ) -> None:
-    (expected,) = inference.captioner.predict(read_image(photo).pixels[np.newaxis], beam_size=2, captions=2)
+    (expected,) = captioner.predict(read_image(photo).pixels[np.newaxis], beam_size=2, captions=2)
     (result,) = client.post("/v1/predict?beam_size=2", **form(photo)).get_json()["results"]
     assert [caption["text"] for caption in result["captions"]] == [caption.text for caption in expected.captions]
     assert [item["id"] for item in result["classes"]] == [item.id for item in expected.classes]
@@ -110,14 +113,14 @@ def test_every_kind_of_pixel_is_answered(client: FlaskClient, form: Form, mode: 
         ("?beam_size=1", 1, 5),
         ("?beam_size=10&captions=7", 7, 5),
         ("?captions=1&classes=0", 1, 0),
-        ("?classes=20", 3, 12),
+        ("?classes=20", 3, 20),
     ],
 )
 def test_parameters_decide_how_much_is_answered(
-    client: FlaskClient, photo: bytes, form: Form, query: str, captions: int, classes: int
+    client: FlaskClient, captioner: Captioner, photo: bytes, form: Form, query: str, captions: int, classes: int
 ) -> None:
     (result,) = client.post(f"/v1/predict{query}", **form(photo)).get_json()["results"]
-    assert (len(result["captions"]), len(result["classes"])) == (captions, classes)
+    assert (len(result["captions"]), len(result["classes"])) == (captions, min(classes, len(captioner.classes)))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +230,7 @@ def test_a_malformed_body_is_refused(client: FlaskClient, body: bytes, content_t
 
 def test_a_body_may_be_as_large_as_the_limit_and_no_larger(inference: InferenceQueue, decoding: DecodingPool) -> None:
     client = create_app(
-        ServerSettings(max_body_bytes=2000), inference, decoding, Metrics(), threading.Event()
+        ServerSettings(max_body_bytes=2000), inference, decoding, ServerMetrics(), threading.Event()
     ).test_client()
     problem(client.post("/v1/predict", data=b"x" * 2000), 415, "/problems/unsupported-image")
     problem(client.post("/v1/predict", data=b"x" * 2001), 413, "/problems/body-too-large")
@@ -261,7 +264,7 @@ def test_a_body_without_length_has_the_same_limit(
     inference: InferenceQueue, decoding: DecodingPool, size: int, status: int, kind: str
 ) -> None:
     client = create_app(
-        ServerSettings(max_body_bytes=2000), inference, decoding, Metrics(), threading.Event()
+        ServerSettings(max_body_bytes=2000), inference, decoding, ServerMetrics(), threading.Event()
     ).test_client()
     response = client.post("/v1/predict", environ_overrides=chunked(io.BytesIO(b"x" * size)))
     problem(response, status, f"/problems/{kind}")
@@ -276,12 +279,15 @@ def test_a_connection_lost_within_the_body_is_a_malformed_body(client: FlaskClie
     problem(response, 400, "/problems/malformed-body")
 
 
-def test_the_model_is_described(client: FlaskClient) -> None:
+def test_the_model_is_described(client: FlaskClient, captioner: Captioner) -> None:
     answer = client.get("/v1/model").get_json()
-    assert (answer["name"], answer["version"], answer["engine"]) == ("toy", "1", "litert")
-    assert (answer["vocabulary_size"], answer["classes"]) == (answer["architecture"]["decoder"]["vocabulary_size"], 12)
-    assert answer["scores"] == {"toy dev": {"BLEU-4": 0.0}}
-    assert answer["search"]["beam_size"] == 3
+    config = captioner.config
+    assert (answer["name"], answer["version"], answer["engine"]) == (config.name, config.version, "litert")
+    assert (
+        answer["vocabulary_size"] == answer["architecture"]["decoder"]["vocabulary_size"] == len(captioner.vocabulary)
+    )
+    assert answer["classes"] == len(captioner.classes)
+    assert (answer["scores"], answer["search"]["beam_size"]) == (config.scores, config.search.beam_size)
     assert answer["limits"]["body_bytes"] == 10 * 1024 * 1024
     assert (answer["limits"]["images"], answer["limits"]["beam_size"], answer["limits"]["classes"]) == (16, 10, 20)
 

@@ -2,32 +2,32 @@
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
 
-from model.captioner import Captioner
-from model.errors import BundleError
+from model.captioner import Captioner, Prediction
+from model.search import Wanted
 from server.app import create_app
-from server.batching import BatchLimits, InferenceQueue, Job, PredictOptions
+from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
-from server.metrics import Metrics
+from server.jobs import Job, PredictOptions
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
-
-if TYPE_CHECKING:
-    from tests.server.conftest import HeldCaptioner
+from tests.server.conftest import HeldCaptioner, QueueOf
 
 Form = Callable[..., dict[str, Any]]
+Images = npt.NDArray[np.uint8]
 
 OPTIONS = PredictOptions(beam_size=1, captions=1, classes=0)
 
 
-def images(count: int = 1) -> np.ndarray:
+def images(count: int = 1) -> Images:
     return np.zeros((count, 224, 224, 3), np.uint8)
 
 
@@ -41,19 +41,19 @@ def test_a_job_is_answered_in_the_order_of_its_images(inference: InferenceQueue)
     assert answer.queue_seconds >= 0
 
 
-def test_a_full_queue_refuses_the_next_job_at_once(held_inference: InferenceQueue, held: "HeldCaptioner") -> None:
+def test_a_full_queue_refuses_the_next_job_at_once(held_inference: InferenceQueue, held: HeldCaptioner) -> None:
     running = held_inference.submit(images(), OPTIONS, soon())
     assert held.started.wait(10)
-    assert not held_inference.is_full
+    fullness = [held_inference.is_full]
     waiting = held_inference.submit(images(), OPTIONS, soon())
-    assert held_inference.is_full
-    with pytest.raises(QueueFullError, match="at most 1 waiting"):
+    assert [*fullness, held_inference.is_full] == [False, True]
+    with pytest.raises(QueueFullError, match="at most 1 images may wait"):
         held_inference.submit(images(), OPTIONS, soon())
     held.released.set()
     assert len(running.result().predictions) == len(waiting.result().predictions) == 1
 
 
-def test_a_job_that_nobody_waits_for_is_never_started(held_inference: InferenceQueue, held: "HeldCaptioner") -> None:
+def test_a_job_that_nobody_waits_for_is_never_started(held_inference: InferenceQueue, held: HeldCaptioner) -> None:
     running = held_inference.submit(images(1), OPTIONS, soon())
     assert held.started.wait(10)
     late = held_inference.submit(images(2), OPTIONS, time.monotonic())
@@ -71,19 +71,24 @@ def test_a_deadline_that_has_passed_ends_a_job_of_a_real_captioner(inference: In
     assert len(inference.submit(images(), OPTIONS, soon()).result().predictions) == 1
 
 
-def waiting_behind_one(held: "HeldCaptioner", metrics: Metrics, **given: Any) -> InferenceQueue:
-    """Returns a queue whose captioner is held with one image, so that what is submitted next waits together."""
-    queue = InferenceQueue(lambda: cast(Captioner, held), limits(**{"waiting": 100} | given), metrics)
-    queue.start()
-    queue.loading.result(10)
-    queue.submit(images(), OPTIONS, soon())
-    assert held.started.wait(10)
-    return queue
+@pytest.fixture
+def waiting_behind_one(queue_of: QueueOf, held: HeldCaptioner) -> QueueOf:
+    """Returns a function to a queue whose captioner is held with one image: what is submitted next waits together."""
+
+    def make(**given: Any) -> InferenceQueue:
+        queue = queue_of(held, **given)
+        queue.submit(images(), OPTIONS, soon())
+        assert held.started.wait(10)
+        return queue
+
+    return make
 
 
-def test_what_waits_together_is_worked_on_together_up_to_the_largest_batch(held: "HeldCaptioner") -> None:
-    metrics = Metrics()
-    queue = waiting_behind_one(held, metrics, batch=4)
+def test_what_waits_together_is_worked_on_together_up_to_the_largest_batch(
+    waiting_behind_one: QueueOf, held: HeldCaptioner
+) -> None:
+    metrics = ServerMetrics()
+    queue = waiting_behind_one(metrics=metrics, batch=4)
     jobs = [queue.submit(images(), OPTIONS, soon()) for _ in range(3)]
     jobs.append(queue.submit(images(6), OPTIONS, soon()))
     held.released.set()
@@ -95,19 +100,20 @@ def test_what_waits_together_is_worked_on_together_up_to_the_largest_batch(held:
     assert sample("showtell_queue_depth") == 0
 
 
-def test_the_predictions_of_a_split_request_are_joined_in_order(inference: InferenceQueue) -> None:
+def test_the_predictions_of_a_split_request_are_joined_in_order(captioner: Captioner, queue_of: QueueOf) -> None:
     random = np.random.default_rng(6)
     pictures = random.integers(0, 256, (4, 7, 7, 3), np.uint8).repeat(32, axis=1).repeat(32, axis=2)
-    queue = InferenceQueue(lambda: inference.captioner, limits(waiting=100, batch=3), Metrics())
-    queue.start()
+    queue = queue_of(captioner, batch=3)
     found = queue.submit(np.concatenate([pictures, pictures[::-1]]), OPTIONS, soon()).result().predictions
-    assert [p.captions for p in found] == [p.captions for p in inference.captioner.predict(
+    assert [p.captions for p in found] == [p.captions for p in captioner.predict(
         np.concatenate([pictures, pictures[::-1]]), beam_size=1
     )]  # fmt: skip
 
 
-def test_images_that_want_another_beam_are_not_worked_on_together(held: "HeldCaptioner") -> None:
-    queue = waiting_behind_one(held, Metrics())
+def test_images_that_want_another_beam_are_not_worked_on_together(
+    waiting_behind_one: QueueOf, held: HeldCaptioner
+) -> None:
+    queue = waiting_behind_one()
     wider = PredictOptions(beam_size=5, captions=3, classes=2)
     jobs = [queue.submit(images(2), options, soon()) for options in (OPTIONS, OPTIONS, wider, OPTIONS)]
     held.released.set()
@@ -116,17 +122,21 @@ def test_images_that_want_another_beam_are_not_worked_on_together(held: "HeldCap
     assert held.beam_sizes == [1, 1, 5, 1]
 
 
-def test_each_request_of_a_batch_gets_as_many_captions_and_classes_as_it_asked_for(inference: InferenceQueue) -> None:
-    queue = InferenceQueue(lambda: inference.captioner, limits(waiting=100), Metrics())
+def test_each_request_of_a_batch_gets_as_many_captions_and_classes_as_it_asked_for(
+    inference: InferenceQueue, queue_of: QueueOf
+) -> None:
+    queue = queue_of()
     wishes = [PredictOptions(beam_size=3, captions=count, classes=count + 1) for count in (1, 3, 2)]
     jobs = [queue.submit(images(), wish, soon()) for wish in wishes]
-    queue.start()
+    queue.serve(inference.captioner)
     found = [job.result().predictions[0] for job in jobs]
     assert [(len(p.captions), len(p.classes)) for p in found] == [(1, 2), (3, 4), (2, 3)]
 
 
-def test_a_job_whose_deadline_passes_in_a_batch_does_not_hurt_the_others(held: "HeldCaptioner") -> None:
-    queue = waiting_behind_one(held, Metrics())
+def test_a_job_whose_deadline_passes_in_a_batch_does_not_hurt_the_others(
+    waiting_behind_one: QueueOf, held: HeldCaptioner
+) -> None:
+    queue = waiting_behind_one()
     late, good = queue.submit(images(2), OPTIONS, time.monotonic()), queue.submit(images(2), OPTIONS, soon())
     with pytest.raises(DeadlineExceededError):
         late.result()
@@ -135,34 +145,36 @@ def test_a_job_whose_deadline_passes_in_a_batch_does_not_hurt_the_others(held: "
     assert held.batch_sizes == [1, 2]
 
 
-def test_a_deadline_is_looked_at_between_words(inference: InferenceQueue) -> None:
-    asked: list[list[bool]] = []
+def test_a_deadline_is_looked_at_between_words(captioner: Captioner, queue_of: QueueOf) -> None:
+    asked: list[Sequence[bool]] = []
 
     class Watched:
-        """Is the real captioner; notes what `wanted` says, and lets one deadline pass at the second word."""
+        """The real captioner, which notes what `wanted` says, and lets one deadline pass at the second word."""
 
-        config, engine = inference.captioner.config, "watched"
+        config, engine = captioner.config, "watched"
 
-        def predict(self, pictures: np.ndarray, *, wanted: Callable[[], list[bool]], **options: Any) -> Any:
-            def watched() -> list[bool]:
+        def predict(self, images: Images, *, wanted: Wanted, **options: Any) -> list[Prediction]:
+            def watched() -> Sequence[bool]:
                 if asked:
                     jobs[0].deadline = time.monotonic() - 1
                 asked.append(wanted())
                 return asked[-1]
 
-            return inference.captioner.predict(pictures, wanted=watched, **options)
+            return captioner.predict(images, wanted=watched, **options)
 
-    queue = InferenceQueue(lambda: cast(Captioner, Watched()), limits(waiting=100), Metrics())
+    queue = queue_of()
     jobs: list[Job] = [queue.submit(images(), OPTIONS, soon()) for _ in range(2)]
-    queue.start()
+    queue.serve(Watched())
     assert len(jobs[1].result().predictions[0].captions) == 1
     assert asked[:2] == [[True, True], [False, True]]
     with pytest.raises(DeadlineExceededError):
         jobs[0].result()
 
 
-def test_an_error_of_one_request_in_a_batch_reaches_that_one_alone(held: "HeldCaptioner") -> None:
-    queue = waiting_behind_one(held, Metrics())
+def test_an_error_of_one_request_in_a_batch_reaches_that_one_alone(
+    waiting_behind_one: QueueOf, held: HeldCaptioner
+) -> None:
+    queue = waiting_behind_one()
     held.poison = 13
     bad = np.full((1, 224, 224, 3), held.poison, np.uint8)
     jobs = [queue.submit(pictures, OPTIONS, soon()) for pictures in (images(2), bad, images())]
@@ -172,17 +184,16 @@ def test_an_error_of_one_request_in_a_batch_reaches_that_one_alone(held: "HeldCa
     assert [len(jobs[index].result().predictions) for index in (0, 2)] == [2, 1]
 
 
-def test_an_image_alone_never_waits_for_others(held: "HeldCaptioner") -> None:
+def test_an_image_alone_never_waits_for_others(queue_of: QueueOf, held: HeldCaptioner) -> None:
     held.released.set()
-    queue = InferenceQueue(lambda: cast(Captioner, held), limits(waiting=9, wait=1000), Metrics())
-    queue.start()
+    queue = queue_of(held, wait=1000)
     for _ in range(3):
         assert len(queue.submit(images(), OPTIONS, soon()).result().predictions) == 1
     assert held.batch_sizes == [1, 1, 1]
 
 
-def test_under_traffic_images_wait_until_the_batch_is_full(held: "HeldCaptioner") -> None:
-    queue = waiting_behind_one(held, Metrics(), batch=4, wait=1000)
+def test_under_traffic_images_wait_until_the_batch_is_full(waiting_behind_one: QueueOf, held: HeldCaptioner) -> None:
+    queue = waiting_behind_one(batch=4, wait=1000)
     jobs = [queue.submit(images(), OPTIONS, soon()) for _ in range(2)]
     held.released.set()
     jobs += [queue.submit(images(), OPTIONS, soon()) for _ in range(2)]
@@ -190,22 +201,20 @@ def test_under_traffic_images_wait_until_the_batch_is_full(held: "HeldCaptioner"
     assert held.batch_sizes == [1, 4]
 
 
-def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(held: "HeldCaptioner") -> None:
-    metrics = Metrics()
-    queue = waiting_behind_one(held, metrics, waiting=3)
+def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(
+    waiting_behind_one: QueueOf, held: HeldCaptioner
+) -> None:
+    metrics = ServerMetrics()
+    queue = waiting_behind_one(metrics=metrics, waiting=3)
     large = queue.submit(images(5), OPTIONS, soon())
     assert queue.is_full
-    with pytest.raises(QueueFullError, match="at most 3 waiting images, there are 5 before these 1"):
+    with pytest.raises(QueueFullError, match="at most 3 images may wait, and 5 wait already; try these 1 again"):
         queue.submit(images(), OPTIONS, soon())
     held.released.set()
     assert len(large.result().predictions) == 5
 
 
-def limits(*, waiting: int, batch: int = 8, wait: float = 0.0) -> BatchLimits:
-    return BatchLimits(max_waiting=waiting, max_batch=batch, max_wait_seconds=wait)
-
-
-def test_an_error_reaches_only_the_job_that_caused_it(held_inference: InferenceQueue, held: "HeldCaptioner") -> None:
+def test_an_error_reaches_only_the_job_that_caused_it(held_inference: InferenceQueue, held: HeldCaptioner) -> None:
     held.released.set()
     held.error = ZeroDivisionError("of this job")
     with pytest.raises(ZeroDivisionError, match="of this job"):
@@ -214,37 +223,29 @@ def test_an_error_reaches_only_the_job_that_caused_it(held_inference: InferenceQ
     assert len(held_inference.submit(images(), OPTIONS, soon()).result().predictions) == 1
 
 
-def test_a_queue_is_not_ready_before_it_has_loaded_nor_when_that_failed() -> None:
-    def fail() -> Captioner:
-        raise BundleError("damaged")
-
-    inference = InferenceQueue(fail, limits(waiting=1), Metrics())
-    with pytest.raises(NotReadyError):
-        _ = inference.captioner
-    inference.start()
-    with pytest.raises(BundleError, match="damaged"):
-        inference.loading.result(10)
-    with pytest.raises(NotReadyError):
-        _ = inference.captioner
+def test_a_queue_is_not_ready_before_it_has_a_captioner(queue_of: QueueOf, held: HeldCaptioner) -> None:
+    queue = queue_of()
+    with pytest.raises(NotReadyError, match="still loading"):
+        _ = queue.captioner
+    queue.serve(held)
+    assert queue.captioner is held
 
 
-def test_a_reload_never_comes_before_the_first_load(held: "HeldCaptioner") -> None:
-    second = type(held)(replace(held.config, version="2"))
-    loads, may_load = iter([held, second]), threading.Event()
-
-    def load() -> Captioner:
-        loaded = next(loads)
-        assert loaded is second or may_load.wait(10)
-        return cast(Captioner, loaded)
-
-    metrics = Metrics()
-    inference = InferenceQueue(load, limits(waiting=1), metrics)
-    inference.start()
-    inference.reload()
-    may_load.set()
-    while metrics.registry.get_sample_value("showtell_reloads_total", {"result": "done"}) != 1:
-        threading.Event().wait(0.001)
-    assert inference.captioner.config.version == "2"
+def test_a_closed_queue_refuses_what_waits_and_what_comes_and_ends_its_thread(
+    waiting_behind_one: QueueOf, held: HeldCaptioner
+) -> None:
+    before = threading.active_count()
+    queue = waiting_behind_one()
+    job = queue.submit(images(), OPTIONS, soon())
+    closing = threading.Thread(target=queue.close)
+    closing.start()
+    held.released.set()
+    closing.join(10)
+    with pytest.raises(NotReadyError, match="shutting down"):
+        job.result()
+    with pytest.raises(NotReadyError, match="shutting down"):
+        queue.submit(images(), OPTIONS, soon())
+    assert threading.active_count() == before
 
 
 def assert_problem(client: FlaskClient, form: dict[str, Any], kind: str) -> None:
@@ -254,22 +255,21 @@ def assert_problem(client: FlaskClient, form: dict[str, Any], kind: str) -> None
 
 
 def test_a_server_that_is_loading_is_alive_but_not_ready(
-    held: "HeldCaptioner", decoding: DecodingPool, photo: bytes, form: Form
+    queue_of: QueueOf, held: HeldCaptioner, decoding: DecodingPool, photo: bytes, form: Form
 ) -> None:
-    inference = InferenceQueue(lambda: cast(Captioner, held), limits(waiting=1), Metrics())
-    client = create_app(ServerSettings(), inference, decoding, Metrics(), threading.Event()).test_client()
+    inference = queue_of(waiting=1)
+    client = create_app(ServerSettings(), inference, decoding, ServerMetrics(), threading.Event()).test_client()
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == client.get("/v1/model").status_code == 503
     assert_problem(client, form(photo), "not-ready")
-    inference.start()
-    inference.loading.result(10)
+    inference.serve(held)
     assert client.get("/readyz").status_code == 200
 
 
 def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
-    held_inference: InferenceQueue, decoding: DecodingPool, held: "HeldCaptioner", photo: bytes, form: Form
+    held_inference: InferenceQueue, decoding: DecodingPool, held: HeldCaptioner, photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(), held_inference, decoding, Metrics(), threading.Event()).test_client()
+    client = create_app(ServerSettings(), held_inference, decoding, ServerMetrics(), threading.Event()).test_client()
     held_inference.submit(images(), OPTIONS, soon())
     assert held.started.wait(10)
     held_inference.submit(images(), OPTIONS, soon())
@@ -279,19 +279,19 @@ def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
 
 
 def test_a_request_past_its_deadline_gets_503_while_the_captioner_still_works(
-    held_inference: InferenceQueue, decoding: DecodingPool, held: "HeldCaptioner", photo: bytes, form: Form
+    held_inference: InferenceQueue, decoding: DecodingPool, held: HeldCaptioner, photo: bytes, form: Form
 ) -> None:
     client = create_app(
-        ServerSettings(deadline_seconds=0.05), held_inference, decoding, Metrics(), threading.Event()
+        ServerSettings(deadline_seconds=0.05), held_inference, decoding, ServerMetrics(), threading.Event()
     ).test_client()
     assert_problem(client, form(photo), "deadline-exceeded")
     assert not held.released.is_set()
 
 
 def test_a_failing_captioner_is_an_incident_and_the_server_goes_on(
-    held_inference: InferenceQueue, decoding: DecodingPool, held: "HeldCaptioner", photo: bytes, form: Form
+    held_inference: InferenceQueue, decoding: DecodingPool, held: HeldCaptioner, photo: bytes, form: Form
 ) -> None:
-    client = create_app(ServerSettings(), held_inference, decoding, Metrics(), threading.Event()).test_client()
+    client = create_app(ServerSettings(), held_inference, decoding, ServerMetrics(), threading.Event()).test_client()
     held.released.set()
     held.error = ZeroDivisionError("internal")
     response = client.post("/v1/predict", **form(photo))

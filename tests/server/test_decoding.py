@@ -6,8 +6,9 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +18,25 @@ from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import read_image
 from server.app import create_app
-from server.batching import InferenceQueue, PredictOptions
+from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
 from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError, OutOfResourcesError, QueueFullError
-from server.metrics import Metrics
+from server.jobs import PredictOptions
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
-from tests.server.conftest import HeldCaptioner
+from tests.server.conftest import HeldCaptioner, wait_until
 
 BODY_BYTES = 32 * 1024**2
 PIXELS = 50_000_000
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
+def metrics() -> ServerMetrics:
+    return ServerMetrics()
 
 
 @pytest.fixture
-def pool(metrics: Metrics) -> Iterator[DecodingPool]:
+def pool(metrics: ServerMetrics) -> Iterator[DecodingPool]:
     """Yields two decoders."""
     pool = DecodingPool(BODY_BYTES, PIXELS, metrics, places=2)
     pool.start()
@@ -46,15 +48,8 @@ def soon(seconds: float = 60) -> float:
     return time.monotonic() + seconds
 
 
-def replaced(metrics: Metrics, reason: str) -> float:
+def replaced(metrics: ServerMetrics, reason: str) -> float:
     return metrics.registry.get_sample_value("showtell_decoders_replaced_total", {"reason": reason}) or 0.0
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "expected the condition within the time, it did not come"
-        os.sched_yield()
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -82,7 +77,7 @@ def test_a_refusal_is_the_same_as_without_a_decoder(pool: DecodingPool, data: by
     assert str(here.value) == str(there.value)
 
 
-def test_a_decoder_that_crashes_costs_its_photo_alone(pool: DecodingPool, metrics: Metrics) -> None:
+def test_a_decoder_that_crashes_costs_its_photo_alone(pool: DecodingPool, metrics: ServerMetrics) -> None:
     first, second = pool.process_ids
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(pool.decode, hostile.run_length_bmp(8), soon())
@@ -98,13 +93,13 @@ def test_a_decoder_that_crashes_costs_its_photo_alone(pool: DecodingPool, metric
     assert busy not in pool.process_ids
 
 
-def test_a_photo_that_takes_too_much_processor_time_is_at_fault(pool: DecodingPool, metrics: Metrics) -> None:
+def test_a_photo_that_takes_too_much_processor_time_is_at_fault(pool: DecodingPool, metrics: ServerMetrics) -> None:
     with pytest.raises(CostlyImageError, match="processor time"):
         pool.decode(hostile.run_length_bmp(30), soon())
     assert replaced(metrics, "processor-time") == 1
 
 
-def test_a_photo_that_is_not_decoded_in_time_is_not_at_fault(pool: DecodingPool, metrics: Metrics) -> None:
+def test_a_photo_that_is_not_decoded_in_time_is_not_at_fault(pool: DecodingPool, metrics: ServerMetrics) -> None:
     ordinary = hostile.encoded(hostile.photo(), "JPEG")
     pool.decode(ordinary, soon())
     for process in pool.process_ids:
@@ -115,9 +110,13 @@ def test_a_photo_that_is_not_decoded_in_time_is_not_at_fault(pool: DecodingPool,
     assert pool.decode(ordinary, soon()).width == 500
 
 
-def test_too_little_memory_is_not_the_fault_of_the_photo(pool: DecodingPool, metrics: Metrics) -> None:
+def is_limited(process: int) -> bool:
+    return resource.prlimit(process, resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
+def test_too_little_memory_is_not_the_fault_of_the_photo(pool: DecodingPool, metrics: ServerMetrics) -> None:
     for process in pool.process_ids:
-        wait_until(lambda process=process: resource.prlimit(process, resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY)
+        wait_until(partial(is_limited, process))
         used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
         resource.prlimit(process, resource.RLIMIT_AS, (used, used))
     with pytest.raises(OutOfResourcesError):
@@ -126,7 +125,7 @@ def test_too_little_memory_is_not_the_fault_of_the_photo(pool: DecodingPool, met
     assert pool.decode(hostile.encoded(hostile.photo(3000, 2000), "PNG"), soon()).width == 3000
 
 
-def test_an_idle_decoder_that_dies_costs_nothing(pool: DecodingPool, metrics: Metrics) -> None:
+def test_an_idle_decoder_that_dies_costs_nothing(pool: DecodingPool, metrics: ServerMetrics) -> None:
     killed = pool.process_ids
     for process in killed:
         os.kill(process, signal.SIGKILL)
@@ -173,7 +172,7 @@ def test_the_age_of_ordinary_photos_is_told_and_that_of_large_ones_is_not(pool: 
         slow.result()
 
 
-def test_where_no_decoder_can_be_started_the_server_is_not_ready_until_one_can(metrics: Metrics) -> None:
+def test_where_no_decoder_can_be_started_the_server_is_not_ready_until_one_can(metrics: ServerMetrics) -> None:
     pool = DecodingPool(BODY_BYTES, PIXELS, metrics, places=2)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     # No descriptor above those in use: a decoder needs a socket.
@@ -193,7 +192,9 @@ def test_where_no_decoder_can_be_started_the_server_is_not_ready_until_one_can(m
     pool.stop()
 
 
-def test_a_decoder_knows_no_secret_and_ends_with_its_server(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_knows_no_secret_and_ends_with_its_server(
+    metrics: ServerMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SHOWTELL_API_KEY", "a-key-of-22-characters")
     pool = DecodingPool(BODY_BYTES, PIXELS, metrics, places=2)
     pool.start()
@@ -243,7 +244,7 @@ def test_large_photos_are_refused_where_as_many_as_can_be_decoded_wait(pool: Dec
 
 
 def test_a_server_whose_decoders_hang_is_not_ready_and_shows_it(
-    pool: DecodingPool, metrics: Metrics, inference: InferenceQueue
+    pool: DecodingPool, metrics: ServerMetrics, inference: InferenceQueue
 ) -> None:
     client = create_app(ServerSettings(deadline_seconds=1.0), inference, pool, metrics, threading.Event()).test_client()
     ordinary = hostile.encoded(hostile.photo(), "JPEG")
@@ -265,7 +266,7 @@ def test_a_server_whose_decoders_hang_is_not_ready_and_shows_it(
 
 
 def test_a_server_whose_engine_hangs_is_not_ready_and_shows_it(
-    pool: DecodingPool, metrics: Metrics, held_inference: InferenceQueue, held: HeldCaptioner
+    pool: DecodingPool, metrics: ServerMetrics, held_inference: InferenceQueue, held: HeldCaptioner
 ) -> None:
     settings = ServerSettings(deadline_seconds=0.5)
     client = create_app(settings, held_inference, pool, metrics, threading.Event()).test_client()

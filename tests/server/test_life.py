@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
-from training.shipping.convert import convert
+from tests.server.conftest import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -84,13 +84,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
             process.kill()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "expected it to come true in time"
-        threading.Event().wait(0.05)
-
-
 def test_ten_slow_clients_delay_nobody_and_get_408(start: Start, toy_bundle: Path) -> None:
     server = start(toy_bundle, "--request-seconds", str(REQUEST_SECONDS), "--drain-seconds", "0")
     head = b"POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 5000\r\n\r\n"
@@ -144,7 +137,7 @@ def test_after_sigterm_it_is_not_ready_serves_on_and_ends_with_0(start: Start, t
     server = start(toy_bundle, "--drain-seconds", "2")
     server.process.send_signal(signal.SIGTERM)
     wait_until(lambda: server.ask("GET", "/readyz")[0] == 503)
-    assert server.ask("GET", "/readyz")[1]["detail"].startswith("expected a server that stays")
+    assert server.ask("GET", "/readyz")[1]["detail"].startswith("the server is shutting down")
     assert server.ask("POST", "/v1/predict", picture())[0] == 200
     assert server.ask("GET", "/livez")[0] == 200
     assert server.process.wait(30) == 0
@@ -182,8 +175,7 @@ def test_a_restart_behind_a_proxy_drops_nothing(start: Start, toy_bundle: Path) 
 
 def kill_worker(server: Running) -> None:
     """Kills the worker and waits until another one is ready."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    os.kill(children(server.process.pid)[0], signal.SIGKILL)
 
     def is_ready() -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -213,6 +205,8 @@ def test_keys_hold_for_the_next_worker_though_their_file_is_gone(
 @pytest.fixture
 def bundle(toy: Bundle, toy_bundle: Path, tmp_path: Path) -> Path:
     """Returns a path behind which the bundle can be exchanged, a symbolic link."""
+    from training.shipping.convert import convert
+
     path = tmp_path / "current"
     path.symlink_to(toy_bundle)
     save_bundle(tmp_path / "second", replace(toy, config=replace(toy.config, version="2")), convert(toy).files)
@@ -251,3 +245,38 @@ def test_sighup_loads_the_bundle_again_while_requests_are_served(start: Start, t
 
     wait_until(is_reloaded)
     assert set(answered) == {200}
+
+
+def test_sighup_while_the_worker_boots_does_not_end_it(toy_bundle: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(toy_bundle), "--drain-seconds", "0"]
+    log = tmp_path / "log.txt"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        try:
+            wait_until(lambda: bool(children(process.pid)))
+            (worker,) = children(process.pid)
+            is_ready = threading.Event()
+            hanging_up = threading.Thread(target=hang_up, args=(worker, is_ready))
+            hanging_up.start()
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            is_ready.set()
+            hanging_up.join()
+            assert line.startswith("Ready: open "), log.read_text()
+            assert children(process.pid) == [worker]
+        finally:
+            process.kill()
+
+
+def children(process_id: int) -> list[int]:
+    """Returns the processes that a process has started and that run."""
+    return list(map(int, Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()))
+
+
+def hang_up(process_id: int, end: threading.Event) -> None:
+    """Sends SIGHUP again and again, until the end or for 30 seconds."""
+    until = time.monotonic() + 30
+    while not end.wait(0.002) and time.monotonic() < until:
+        os.kill(process_id, signal.SIGHUP)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from flask.testing import FlaskClient
 
 from model.errors import CaptionerError, CorruptImageError
@@ -38,7 +38,7 @@ def failing() -> FlaskClient:
     """Returns a client of an application with an endpoint for each way to fail."""
     app = Flask("failing")
 
-    def fail(name: str) -> None:
+    def fail(name: str) -> Response:
         kinds = {kind.__name__: kind for kind in PROBLEMS}
         raise kinds.get(name, ZeroDivisionError)("secret/path.py")
 

@@ -12,7 +12,7 @@ from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
 from server.errors import QueueFullError
-from server.metrics import Metrics
+from server.metrics import ServerMetrics
 from server.receiving import LARGE_BODIES_AT_ONCE, SMALL_BYTES, BodyMemory
 from server.settings import ServerSettings
 
@@ -43,7 +43,7 @@ def ask(app: Flask, stream: io.BytesIO) -> TestResponse:
 
 @pytest.fixture
 def app(inference: InferenceQueue, decoding: DecodingPool) -> Flask:
-    return create_app(ServerSettings(deadline_seconds=1.0), inference, decoding, Metrics(), threading.Event())
+    return create_app(ServerSettings(deadline_seconds=1.0), inference, decoding, ServerMetrics(), threading.Event())
 
 
 def test_a_body_waits_for_those_that_arrive_but_not_for_ever(app: Flask, photo: bytes) -> None:

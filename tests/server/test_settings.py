@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from model.errors import ConfigError
 from server.cli import main
-from server.settings import ServerSettings, flag_of, settings_table, variable_of
+from server.settings import ServerSettings, flag_of, variable_of
 
 
 def test_nothing_given_means_the_documented_defaults() -> None:
@@ -112,7 +112,3 @@ def test_a_port_in_use_is_one_clear_line_at_once(toy_bundle: Path) -> None:
     assert (result.exit_code, result.output.count("\n")) == (1, 1)
     assert "in use" in result.output
     assert port in result.output
-
-
-def test_the_readme_has_the_table_of_all_settings() -> None:
-    assert settings_table() in (Path(__file__).parents[2] / "README.md").read_text()

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from server.receiving import LARGE_BODIES_AT_ONCE
+from tests.server.conftest import wait_until
 from tests.server.siege import (
     PREDICT,
     PROBES,
@@ -57,13 +58,6 @@ def start(toy_bundle: Path, tmp_path: Path) -> Iterator[Start]:
     yield begin
     for server in started:
         server.close()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "expected it to come true in time"
-        threading.Event().wait(0.05)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the page, with its own drawings and the default bundle.
+"""Takes the documents' pictures of the page, with its own drawings and the default bundle.
 
     .venv/bin/python -m tests.static.screenshots
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -129,11 +130,12 @@ def test_an_answer_is_copied_as_text_as_alt_attribute_and_as_json(page: Page) ->
     best = result["captions"][0]["text"]
     sentence = f"{best[:1].upper()}{best[1:]}."
 
-    for name, check in (
+    checks: tuple[tuple[str, Callable[[str], bool]], ...] = (
         ("Text", lambda text: text == sentence),
         ("Alt attribute", lambda text: text == f'alt="{sentence}"'),
-        ("JSON", lambda text: json.loads(text) == result),
-    ):
+        ("JSON", lambda text: bool(json.loads(text) == result)),
+    )
+    for name, check in checks:
         button = cards(page).get_by_role("button", name=name)
         button.click()
         expect(button).to_have_class("button quiet copied")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from model.bundle import DEFAULT_BUNDLE, MANIFEST
+from model.bundle import DEFAULT_BUNDLE
+from model.manifest import MANIFEST
 from tests.conftest import running_server
 from tests.static.conftest import captions, card, cards, choose, not_a_picture, picture, pictures, progress
 

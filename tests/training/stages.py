@@ -9,7 +9,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from model.bundle import ClassName
-from model.config import EncoderConfig, small
+from model.config import EncoderConfig
+from model.presets import small
 from model.vocabulary import Vocabulary
 from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, DeviceConfig, PipelineConfig, RunConfig
 from training.data.captioned import read_folder

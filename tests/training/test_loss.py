@@ -95,7 +95,7 @@ def test_the_sampled_gradient_is_the_full_one_on_average() -> None:
     layer.kernel.assign(layer.kernel * 3)
     sources = [hidden, layer.kernel.value, layer.bias.value]
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def gradients(seed: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             total = tf.reduce_sum(sampled(network, hidden, seed, negative_samples=negative_samples))

@@ -19,12 +19,13 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model.bundle import ClassName, load_bundle, verify_bundle
+from model.bundle import BundleInfo, ClassName, load_bundle
 from model.captioner import Captioner
-from model.config import CaptionerConfig, SearchConfig, small
+from model.config import CaptionerConfig, SearchConfig
 from model.decoder import Decoder
 from model.errors import DataError
 from model.image import read_image
+from model.presets import small
 from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
 from training.data.records import VOCABULARY
 from training.decoder.features import load_features
@@ -184,7 +185,7 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
     search = SearchConfig(beam_size=2, max_words=6)
     path = tmp_path / "bundle"
     result = export(path, bundle, runs.records, stages, name="toy", version="3", data="drawings", search=search)
-    config, _, _, has_lite_files = verify_bundle(path)
+    config, _, _, has_lite_files = BundleInfo.from_bundle(path)
     assert has_lite_files
     assert set(config.provenance["parity"]) == {"captions", "classes", "BLEU-4", "BLEU-4 of the CPU engine"}
     assert config.scores == {"dev": result.scores}
@@ -233,6 +234,6 @@ def test_export_killed_leaves_the_old_bundle_or_the_new_one(runs: Runs, tmp_path
     process.kill()
     process.wait()
     if out.exists():
-        verify_bundle(out)
+        BundleInfo.from_bundle(out)
     subprocess.run(command, check=True, capture_output=True)
-    assert verify_bundle(out).config.scores["dev"]["distinct captions"] >= 1
+    assert BundleInfo.from_bundle(out).config.scores["dev"]["distinct captions"] >= 1

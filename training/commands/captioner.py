@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from model.config import MAX_LAYERS, PRESETS
+from model.config import MAX_LAYERS
+from model.presets import PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,

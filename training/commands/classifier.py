@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from model.config import INPUT_POOLINGS, PRESETS
+from model.config import INPUT_POOLINGS
+from model.presets import PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,

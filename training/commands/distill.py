@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import click
 
-from model.config import small
+from model.presets import small
 from training.commands.options import ANY, EXISTING, again_flags, check_out, command_line, flags, option, reported
 from training.config import DeviceConfig, DistillConfig
 from training.provenance import recorded

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from model.config import FEATURES, vgg19
+from model.config import FEATURES
+from model.presets import vgg19
 from training.commands.options import ANY, EXISTING, again_flags, check_out, command_line, flags, option, reported
 from training.config import TopConfig
 from training.data.captioned import find_photos, read_lines

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.atomic import atomic_file
-from model.bundle import CLASSES, load_bundle, read_classes, verify_bundle
+from model.bundle import CLASSES, BundleInfo, load_bundle, read_classes
 from model.config import MAX_LENGTH_PENALTY, MAX_WORDS, SearchConfig
-from model.runtime.protocol import MAX_BEAM_SIZE
+from model.engines.protocol import MAX_BEAM_SIZE
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.provenance import stage
 
@@ -181,7 +181,7 @@ def _print_written(path: Path, result: "Evaluation") -> None:
     for name, value in result.scores.items():
         click.echo(f"{name:<18}{value:>8.2f}")
     click.echo(f"tokenizer: {result.tokenizer}")
-    for name, value in verify_bundle(path).config.provenance["parity"].items():
+    for name, value in BundleInfo.from_bundle(path).config.provenance["parity"].items():
         click.echo(f"parity, {name}: {value:.2f}")
     size = sum(file.stat().st_size for file in path.iterdir())
     click.echo(f"{path}: {size / 1e6:.1f} MB")

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from model.atomic import atomic_file
-from model.config import CaptionerConfig, SearchConfig, with_vocabulary_size
+from model.config import CaptionerConfig, SearchConfig
 from model.decoder import Decoder
+from model.engines.tensorflow import TensorFlowEngine
 from model.errors import DataError
-from model.runtime.tensorflow import TensorFlowEngine
+from model.presets import with_vocabulary_size
 from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.config import CaptionerTrainingConfig

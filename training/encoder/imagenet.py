@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import weight_shapes
-from model.config import paper
 from model.errors import ConfigError, DataError
+from model.presets import paper
 from model.tensors import identity_kernel
 
 Tensor = npt.NDArray[np.float32]
@@ -117,7 +117,7 @@ def _official_shapes() -> dict[str, Shape]:
 
 
 def _skipped_layers(encoder: keras.Model, shapes: dict[str, Shape]) -> frozenset[str]:
-    """Checks that the encoder is the official network; returns the layers that the file has no use for in it."""
+    """Checks that the encoder has the official architecture; returns the layers that the file does not fill."""
     what = "ImageNet weights fit EncoderConfig() with any number of classes: full width, fc_units 4096, flatten"
     top = {name for name in shapes if name.partition("/")[0] == TOP_LAYER}
     found = _check_plain(encoder, shapes, what, free=frozenset(top))

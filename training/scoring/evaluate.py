@@ -14,8 +14,8 @@ from model.bundle import Bundle
 from model.captioner import Caption, Captioner, ClassPrediction
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.runtime.protocol import Encoded, Engine
-from model.runtime.tensorflow import TensorFlowEngine
+from model.engines.protocol import Encoded, Engine
+from model.engines.tensorflow import TensorFlowEngine
 from model.search import Floats, Ints
 from model.vocabulary import PAD_ID, UNKNOWN_ID, Vocabulary
 from model.weights import assign_weights

@@ -31,7 +31,7 @@ from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
 from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle
 from model.config import IMAGE_PIXELS
 from model.encoder import build_encoder
-from model.runtime.protocol import MAX_BEAM_SIZE
+from model.engines.protocol import MAX_BEAM_SIZE
 from model.tensors import Int8Kernel
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
@@ -91,7 +91,7 @@ def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> Conv
         Files and kernels. The encoder has the signature `encode`, from `images` (B, 224, 224, 3) uint8 to `features`
         (B, D) and `probabilities` (B, C). The decoder has `start`, from `features`, and `step`, from `tokens` (N,),
         `parents` (N,) and `state` (R, S); both give `log_probs` and `ids` (N, M) and `state`, as
-        `model.runtime.protocol.Engine` describes them.
+        `model.engines.protocol.Engine` describes them.
     """
     encoder = build_encoder(bundle.config.encoder)
     assign_weights(encoder, bundle.weights, "encoder")

@@ -11,7 +11,7 @@ import numpy as np
 from model.bundle import Bundle, ClassName, save_bundle
 from model.captioner import Captioner
 from model.config import CaptionerConfig, SearchConfig
-from model.runtime.lite import LiteEngine
+from model.engines.lite import LiteEngine
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
 from training.data.records import VOCABULARY

@@ -124,7 +124,9 @@ def test_prepare_mix_says_what_it_expected(drawn: Path, tmp_path: Path, words: l
 
 def features(names: list[str]) -> FeatureSet:
     rows = np.repeat(np.arange(len(names)), 2)
-    return FeatureSet(np.zeros((len(names), 1, 2), np.float32), names, [["a"]] * len(names), rows, [[i] for i in rows])
+    return FeatureSet(
+        np.zeros((len(names), 1, 2), np.float32), names, [["a"]] * len(names), rows, [[int(i)] for i in rows]
+    )
 
 
 def test_captions_weigh_what_their_source_does_and_those_of_weight_0_are_left_out() -> None:

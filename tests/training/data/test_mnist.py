@@ -39,7 +39,7 @@ def idx(array: npt.NDArray[np.uint8]) -> bytes:
 
 def save(root: Path, arrays: Arrays, form: str) -> Path:
     if form == "npz":
-        np.savez_compressed(root / "mnist.npz", **arrays)
+        np.savez_compressed(root / "mnist.npz", allow_pickle=False, **arrays)
         return root
     for name, array in arrays.items():
         if form == "npy":
@@ -101,7 +101,8 @@ def test_a_damaged_gz_file_is_named(tmp_path: Path, digits: Arrays, damage: str)
     file = save(tmp_path, digits, "idx gz") / f"{IDX['x_test']}.gz"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 255
-    file.write_bytes({"cut": file.read_bytes()[:-9], "flipped": content, "not gzip": b"hello"}[damage])
+    damaged = {"cut": file.read_bytes()[:-9], "flipped": bytes(content), "not gzip": b"hello"}
+    file.write_bytes(damaged[damage])
     with pytest.raises(DataError, match=rf"{file.name}: expected .* copy the file again"):
         read_mnist(tmp_path)
 

@@ -31,7 +31,7 @@ COUNT = 22
 """Drawn images; with batches of 4, two of them sit an epoch out."""
 
 
-def batches(seed: int | None, first_batch: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+def batches(seed: int | None, first_batch: int = 0) -> list[tuple[np.ndarray, ...]]:
     made = caption_batches(FEATURES, ROWS, CAPTIONS, batch_size=8, seed=seed, first_batch=first_batch)
     return [(features.numpy(), tokens.numpy()) for features, tokens, _ in made]
 
@@ -178,7 +178,7 @@ def test_tokens_are_those_of_the_records(caption_shards: list[str], vocabulary: 
     found = listed(captioned_batches(caption_shards, PLAIN, 0))
     assert len(found) == 5
     for images, tokens in found:
-        assert (tokens.ndim, tokens.dtype) == (3, np.int32)
+        assert (tokens.ndim, tokens.dtype) == (3, np.dtype(np.int32))
         for image, captions in zip(images, tokens, strict=True):
             number = int(image[100, 100, 0]) // 10
             sentences = [f"photo {number}", f"photo {number} is grey"][: 2 - number % 2]

@@ -12,9 +12,9 @@ import pytest
 from model.bundle import save_bundle
 from model.captioner import Captioner
 from model.config import CaptionerConfig, EncoderConfig, SearchConfig
+from model.engines.tensorflow import TensorFlowEngine
 from model.errors import DataError
 from model.image import read_image
-from model.runtime.tensorflow import TensorFlowEngine
 from model.search import beam_search
 from model.vocabulary import END_ID
 from tests.training.stages import CLASSES, RUN, Stages, one_device, train_stages

@@ -117,7 +117,7 @@ def test_the_epochs_order_is_its_own_and_both_views_are_drawn(runs: Stages, maps
         for view in ("whole", "mirrored")
         for m in np.concatenate(first)
         if np.array_equal(m, cache.read(MAPS, key, view).astype(np.float32))
-    }  # type: ignore[arg-type]
+    }
     assert drawn == {"whole", "mirrored"}
 
 

@@ -202,7 +202,7 @@ def settings(records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         command = ["classifier", "--records", str(records), "--out", str(tmp_path / "run"), "--estimate", *options]
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 0, result.output
-        return dict(made[-1].settings)
+        return dict(made[-1].spec.settings)
 
     return run
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from model.bundle import Bundle, ClassName, load_bundle, save_bundle
-from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig, small
+from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from model.presets import small
 from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import assign_weights, bundle_weights
 from training.config import DistillConfig
@@ -144,7 +145,7 @@ def test_the_losses_fall(run: Path, drawn: Path, teacher: Path, targets: Targets
 def test_a_teacher_compared_with_itself_agrees(run: Path, drawn: Path, teacher: Path) -> None:
     network = load_teacher(teacher)
     photos = find_photos([drawn])
-    assert HeldOut(run / "some.npy", photos, network, np.ones(1280)).compared(network)[::2] == (0, 1)
+    assert HeldOut(run / "some.npy", photos, network, np.ones(1280, np.float32)).compared(network)[::2] == (0, 1)
 
 
 def test_held_out_photos_are_compared_and_never_trained_on(

@@ -15,6 +15,7 @@ from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
 from training.config import TopConfig
+from training.data.photo_cache import PhotoCache, photo_key
 from training.encoder import distill_top as module
 from training.encoder.distill_top import learning_part
 from training.encoder.lite2 import cache_answers
@@ -66,10 +67,10 @@ def test_what_learns_learns_and_what_is_frozen_stays(inputs: Inputs, tmp_path: P
         learned |= old.name == first
         for value, other in zip(old.weights, new.weights, strict=True):
             assert np.array_equal(value, other) == (not learned), old.name
-    cache = module.PhotoCache(inputs[1])
-    rows = [module.photo_key(photo.read_bytes()) for photo in inputs[4][4:]]
+    cache = PhotoCache(inputs[1])
+    rows = [photo_key(photo.read_bytes()) for photo in inputs[4][4:]]
     maps = np.stack([cache.read("maps", key) for key in rows]).astype(np.float32)
-    answers = module.PhotoCache(inputs[2])
+    answers = PhotoCache(inputs[2])
     wanted = np.stack([answers.read("features", key) for key in rows]).astype(np.float32)
     for encoder in (before, after):
         top = keras.Model(encoder.get_layer("block4_pool").output, encoder.get_layer("fc2_relu").output)

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pytest
 
 from model.bundle import weight_shapes
-from model.config import EncoderConfig, paper
+from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from model.presets import paper
 from training.encoder.imagenet import GROWN, IMAGENET_VGG16, IMAGENET_VGG19, grow_imagenet, load_imagenet
 
 pytestmark = pytest.mark.usefixtures("forgetful_keras")
@@ -318,7 +319,7 @@ def test_a_file_that_is_not_vgg_16_grows_nothing(
     "options", [{"normalization": "unit"}, {"widths": (0.5,) * 5}, {"batch_norm": True}, {"input_pooling": 2}]
 )
 def test_only_plain_convolutions_of_full_width_grow(options: dict[str, Any]) -> None:
-    small = {"fc_units": 2, "classes": 2, "pooling": "average"}
+    small: dict[str, Any] = {"fc_units": 2, "classes": 2, "pooling": "average"}
     with pytest.raises(ConfigError, match="encoder"):
         grow_imagenet(Path("not_there.h5"), build_encoder(EncoderConfig(**(small | options))))
 

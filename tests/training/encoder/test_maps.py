@@ -12,8 +12,8 @@ from model.bundle import LITE_ENCODER, Bundle, save_bundle
 from model.config import EncoderConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
+from model.engines.lite import LiteEngine
 from model.errors import DataError
-from model.runtime.lite import LiteEngine
 from model.tensors import identity_kernel
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights

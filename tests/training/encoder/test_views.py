@@ -25,7 +25,7 @@ def photos() -> Photos:
 @given(row=st.integers(0, 4), view=st.integers(0, 9))
 def test_a_view_is_the_same_every_time(photos: Photos, row: int, view: int) -> None:
     first = view_of(photos, row, view, CONFIG)
-    assert (first.shape, first.dtype) == ((224, 224, 3), np.uint8)
+    assert (first.shape, first.dtype) == ((224, 224, 3), np.dtype(np.uint8))
     np.testing.assert_array_equal(first, view_of(photos, row, view, CONFIG))
 
 

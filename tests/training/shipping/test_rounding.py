@@ -15,7 +15,7 @@ from training.shipping.rounding import round_matrix, round_weights
 
 def nearest(matrix: np.ndarray) -> np.ndarray:
     step = np.abs(matrix).max(axis=0) / STEPS
-    return np.round(matrix / step) * step
+    return np.asarray(np.round(matrix / step) * step)
 
 
 def correlated(random: np.random.Generator, rows: int, inputs: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import os
 
 
 def quiet_tensorflow() -> None:
-    """Asks TensorFlow to print errors of its own only as exceptions; call before it is imported.
+    """Silences TensorFlow's own log; call before it is imported.
 
     A `TF_CPP_MIN_LOG_LEVEL` that the user has set stays as it is.
     """

@@ -1,36 +1,35 @@
-"""The description of the API (OpenAPI 3.1), built from the code that answers: its ranges, limits and problems."""
+"""Builds the API's description (OpenAPI 3.1) from the code that answers: its ranges, limits and problems."""
 
 from http import HTTPStatus
 
 from model.errors import CaptionerError
 from server.access import KEY_HEADER, OPEN_ENDPOINTS
+from server.description.operations import Operation, operations
+from server.description.schemas import Json, answer_schemas, reference
 from server.errors import UnauthorizedError
 from server.logs import REQUEST_ID, REQUEST_ID_PATTERN
 from server.metrics import project_version
-from server.operations import Operation, operations
-from server.problems import INTERNAL, PROBLEM_TYPE, PROBLEMS, UNREADABLE, UNTYPED, kind_of
-from server.schemas import Json, answer_schemas, reference
+from server.problems import INTERNAL, PROBLEM_TYPE, PROBLEMS, UNREADABLE, UNREADABLE_PROBLEMS, UNTYPED, kind_of
 from server.settings import ServerSettings
 from server.uploads import FIELD
-from server.worker import UNREADABLE_STATUS
 
 EXAMPLE_SERVER = "http://127.0.0.1:8000"
 """Where the examples send their requests."""
 
 ABOUT = (
     "Captions and classes for photos, by a VGG-19 encoder and a Show-and-Tell decoder. "
-    "Every error is problem+json (RFC 9457), so that what a program has to compare is its `type`. "
-    f"Every answer has an id in `{REQUEST_ID}`, under which the log of the server has the request. "
+    "Every error is problem+json (RFC 9457): programs compare its `type`. "
+    f"Every answer has an id in `{REQUEST_ID}`, which is also in the server's log. "
     "HEAD works wherever GET does."
 )
 ABOUT_KEYS = (
-    f"This server asks for a key, as `Authorization: Bearer KEY` or `{KEY_HEADER}: KEY`. "
+    f"This server requires an API key, as `Authorization: Bearer KEY` or `{KEY_HEADER}: KEY`. "
     "The probes, the page and this description need none."
 )
 TAGS = {
     "captions": "Photos in, sentences out.",
-    "health": "For whoever runs the server.",
-    "pages": "For people, and this description.",
+    "health": "For the server's operators.",
+    "pages": "The demo page, and this description.",
 }
 
 _ANSWER_HEADERS = {REQUEST_ID: {"$ref": "#/components/headers/RequestId"}}
@@ -38,10 +37,10 @@ _REQUEST_ID = {"$ref": "#/components/parameters/RequestId"}
 
 
 def describe_api(settings: ServerSettings) -> Json:
-    """Describes every route but the files of the page.
+    """Returns the description of every route but the page's files.
 
     Args:
-        settings: The limits of this server, and whether it asks for a key.
+        settings: The limits of this server, and whether it requires a key.
 
     Returns:
         An OpenAPI 3.1 document.
@@ -80,12 +79,15 @@ def describe_api(settings: ServerSettings) -> Json:
 
 
 def _describe(operation: Operation, needs_key: bool, responses: Json) -> Json:
-    """Returns the operation in OpenAPI's words; its problems are added to `responses`, which operations share."""
+    """Returns an operation as OpenAPI; adds its problems to `responses`, which all operations share."""
     asks = needs_key and operation.name not in OPEN_ENDPOINTS
     errors = (*operation.errors, UnauthorizedError) if asks else operation.errors
     answers: Json = {"200": {"description": "The answer.", "headers": _ANSWER_HEADERS, "content": operation.content}}
-    if operation.name == "index":  # a file, which a browser keeps and asks for again
-        answers["304"] = {"description": "The page has the `ETag` that was named.", "headers": _ANSWER_HEADERS}
+    if operation.name == "index":  # a file, which browsers cache and revalidate
+        answers["304"] = {
+            "description": "The page has not changed: its `ETag` is the given one.",
+            "headers": _ANSWER_HEADERS,
+        }
     for status, reasons in _reasons(errors).items():
         kinds = (UNREADABLE if kind == UNTYPED else kind_of(kind) for kind in reasons)
         name = f"{status}-{'-or-'.join(kinds)}"
@@ -108,17 +110,15 @@ def _describe(operation: Operation, needs_key: bool, responses: Json) -> Json:
 
 
 def _reasons(errors: tuple[type[CaptionerError], ...]) -> dict[int, dict[str, str]]:
-    """Returns by status, then by type of problem, when an operation refuses, what any request can meet included."""
+    """Returns the causes of an operation's problems, by status, then by type, including those of any request."""
     reasons: dict[int, dict[str, str]] = {}
     for error in errors:
         reasons.setdefault(PROBLEMS[error].status, {})[PROBLEMS[error].type] = _first_line(error)
-    for kind, status in UNREADABLE_STATUS:
-        if issubclass(kind, CaptionerError):
-            reasons.setdefault(status, {})[PROBLEMS[kind].type] = _first_line(kind)
-        else:
-            reasons.setdefault(status, {})[UNTYPED] = f"{status.phrase}: HTTP that this server cannot read."
-    reasons[INTERNAL.status] = {INTERNAL.type: "The server made a mistake; its log has more, under the incident."}
-    return {int(status): reasons[status] for status in sorted(reasons)}
+    for kind, problem in UNREADABLE_PROBLEMS.items():
+        text = f"{problem.title}: this server cannot read the HTTP." if problem.type == UNTYPED else _first_line(kind)
+        reasons.setdefault(problem.status, {})[problem.type] = text
+    reasons[INTERNAL.status] = {INTERNAL.type: "The server failed; its log has the reason under the incident id."}
+    return dict(sorted(reasons.items()))
 
 
 def _problem_response(status: int, reasons: dict[str, str]) -> Json:
@@ -138,32 +138,36 @@ def _problem_response(status: int, reasons: dict[str, str]) -> Json:
 def _headers() -> Json:
     return {
         "RequestId": {
-            "description": "Names the request in the log of the server.",
+            "description": "The request's id in the server's log.",
             "required": True,
             "schema": {"type": "string", "pattern": f"^{REQUEST_ID_PATTERN}$"},
         },
         "RetryAfter": {
-            "description": "Seconds after which trying again makes sense.",
+            "description": "Try again after this many seconds.",
             "required": True,
             "schema": {"type": "integer", "minimum": 1},
         },
-        "Challenge": {"description": "How a key is given.", "required": True, "schema": {"type": "string"}},
+        "Challenge": {
+            "description": "The scheme by which a key is sent.",
+            "required": True,
+            "schema": {"type": "string"},
+        },
     }
 
 
 def _request_id_parameter() -> Json:
-    # Without a pattern in the schema: any other text is no error.
+    # Without a pattern in the schema: other texts are ignored, not refused.
     return {
         "name": REQUEST_ID,
         "in": "header",
-        "description": f"An id of your own for this request; taken over where it is `{REQUEST_ID_PATTERN}`, else one "
-        "is made.",
+        "description": f"Your own id for this request; replaced by the server's if it does not match "
+        f"`{REQUEST_ID_PATTERN}`.",
         "schema": {"type": "string"},
     }
 
 
 def _samples(operation: Operation, asks: bool) -> list[Json]:
-    """Returns commands to try; `KEY` is to be replaced."""
+    """Returns example commands; `KEY` is a placeholder."""
     curl = f"curl -s -H '{KEY_HEADER}: KEY'" if asks else "curl -s"
     url = f"{EXAMPLE_SERVER}{operation.path}"
     commands = {"": f"{curl} {url}"}

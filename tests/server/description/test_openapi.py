@@ -13,8 +13,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
-from server.metrics import Metrics
-from server.openapi import describe_api
+from server.description.openapi import describe_api
+from server.metrics import ServerMetrics
 from server.problems import INTERNAL, PROBLEMS
 from server.settings import ServerSettings
 
@@ -109,8 +109,8 @@ def test_a_refusal_is_as_described(client: FlaskClient, document: dict[str, Any]
 def test_a_mistake_of_ours_is_as_described(
     document: dict[str, Any], inference: InferenceQueue, decoding: DecodingPool
 ) -> None:
-    app = create_app(OPEN, inference, decoding, Metrics(), threading.Event())
-    app.add_url_rule("/fails", view_func=lambda: 1 // 0)
+    app = create_app(OPEN, inference, decoding, ServerMetrics(), threading.Event())
+    app.add_url_rule("/fails", view_func=lambda: str(1 // 0))
     response = app.test_client().get("/fails")
     assert response.status_code == INTERNAL.status
     check(document, "Problem", response.get_json())
@@ -143,7 +143,7 @@ def test_a_parameter_s_ends_are_accepted_and_what_is_beyond_them_is_refused(
 
 def test_the_limits_are_those_of_this_very_server(inference: InferenceQueue, decoding: DecodingPool) -> None:
     settings = ServerSettings(max_images=3, max_body_bytes=4321, max_pixels=987, deadline_seconds=6.5)
-    client = create_app(settings, inference, decoding, Metrics(), threading.Event()).test_client()
+    client = create_app(settings, inference, decoding, ServerMetrics(), threading.Event()).test_client()
     document = client.get("/openapi.json").get_json()
     body = document["paths"]["/v1/predict"]["post"]["requestBody"]
     assert "4,321 bytes" in body["description"]
@@ -153,7 +153,7 @@ def test_the_limits_are_those_of_this_very_server(inference: InferenceQueue, dec
 
 
 def test_what_needs_a_key_says_so_and_nothing_else_does(inference: InferenceQueue, decoding: DecodingPool) -> None:
-    client = create_app(LOCKED, inference, decoding, Metrics(), threading.Event()).test_client()
+    client = create_app(LOCKED, inference, decoding, ServerMetrics(), threading.Event()).test_client()
     document = client.get("/openapi.json").get_json()
     assert KEY not in str(document)
     for path, method, operation in operations(document):

@@ -1,8 +1,9 @@
-"""Which engine runs the networks on this machine."""
+"""Chooses the engine for a bundle on this machine."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from model.errors import BundleError, ConfigError
 
@@ -15,13 +16,34 @@ _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def choose_engine(engine: EngineName, precision: Precision, *, has_lite_files: bool) -> Literal["litert", "tensorflow"]:
-    """Chooses what runs the networks: TensorFlow on a GPU, else LiteRT where the bundle has its files, else TensorFlow.
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The facts of a machine that the choice depends on.
+
+    Attributes:
+        has_gpu: Whether TensorFlow is installed and finds a GPU.
+        cpu_flags: The CPU's feature flags; none if the system does not say.
+    """
+
+    has_gpu: bool
+    cpu_flags: frozenset[str]
+
+    @classmethod
+    def here(cls) -> Self:
+        """Returns this machine. With a GPU's driver, it imports TensorFlow."""
+        return cls(_has_gpu(), _cpu_flags())
+
+
+def choose_engine(
+    engine: EngineName, precision: Precision, *, has_lite_files: bool, machine: Machine | None = None
+) -> Literal["litert", "tensorflow"]:
+    """Chooses the engine: TensorFlow on a GPU, else LiteRT if the bundle has its files, else TensorFlow.
 
     Args:
-        engine: What was asked for; `auto` leaves it to this function.
-        precision: Arithmetic that was asked for; anything but float32 is TensorFlow's.
+        engine: The user's choice; `auto` leaves it to this function.
+        precision: The user's choice of arithmetic; only TensorFlow has others than float32.
         has_lite_files: Whether the bundle has the files of LiteRT.
+        machine: Where the engine will run; None for this machine.
 
     Returns:
         The engine.
@@ -37,10 +59,13 @@ def choose_engine(engine: EngineName, precision: Precision, *, has_lite_files: b
         )
     if engine == "litert" and precision != "float32":
         raise ConfigError(f"expected precision float32 with the engine litert, received {precision}; choose tensorflow")
-    has_gpu = engine != "litert" and _has_gpu()
-    if not has_gpu:
-        _check_cpu(precision)
-    if engine == "litert" or (engine == "auto" and has_lite_files and not has_gpu and precision == "float32"):
+    if engine == "litert":
+        return "litert"
+    if machine is None:
+        machine = Machine.here()
+    if not machine.has_gpu:
+        _check_cpu(precision, machine.cpu_flags)
+    if engine == "auto" and has_lite_files and not machine.has_gpu and precision == "float32":
         return "litert"
     if not _has_tensorflow():
         raise ConfigError(
@@ -51,7 +76,7 @@ def choose_engine(engine: EngineName, precision: Precision, *, has_lite_files: b
 
 
 def _reason(engine: EngineName, precision: Precision) -> str:
-    """Returns what only TensorFlow can do."""
+    """Returns what needs TensorFlow."""
     if engine == "tensorflow":
         return "the engine tensorflow"
     return "a bundle without LiteRT's files" if precision == "float32" else f"precision {precision}"
@@ -62,10 +87,10 @@ def _has_tensorflow() -> bool:
 
 
 def _has_gpu() -> bool:
-    # TensorFlow is asked only where there is a driver: importing it takes seconds and hundreds of MB.
+    # Without a driver TensorFlow is not asked: importing it takes seconds and hundreds of MB.
     if not _NVIDIA_DRIVER.exists() or not _has_tensorflow():
         return False
-    from model.runtime.quiet import quiet_tensorflow
+    from model.engines.quiet import quiet_tensorflow
 
     quiet_tensorflow()
     import tensorflow as tf
@@ -73,15 +98,15 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _check_cpu(precision: Precision) -> None:
+def _check_cpu(precision: Precision, flags: frozenset[str]) -> None:
     if precision == "float16":
         raise ConfigError("expected a GPU for precision float16, found none; choose float32")
-    if precision == "bfloat16" and not _cpu_flags() & _BFLOAT16_FLAGS:
+    if precision == "bfloat16" and not flags & _BFLOAT16_FLAGS:
         raise ConfigError("expected a CPU with bfloat16 arithmetic for precision bfloat16, found none; choose float32")
 
 
 def _cpu_flags() -> frozenset[str]:
-    """Returns the names of what this CPU can do; empty where the system does not say."""
+    """Returns the CPU's feature flags; none if the system does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

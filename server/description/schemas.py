@@ -1,4 +1,4 @@
-"""What answers look like: the schemas of the API's description, drawn from the code that writes the answers."""
+"""The schemas of all answers, drawn from the code that writes the answers."""
 
 import dataclasses
 import typing
@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from model.captioner import MAX_CLASSES
 from model.config import DecoderConfig, EncoderConfig, SearchConfig
+from model.engines.choice import ENGINES
+from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import UnsupportedImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS
-from model.runtime.choice import ENGINES
-from model.runtime.protocol import MAX_BEAM_SIZE
 from server.problems import describe
 from server.settings import ServerSettings
 
@@ -54,19 +54,19 @@ EXAMPLES: Json = {
         "value": {"model": _MODEL_NAME, "results": [_BAD_PHOTO, _PREDICTION]},
     },
 }
-"""Answers to show to people."""
+"""Example answers."""
 
 
 def reference(name: str) -> Json:
-    """Returns what stands for the schema `name` wherever it is used."""
+    """Returns a reference to the schema `name`."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def answer_schemas(settings: ServerSettings) -> Json:
-    """Returns every schema of the description by its name.
+    """Returns every schema of the description, by name.
 
     Args:
-        settings: Has the limits that `Limits` shows as an example.
+        settings: The limits that `Limits` shows.
     """
     return {
         "Answer": _answer(settings),
@@ -93,7 +93,7 @@ def answer_schemas(settings: ServerSettings) -> Json:
 
 
 def _object(about: str, /, **properties: Json) -> Json:
-    """Returns the schema of an object that always has all of its properties."""
+    """Returns the schema of an object that requires all of its properties."""
     return {"type": "object", "description": about, "required": list(properties), "properties": properties}
 
 
@@ -116,13 +116,11 @@ def _probability(about: str) -> Json:
 def _answer(settings: ServerSettings) -> Json:
     results = _array(
         {"oneOf": [reference("Prediction"), reference("Problem")]},
-        "One for each image, in the order of the request: a prediction, or the problem of an image that could not be "
-        "read. `status` tells them apart: 200, or that of the problem.",
+        "One for each image, in the order of the request: a prediction, or the problem of an image that cannot be "
+        "read. `status` distinguishes them: 200, or the problem's status.",
         settings.max_images,
     )
-    return _object(
-        "What the model says of each image.", model=reference("ModelName"), results={**results, "minItems": 1}
-    )
+    return _object("The predictions for every image.", model=reference("ModelName"), results={**results, "minItems": 1})
 
 
 def _prediction() -> Json:
@@ -134,10 +132,10 @@ def _prediction() -> Json:
     }
     return _object(
         "Captions and classes of one image.",
-        status={"const": 200, "description": "That this is no problem."},
+        status={"const": 200, "description": "Marks a prediction."},
         width=_whole("Of the upright image, in pixels.", minimum=1),
         height=_whole("Of the upright image, in pixels.", minimum=1),
-        captions=_array(reference("Caption"), "Best first; as many as were asked for, or found.", MAX_BEAM_SIZE),
+        captions=_array(reference("Caption"), "Best first; at most `captions` of them.", MAX_BEAM_SIZE),
         classes=_array(reference("Class"), "Most probable first.", MAX_CLASSES),
         timings_ms=_object(
             "Where the time went, in milliseconds.",
@@ -155,12 +153,11 @@ def _caption() -> Json:
             "examples": ["a dog runs on the grass"],
         },
         log_probability=_number(
-            "Natural logarithm of the probability of the sentence, its end included unless it was cut at the most "
-            "words.",
+            "Natural logarithm of the sentence's probability, its end included unless it was cut at the most words.",
             maximum=0,
         ),
-        probability=_probability("Of the sentence; small, because any other wording would have been possible."),
-        words={"type": "array", "description": "The words and how sure each is.", "items": reference("Word")},
+        probability=_probability("Of the sentence. It is small, because many other sentences are possible."),
+        words={"type": "array", "description": "The words, with their probabilities.", "items": reference("Word")},
     )
 
 
@@ -171,15 +168,15 @@ def _problem() -> Json:
         type={
             "type": "string",
             "format": "uri-reference",
-            "description": "Kind of problem, never changed; `about:blank` where the status says it all.",
+            "description": "Kind of problem; never changes. `about:blank` if the status says everything.",
         },
-        title={"type": "string", "description": "The kind in words, the same each time."},
-        detail={"type": "string", "description": "What was expected, what was received and what to do."},
+        title={"type": "string", "description": "The kind in words; always the same."},
+        detail={"type": "string", "description": "What is wrong with this request, and what to do."},
     )
-    # Only a 500 has one, so it is not required.
+    # Not required: only a 500 has it.
     problem["properties"]["incident"] = {
         "type": "string",
-        "description": "Of a mistake of ours alone: the number under which the log of the server has it.",
+        "description": "Only on a 500: the incident id to quote.",
         "pattern": "^[0-9a-f]{16}$",
     }
     return problem
@@ -196,20 +193,23 @@ def _model_name() -> Json:
 def _model() -> Json:
     name = _model_name()["properties"]
     return _object(
-        "What is loaded, and what a client has to keep to.",
+        "What is loaded, and the server's limits.",
         **name,
-        engine={"enum": [engine for engine in ENGINES if engine != "auto"], "description": "What runs the networks."},
+        engine={
+            "enum": [engine for engine in ENGINES if engine != "auto"],
+            "description": "The engine that runs the model.",
+        },
         architecture=_object(
-            "The two networks.",
+            "Encoder and decoder.",
             encoder=_named(_dataclass(EncoderConfig)),
             decoder=_named(_dataclass(DecoderConfig)),
         ),
-        vocabulary_size=_whole("Words that a caption can have, and the special ones.", minimum=1),
+        vocabulary_size=_whole("Tokens that a caption can have, special ones included.", minimum=1),
         classes=_whole("Classes that a photo can have.", minimum=1),
         search=_dataclass(SearchConfig),
         scores={
             "type": "object",
-            "description": "Measured by split, then by metric.",
+            "description": "Measured scores, by split, then by metric.",
             "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
             "examples": [{"flickr8k dev": {"BLEU-4": 15.5}}],
         },
@@ -226,16 +226,16 @@ def _limits(settings: ServerSettings) -> Json:
         body_bytes=limit("Largest request body.", settings.max_body_bytes),
         image_pixels=limit("Largest width times height of an image.", settings.max_pixels),
         image_side_pixels=limit("Longest side of an image.", MAX_SIDE_PIXELS),
-        image_formats={"const": list(FORMATS), "description": "What is accepted, decided by the bytes."},
+        image_formats={"const": list(FORMATS), "description": "Accepted formats, recognised by the bytes."},
         images=limit("Most images in one request.", settings.max_images),
         beam_size=limit("Largest `beam_size`.", MAX_BEAM_SIZE),
         classes=limit("Largest `classes`.", MAX_CLASSES),
-        deadline_seconds=limit("Time to answer a request once it is here.", settings.deadline_seconds),
+        deadline_seconds=limit("Time to answer a request after its body has arrived.", settings.deadline_seconds),
     )
 
 
 def _named(schema: Json) -> Json:
-    """Adds the name that stands in front of a network's numbers."""
+    """Adds the property `name` in front of an architecture's numbers."""
     properties = {"name": {"type": "string"}, **schema["properties"]}
     return {**schema, "required": list(properties), "properties": properties}
 

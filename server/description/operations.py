@@ -1,14 +1,15 @@
-"""The operations of the API: what each route takes, answers and refuses. `server/openapi.py` puts them together."""
+"""The operations of the API: what each route takes, answers and refuses. `openapi.py` assembles them."""
 
 from dataclasses import dataclass, field
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from model.captioner import MAX_CLASSES
+from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import CaptionerError, CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import FORMATS
-from model.runtime.protocol import MAX_BEAM_SIZE
 from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES
+from server.description.schemas import EXAMPLES, Json, reference
 from server.errors import (
     BodyTooLargeError,
     CostlyImageError,
@@ -19,26 +20,25 @@ from server.errors import (
     ParameterError,
     QueueFullError,
 )
-from server.schemas import EXAMPLES, Json, reference
 from server.settings import ServerSettings
 from server.uploads import FIELD
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Says of one route what differs from the others.
+    """One route's description, as far as it differs from the others.
 
     Attributes:
         path: Of the route.
-        name: Flask's name of its endpoint.
-        tag: The group that it is shown in.
+        name: Flask's endpoint name.
+        tag: Its group on the page.
         summary: What it is, in a few words.
         about: What it does.
-        content: Of a good answer: schemas by media type.
-        errors: What it raises beside what any request can meet.
-        method: In small letters.
-        parameters: Of the query.
-        body: Of the request; empty for none.
+        content: Schemas of a good answer, by media type.
+        errors: Errors it raises, besides those of any request.
+        method: In lower case.
+        parameters: Query parameters.
+        body: Request body; empty if none.
     """
 
     path: str
@@ -54,22 +54,22 @@ class Operation:
 
 
 def operations(settings: ServerSettings) -> tuple[Operation, ...]:
-    """Returns every operation of a server with these settings, as they are shown."""
+    """Returns every operation of a server with these settings, in the order of the page."""
     return (_predict(settings), *_state(settings), *_pages())
 
 
 def _predict(settings: ServerSettings) -> Operation:
     *formats, last = FORMATS
     body = (
-        f"At most {settings.max_body_bytes:,} bytes. Each image is {', '.join(formats)} or {last}, told apart by its "
+        f"At most {settings.max_body_bytes:,} bytes. Each image is {', '.join(formats)} or {last}, recognised by its "
         f"bytes, of at most {settings.max_pixels:,} pixels."
     )
     forms = {"multipart/form-data": _form(settings.max_images), "*/*": _raw_body()}
     return Operation(
         "/v1/predict", "predict", "captions", "Caption and classify photos",
-        f"Takes one photo as the body, or up to {settings.max_images} in a form. A bad photo among several gets its "
-        "problem in its place and the others are answered; alone, its problem is the answer. Parameters that are not "
-        "listed here are refused.",
+        f"Takes one photo as the body, or up to {settings.max_images} in a form. A bad photo among several gets a "
+        "problem in its place, and the others are answered; a bad photo alone is answered with its problem. Unknown "
+        "parameters are refused.",
         {"application/json": {"schema": reference("Answer"), "examples": EXAMPLES}},
         (
             ParameterError, MalformedBodyError, BodyTooLargeError, ImageTooLargeError, UnsupportedImageError,
@@ -91,12 +91,12 @@ def _state(settings: ServerSettings) -> tuple[Operation, ...]:
         ),
         Operation(
             "/livez", "livez", "health", "Is the process there?",
-            "Says yes while the model is still loading, too.", _json(reference("Alive")),
+            "Answers also while the model is still loading.", _json(reference("Alive")),
         ),
         Operation(
             "/readyz", "readyz", "health", "Would a photo be captioned now?",
-            "Says no until the model is loaded and has captioned a built-in picture, while "
-            f"{settings.max_waiting} images wait, and once the server has been told to stop.",
+            "Answers 503 until the model is loaded and has captioned a built-in picture, while "
+            f"{settings.max_waiting} images wait, and after the server has been told to stop.",
             _json(reference("Ready")), (NotReadyError, QueueFullError),
         ),
         Operation(
@@ -120,7 +120,7 @@ def _pages() -> tuple[Operation, ...]:
         ),
         Operation(
             "/", "index", "pages", "The demo page",
-            "Takes photos and shows what the model says of them. Conditions and ranges are answered as HTTP has them.",
+            "Takes photos and shows their captions. Supports conditional and range requests.",
             _text("text/html"),
         ),
     )  # fmt: skip
@@ -130,17 +130,17 @@ def _query() -> tuple[Json, ...]:
     return (
         _parameter(
             "beam_size", {"minimum": 1, "maximum": MAX_BEAM_SIZE},
-            "How many unfinished captions the search keeps at each word: more find better ones and take longer. "
-            "Without it, the model's own, which is `search.beam_size` of `/v1/model`.",
+            "Hypotheses that the search keeps at each word: more find better captions and take longer. "
+            "Default: the model's own, `search.beam_size` of `/v1/model`.",
         ),
         _parameter(
             "captions", {"minimum": 1, "maximum": MAX_BEAM_SIZE},
-            "How many captions to answer, best first: at most the beam size, even where that is the model's own. "
-            f"Without it, {DEFAULT_CAPTIONS}, or the beam size where that is less.",
+            "Captions to return, best first; at most the beam size, also if that is the model's own. "
+            f"Default: {DEFAULT_CAPTIONS}, or the beam size if that is less.",
         ),
         _parameter(
             "classes", {"minimum": 0, "maximum": MAX_CLASSES, "default": DEFAULT_CLASSES},
-            "How many classes to answer, most probable first; all of them where the model has fewer.",
+            "Classes to return, most probable first; all of them if the model has fewer.",
         ),
     )  # fmt: skip
 

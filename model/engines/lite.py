@@ -11,19 +11,19 @@ from ai_edge_litert.interpreter import Interpreter
 
 from model.bundle import LITE_DECODER, LITE_ENCODER
 from model.config import IMAGE_PIXELS, CaptionerConfig
+from model.engines.protocol import MAX_BEAM_SIZE, Encoded
 from model.errors import BundleError
-from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
 
 ENCODE_BATCH = 4
-"""Images encoded at once. More is no faster, and each takes memory that is never given back: 14 MB at full size."""
+"""Images encoded at once. More are no faster, and each keeps 14 MB at full size for good."""
 
 
 class LiteEngine:
-    """Runs `encoder.tflite` and `decoder.tflite` as `training.shipping.convert` writes them.
+    """The engine that runs a bundle's `encoder.tflite` and `decoder.tflite`.
 
-    Weights of large layers are int8 and their inputs are quantised as they come, each row by its own range (dynamic
-    range quantisation), so that log-probabilities differ a little from the TensorFlow engine's.
+    Weights of large layers are int8. Their inputs are quantised at run time, each row by its own range (dynamic
+    range quantisation), so log-probabilities differ a little from the TensorFlow engine's.
 
     Args:
         encoder: Path of the encoder's file.
@@ -56,7 +56,7 @@ class LiteEngine:
         return cls(path / LITE_ENCODER, path / LITE_DECODER, config)
 
     def warm_up(self) -> None:
-        """Runs everything once, so that memory is there; see `Engine.warm_up`."""
+        """Runs everything once, so that all memory is allocated; see `Engine.warm_up`."""
         images = np.zeros((ENCODE_BATCH, IMAGE_PIXELS, IMAGE_PIXELS, 3), np.uint8)
         _, ids, state = self.start(self.encode(images).features)
         self.step(ids[:, 0], np.arange(len(ids), dtype=np.int32), state)
@@ -82,19 +82,19 @@ class LiteEngine:
         return best["log_probs"], best["ids"], best["state"]
 
 
-_CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
-"""Where a container's kernel says which share of the processors it gets: microseconds, or `max`, in a period."""
+CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
+"""A container's CPU quota (cgroup v2): microseconds, or `max`, for each period."""
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
 
 class _File:
-    """Loads a file, and hands out its signatures once they are known to be the expected ones."""
+    """A loaded file, which checks its signatures before it hands them out."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._interpreter = Interpreter(str(path), num_threads=_cores())
+            self._interpreter = Interpreter(str(path), num_threads=usable_cores())
             self._signatures = self._interpreter.get_signature_list()
         except (ValueError, RuntimeError) as error:
             raise self._misfit("a LiteRT file", str(error)) from error
@@ -116,12 +116,16 @@ class _File:
         )
 
 
-def _cores() -> int:
-    """Returns how many cores this process may keep busy; more threads than a container's share wait for each other."""
+def usable_cores(share: Path = CPU_SHARE) -> int:
+    """Returns the cores that this process may use; more threads than a container's share would wait for each other.
+
+    Args:
+        share: The file with the container's quota.
+    """
     # Linux knows which ones this process may use; other systems do not say.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = _CPU_SHARE.read_text().split()
+        quota, period = share.read_text().split()
     except OSError:
         return cores
     return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))

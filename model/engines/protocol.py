@@ -1,4 +1,4 @@
-"""What an engine must do to be driven by the captioner."""
+"""The protocol between the captioner and an engine."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -8,11 +8,11 @@ import numpy.typing as npt
 from model.search import Floats, Ints
 
 MAX_BEAM_SIZE = 10
-"""Candidates that an engine returns for each hypothesis, and so the widest beam."""
+"""Candidates that an engine returns for each hypothesis, and therefore the widest beam."""
 
 
 class Encoded(NamedTuple):
-    """Holds what the encoder says of a batch of images.
+    """The encoder's outputs for a batch of images.
 
     Attributes:
         features: Shape (B, D), float32.
@@ -24,16 +24,16 @@ class Encoded(NamedTuple):
 
 
 class Engine(Protocol):
-    """Runs the encoder and single steps of the decoder. Not thread-safe: one caller at a time.
+    """An engine that runs the encoder and single steps of the decoder. Not thread-safe: one caller at a time.
 
-    Padding and unknown are never among the candidates, and the end never is among the first words; probabilities are
-    those of the full softmax all the same.
+    Padding and unknown are never among the candidates; the end is never among the first words. Probabilities are still
+    those of the full softmax.
     """
 
     name: str
 
     def warm_up(self) -> None:
-        """Makes every later call as fast as the next, whatever its batch size."""
+        """Does all one-time work now, so that no later call is slower than the next, at any batch size."""
 
     def encode(self, images: npt.NDArray[np.uint8], /) -> Encoded:
         """Runs the encoder on RGB images, shape (B, 224, 224, 3)."""

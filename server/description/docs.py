@@ -1,4 +1,4 @@
-"""The description of the API, as JSON for programs and as a page for people; both from the same document."""
+"""Serves the description of the API as JSON for programs and as a page for people, from one document."""
 
 import functools
 import json
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from flask import Flask, render_template
 from markupsafe import Markup, escape
 
-from server.openapi import describe_api
+from server.description.openapi import describe_api
+from server.description.schemas import Json
 from server.problems import PROBLEMS
-from server.schemas import Json
 from server.settings import ServerSettings
 
 
@@ -27,18 +27,18 @@ def register_docs(app: Flask, settings: ServerSettings) -> None:
     for to_html in (with_code, in_words, indented):
         app.add_template_filter(to_html)
     app.add_url_rule("/openapi.json", "openapi", lambda: document)
-    # Always the same, and the work of many requests.
+    # Rendered once: it never changes, and takes as long as many requests.
     rendered = functools.cache(lambda: render_template("docs.html", **page))
     app.add_url_rule("/docs", "docs", rendered)
 
 
 def with_code(text: str) -> Markup:
-    """Returns a description as HTML, what stands between backticks as code."""
+    """Returns a description as HTML, with backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
 
 
 def in_words(schema: Json) -> Markup:
-    """Returns as HTML which values fit a schema, another schema as a link to it."""
+    """Returns as HTML which values fit a schema; references become links."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return Markup('<a href="#{0}">{0}</a>').format(name)
@@ -52,7 +52,7 @@ def in_words(schema: Json) -> Markup:
 
 
 def indented(value: Json) -> str:
-    """Returns JSON for people, its members in their order."""
+    """Returns indented JSON, in the order of its members."""
     return json.dumps(value, indent=2)
 
 
@@ -67,13 +67,13 @@ def _bounds(schema: Json) -> str:
 
 
 def _groups(document: Json) -> list[tuple[Json, list[Json]]]:
-    """Returns every tag with its operations, with its own responses and without references to them."""
+    """Returns every tag with its operations, and each operation with its own responses, references resolved."""
     operations = list(_operations(document))
     return [(tag, [item for item in operations if tag["name"] in item["tags"]]) for tag in document["tags"]]
 
 
 def _common(document: Json) -> Json:
-    """Returns the responses that every operation has, by their status."""
+    """Returns the responses that all operations share, by status."""
     every = [item["responses"].items() for methods in document["paths"].values() for item in methods.values()]
     return {status: item for status, item in every[0] if all((status, item) in other for other in every)}
 

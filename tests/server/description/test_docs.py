@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
-from server.docs import in_words, with_code
-from server.metrics import Metrics
+from server.description.docs import in_words, with_code
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 
 
@@ -86,7 +86,7 @@ def test_a_server_with_a_key_shows_where_it_goes_and_not_the_key(
     inference: InferenceQueue, decoding: DecodingPool
 ) -> None:
     settings = ServerSettings(api_key=("a-key-of-22-characters",))
-    text = create_app(settings, inference, decoding, Metrics(), threading.Event()).test_client().get("/docs").text
+    text = create_app(settings, inference, decoding, ServerMetrics(), threading.Event()).test_client().get("/docs").text
     assert "a-key-of" not in text
     assert "-H &#39;X-API-Key: KEY&#39;" in text
     assert text.count("Needs a key.") == 3

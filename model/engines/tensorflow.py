@@ -12,8 +12,8 @@ import tensorflow as tf
 from model.bundle import Bundle
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.runtime.choice import Precision
-from model.runtime.protocol import MAX_BEAM_SIZE, Encoded
+from model.engines.choice import Precision
+from model.engines.protocol import MAX_BEAM_SIZE, Encoded
 from model.search import Floats, Ints
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
@@ -28,7 +28,7 @@ WARM_ROWS = MAX_ENCODE_BATCH * MAX_BEAM_SIZE
 
 
 class TensorFlowEngine:
-    """Runs an encoder and a decoder as three functions, traced for powers of two alone: batches are padded to them.
+    """The engine that runs Keras models as three functions, traced only for powers of two: batches are padded to them.
 
     Words and scores come to the host at every step; the state stays on the device.
 
@@ -46,14 +46,14 @@ class TensorFlowEngine:
 
     @classmethod
     def of(cls, bundle: Bundle, precision: Precision = "float32") -> Self:
-        """Builds the networks of a bundle with its weights; a GPU's memory is taken as it is needed.
+        """Builds encoder and decoder with a bundle's weights; GPU memory grows as needed.
 
         Args:
             bundle: Architecture and weights.
             precision: Arithmetic of the encoder; the decoder's is float32, so that probabilities are.
         """
         for gpu in tf.config.list_physical_devices("GPU"):
-            with contextlib.suppress(RuntimeError):  # it is in use already, and then as it was set up
+            with contextlib.suppress(RuntimeError):  # the GPU is in use already, with its memory set up
                 tf.config.experimental.set_memory_growth(gpu, True)
         config, usual = bundle.config, keras.config.dtype_policy()
         keras.config.set_dtype_policy(_POLICIES[precision])
@@ -105,7 +105,7 @@ class TensorFlowEngine:
         return features.numpy()[: len(images)], probabilities.numpy()[: len(images)]
 
     def _run(self, graph: Callable[..., Any], *inputs: tf.Tensor) -> Any:
-        # A function for each size: TensorFlow takes one that is traced for many sizes for a mistake, and warns.
+        # One function for each size: TensorFlow warns of a function that is traced for many.
         key = (graph.__name__, len(inputs[0]))
         if key not in self._functions:
             self._functions[key] = tf.function(graph)

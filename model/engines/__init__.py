@@ -1,0 +1,1 @@
+"""Engines run a captioner's encoder and decoder: one protocol, and one module for each engine."""

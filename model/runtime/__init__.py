@@ -1,1 +1,0 @@
-"""Engines: what runs a captioner's networks. One protocol, one module for each engine."""

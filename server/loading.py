@@ -1,0 +1,153 @@
+"""Loads the captioner, tests it, and replaces it by another one when the bundle changes."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from model.bundle import BundleInfo
+from model.captioner import Captioner
+from model.config import IMAGE_PIXELS
+from model.errors import BundleError
+from model.manifest import MANIFEST
+from server.batching import InferenceQueue, Predictor
+from server.metrics import ServerMetrics
+
+LOOK_EVERY_SECONDS = 2.0
+"""How often `watch` looks for another bundle."""
+
+_Identity = tuple[int, int, int]
+
+_logger = logging.getLogger("server")
+
+
+class Loader:
+    """The loader, which loads captioners in threads of its own and hands each one to the queue.
+
+    Args:
+        load: Loads and tests a captioner.
+        queue: Where the captioner serves.
+        metrics: Counts reloads and names what serves.
+    """
+
+    def __init__(self, load: Callable[[], Predictor], queue: InferenceQueue, metrics: ServerMetrics) -> None:
+        self.first: Future[Predictor] = Future()
+        """Settles when the first captioner serves, or with the error that prevents it."""
+        self._load, self._queue, self._metrics = load, queue, metrics
+        self._reloading = threading.Lock()
+
+    def start(self) -> None:
+        """Begins to load the first captioner, and returns at once."""
+        # Daemons: a process that is told to stop must not wait for a captioner that is still loading.
+        threading.Thread(target=self._load_first, name="load", daemon=True).start()
+
+    def reload(self) -> None:
+        """Begins to load another captioner beside the one that serves, and returns at once.
+
+        The new one takes its place if it loads and passes its test; otherwise the old one goes on.
+        """
+        threading.Thread(target=self._reload, name="reload", daemon=True).start()
+
+    def _load_first(self) -> None:
+        try:
+            captioner = self._load()
+        except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again where it is waited for
+            self.first.set_exception(error)
+            return
+        self._serve(captioner)
+        self.first.set_result(captioner)
+
+    def _reload(self) -> None:
+        with self._reloading:
+            # Waits: if the first one came last, it would take the place of this one.
+            if self.first.exception() is not None:
+                return
+            try:
+                captioner = self._load()
+            except Exception:  # whatever it is, what serves now goes on
+                self._metrics.reloads.labels("refused").inc()
+                _logger.exception("the new bundle is refused; the old one goes on serving")
+                return
+            self._serve(captioner)
+            self._metrics.reloads.labels("done").inc()
+
+    def _serve(self, captioner: Predictor) -> None:
+        self._queue.serve(captioner)
+        config = captioner.config
+        self._metrics.model.info({"name": config.name, "version": config.version, "engine": captioner.engine})
+        _logger.info("serving %s %s with %s", config.name, config.version, captioner.engine)
+
+
+class VerifiedBundle(NamedTuple):
+    """A bundle that the command line has verified, so that the first load need not hash it again.
+
+    Attributes:
+        info: What the bundle says of itself.
+        identity: Of its manifest, before the bundle was verified.
+    """
+
+    info: BundleInfo
+    identity: _Identity | None
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Verifies the bundle at a path.
+
+        Raises:
+            BundleError: It is missing, damaged or inconsistent.
+        """
+        identity = _identity(path)
+        return cls(BundleInfo.from_bundle(path), identity)
+
+    def info_of(self, path: Path) -> BundleInfo | None:
+        """Returns the info if the same bundle still lies at the path, else None."""
+        return self.info if self.identity == _identity(path) else None
+
+
+def self_tested(captioner: Captioner) -> Captioner:
+    """Returns a captioner after it has captioned a built-in picture.
+
+    Raises:
+        BundleError: It found no caption, or a probability outside [0, 1].
+    """
+    side = np.linspace(0, 255, IMAGE_PIXELS).astype(np.uint8)
+    picture = np.stack(np.broadcast_arrays(side[:, None], side[None, :], np.uint8(128)), axis=-1)
+    (prediction,) = captioner.predict(picture[None])
+    numbers = [word.probability for caption in prediction.captions for word in caption.words]
+    numbers += [found.probability for found in prediction.classes]
+    if not numbers or not prediction.captions[0].text or not all(0 <= number <= 1 for number in numbers):
+        raise BundleError(
+            f"{captioner.config.name}: expected a caption of the built-in picture with probabilities, received "
+            f"{prediction.captions}; train or export it again"
+        )
+    return captioner
+
+
+def watch(bundle: Path, changed: Callable[[], None]) -> None:
+    """Calls `changed` in a thread of its own whenever another bundle lies at the path."""
+
+    def look() -> None:
+        known = _identity(bundle)
+        while True:
+            time.sleep(LOOK_EVERY_SECONDS)
+            found = _identity(bundle)
+            # A bundle appears whole: while there is no manifest, a new one is on its way.
+            if found is not None and found != known:
+                known = found
+                changed()
+
+    threading.Thread(target=look, name="watch", daemon=True).start()
+
+
+def _identity(bundle: Path) -> _Identity | None:
+    try:
+        status = os.stat(bundle / MANIFEST)  # noqa: PTH116 - follows links, which are what is changed
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns

@@ -1,0 +1,163 @@
+"""The one way from a request to predictions, whatever its protocol: the same limits, queue and deadline for all.
+
+A protocol parses a request into `Asked`, calls `CaptionService.answer`, and serialises the results.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from flask import Request
+
+from model.captioner import Prediction
+from model.errors import ImageError
+from model.image import DecodedImage
+from server.batching import InferenceQueue, Predictor
+from server.decoding.pool import DecodingPool
+from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
+from server.jobs import PredictOptions
+from server.receiving import BodyMemory
+from server.settings import ServerSettings
+from server.sockets import begin_arrival, has_arrived, wait_outside
+
+
+class Asked(NamedTuple):
+    """A request's images, as files in memory, and what is wanted for each of them."""
+
+    images: list[bytes]
+    options: PredictOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One image's prediction, with the original's size and the time it took.
+
+    Attributes:
+        width: Of the upright original, in pixels.
+        height: Of the upright original, in pixels.
+        prediction: Captions and classes.
+        read_seconds: Time to decode it.
+        queue_seconds: Time that the request's first image waited for the captioner.
+    """
+
+    width: int
+    height: int
+    prediction: Prediction
+    read_seconds: float
+    queue_seconds: float
+
+
+class _Reading(NamedTuple):
+    """A decoded image, and how long that took."""
+
+    image: DecodedImage
+    seconds: float
+
+
+class CaptionService:
+    """Reads, decodes and captions the images of requests.
+
+    Args:
+        settings: The limits.
+        inference: Where images are captioned.
+        decoding: Where they are decoded.
+        draining: Set when the server begins to shut down.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, inference: InferenceQueue, decoding: DecodingPool, draining: threading.Event
+    ) -> None:
+        self._settings, self._inference, self._decoding, self._draining = settings, inference, decoding, draining
+        # The rest of the threads are kept for requests whose bodies have arrived.
+        self._bodies = BodyMemory(settings.max_body_bytes, max(1, settings.threads * 2 // 3))
+
+    @property
+    def captioner(self) -> Predictor:
+        """Returns the captioner that serves, to be asked what it is.
+
+        Raises:
+            NotReadyError: None is loaded yet.
+        """
+        return self._inference.captioner
+
+    def check(self) -> None:
+        """Makes sure that a photo would be captioned now.
+
+        Raises:
+            NotReadyError: The captioner is not loaded, the server is shutting down, or waiting photos are stuck.
+            QueueFullError: The queue is full.
+        """
+        if self._draining.is_set():
+            raise NotReadyError("the server is shutting down; send the request to another instance")
+        _ = self.captioner
+        if self._inference.is_full:
+            raise QueueFullError("the queue is full; try again in a second")
+        self._decoding.check()
+        limit = self._settings.deadline_seconds / 2
+        for done, seconds in (
+            ("decoded", self._decoding.oldest_seconds),
+            ("captioned", self._inference.oldest_seconds),
+        ):
+            if seconds > limit:
+                raise NotReadyError(
+                    f"a photo has waited {seconds:.1f} s to be {done}, more than {limit:.1f} s; try again"
+                )
+
+    def answer(self, request: Request, parse: Callable[[], Asked]) -> list[Answered | ImageError]:
+        """Captions every image of a request.
+
+        Args:
+            request: The request; its body must not have been read.
+            parse: Reads the body; called when there is memory for it.
+
+        Returns:
+            One result per image, in order: a prediction, or the reason why this image could not be read.
+
+        Raises:
+            ImageError: The only image could not be read.
+            CaptionerError: No image can be answered.
+        """
+        options, deadline, readings = self._receive(request, parse)
+        if len(readings) == 1 and isinstance(readings[0], ImageError):
+            raise readings[0]
+        good = [item for item in readings if isinstance(item, _Reading)]
+        answers = iter(self._predict(good, options, deadline))
+        return [next(answers) if isinstance(item, _Reading) else item for item in readings]
+
+    def _receive(
+        self, request: Request, parse: Callable[[], Asked]
+    ) -> tuple[PredictOptions, float, list[_Reading | ImageError]]:
+        """Reads and decodes the images; returns them with the options and the time by which to answer."""
+        wait_outside(request.environ)
+        seconds, begun = self._settings.deadline_seconds, time.monotonic()
+        has_room = has_arrived(request.environ)
+        with contextlib.nullcontext() if has_room else self._bodies.room(request.content_length, seconds):
+            waited = time.monotonic() - begun
+            begin_arrival(request.environ, self._settings.request_seconds)
+            asked = parse()
+            deadline = time.monotonic() + seconds - waited
+            return asked.options, deadline, [self._read(data, deadline) for data in asked.images]
+
+    def _read(self, data: bytes, deadline: float) -> _Reading | ImageError:
+        started = time.monotonic()
+        if started > deadline:
+            raise DeadlineExceededError("the images were not decoded before the deadline; send fewer or smaller images")
+        try:
+            image = self._decoding.decode(data, deadline)
+        except ImageError as error:
+            return error
+        return _Reading(image, time.monotonic() - started)
+
+    def _predict(self, readings: list[_Reading], options: PredictOptions, deadline: float) -> list[Answered]:
+        if not readings:
+            return []
+        images = np.stack([reading.image.pixels for reading in readings])  # (B, H, W, C)
+        answer = self._inference.submit(images, options, deadline).result()
+        return [
+            Answered(reading.image.width, reading.image.height, prediction, reading.seconds, answer.queue_seconds)
+            for reading, prediction in zip(readings, answer.predictions, strict=True)
+        ]

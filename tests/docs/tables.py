@@ -1,0 +1,87 @@
+"""Writes the tables of the documents from the code: `python -m tests.docs.tables`, or `make docs`."""
+
+import ast
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from server.problems import INTERNAL, PROBLEMS, UNREADABLE_PROBLEMS, UNTYPED, Problem
+from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
+
+ROOT = Path(__file__).parents[2]
+
+PACKAGES = ("model", "server", "training", "bench", "static")
+
+
+def settings_table() -> str:
+    """Returns all settings as a Markdown table."""
+    lines = ["| flag | variable | default | values | what it is |", "|---|---|---|---|---|"]
+    for item in dataclasses.fields(ServerSettings):
+        flag = "" if item.metadata["secret"] else f"`{flag_of(item.name)}`"
+        cells = (flag, f"`{variable_of(item.name)}`", default_of(item), accepted(item), item.metadata["about"])
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def problems_table() -> str:
+    """Returns all problems as a Markdown table, by status."""
+    causes: dict[Problem, list[str]] = {}
+    for kind, problem in (*PROBLEMS.items(), *UNREADABLE_PROBLEMS.items()):
+        causes.setdefault(problem, []).append(_cause(kind, problem))
+    lines = ["| status | type | when | try again |", "|---|---|---|---|"]
+    for problem in sorted(causes, key=lambda item: (item.status, item.type)):
+        seconds = problem.retry_after_seconds
+        retry = "" if seconds is None else f"after {seconds} s"
+        lines.append(f"| {problem.status} | `{problem.type}` | {' '.join(dict.fromkeys(causes[problem]))} | {retry} |")
+    return "\n".join(lines)
+
+
+def _cause(kind: type[Exception], problem: Problem) -> str:
+    if problem is INTERNAL:
+        return "The server failed; the answer has an incident id, under which its log has the reason."
+    if problem.type == UNTYPED:
+        return f"{problem.title}: this server cannot read the HTTP, or does not serve the path on this port."
+    return (kind.__doc__ or kind.__name__).partition("\n")[0]
+
+
+def modules_table() -> str:
+    """Returns a Markdown table of all modules, by package, with the first sentence of each."""
+    lines = ["| module | what it is |", "|---|---|"]
+    for package in PACKAGES:
+        lines += [f"| `{path.relative_to(ROOT).as_posix()}` | {about} |" for path, about in _modules(ROOT / package)]
+    return "\n".join(lines)
+
+
+def _modules(package: Path) -> Iterator[tuple[Path, str]]:
+    for path in sorted(package.rglob("*.[pj][ys]"), key=lambda path: (path.parent, path.name != "__init__.py", path)):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            about = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+        else:
+            about = text.splitlines()[1].removeprefix("// ")
+        is_package = path.name == "__init__.py"
+        yield (path.parent if is_package else path), f"**{about}**" if is_package else about
+
+
+TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {"docs/settings.md": settings_table, "docs/api.md": problems_table, "ARCHITECTURE.md": modules_table}
+)
+"""The table of each file."""
+
+
+def with_table(text: str, table: str) -> str:
+    """Returns a page with the Markdown table after its `<!-- table -->` replaced."""
+    return re.sub(r"(<!-- table[^>]*-->\n\n)(?:\|[^\n]*\n)*", lambda found: f"{found[1]}{table}\n", text, count=1)
+
+
+def main() -> None:
+    """Writes every table."""
+    for name, table in TABLES.items():
+        page = ROOT / name
+        page.write_text(with_table(page.read_text(encoding="utf-8"), table()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

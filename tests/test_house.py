@@ -1,0 +1,72 @@
+"""The rules of the house that no tool checks: how long a file and a function may be, and where that is too short.
+
+Complexity is ruff's: `max-complexity` in `pyproject.toml`.
+"""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("bench", "model", "server", "static", "tests", "training")
+
+FILE_LINES, FUNCTION_LINES, COMPLEXITY = 300, 40, 8
+
+LONGER_FILES = {
+    "tests/model/test_format_limits.py": "one limit after the other, on files that the same few functions make",
+    "tests/server/test_api.py": "one table of good and bad requests",
+    "tests/training/data/test_download.py": "one local server, and everything that a download can meet on it",
+    "tests/training/data/test_records.py": "the records of all sources, against the same reader",
+    "tests/training/encoder/test_distill.py": "one small run, and everything that must hold for it",
+    "tests/training/encoder/test_imagenet.py": "the files that it damages are all made from one layout",
+    "tests/training/loop/test_step.py": "one law, for every way to split a batch",
+    "tests/training/test_kill.py": "one run that is killed, at every moment that matters",
+}
+"""Files above the limit, with the reason. No function is above it."""
+
+
+def sources() -> Iterator[Path]:
+    for package in SOURCES:
+        for suffix in ("py", "js", "css", "html"):
+            yield from sorted((ROOT / package).rglob(f"*.{suffix}"))
+
+
+def function_lines(path: Path) -> Iterator[tuple[str, int]]:
+    """Yields every function with the lines of its body, its docstring not counted."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            yield node.name, (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def test_no_file_is_longer_than_it_may_be() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources()}
+    longer = {path.relative_to(ROOT).as_posix(): lines for path, lines in lengths.items() if lines > FILE_LINES}
+    assert {path: lines for path, lines in longer.items() if path not in LONGER_FILES} == {}
+    assert LONGER_FILES.keys() <= longer.keys(), "an exception is not needed any more; remove it"
+
+
+def test_no_function_is_longer_than_it_may_be() -> None:
+    longer = {
+        f"{path.relative_to(ROOT).as_posix()}: {name}": lines
+        for path in sources() if path.suffix == ".py"
+        for name, lines in function_lines(path) if lines > FUNCTION_LINES
+    }  # fmt: skip
+    assert longer == {}
+
+
+def test_no_function_is_more_complex_than_it_may_be() -> None:
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
+    assert lint["mccabe"]["max-complexity"] == COMPLEXITY
+    assert "C90" in lint["select"]
+    exempt = "noqa: " + "C901"
+    assert [path for path in sources() if exempt in path.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("text", ["    sl" + "eep(", ".sl" + "eep("])
+def test_no_test_sleeps(text: str) -> None:
+    tests = (path for path in (ROOT / "tests").rglob("*.py") if "training" not in path.parts)
+    assert [path for path in tests if text in path.read_text(encoding="utf-8")] == []
