@@ -127,6 +127,11 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     return DecodedImage(pixels, *((height, width) if header.orientation >= 5 else (width, height)))
 
 
+def is_image(start: bytes) -> bool:
+    """Returns whether a file's first bytes are those of an image in one of `FORMATS`."""
+    return _SIGNATURE.match(start) is not None
+
+
 def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     """Reads the headers of an image file, and refuses it if decoding would take too much.
 

@@ -1,28 +1,60 @@
 """The endpoints under /v1: parse a request, call the one service, serialise its answer; and the health checks."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
-from flask import Flask, request
+import msgspec
+from flask import Flask, Response, request
+from msgspec import UNSET, Meta, UnsetType
 from werkzeug.datastructures import MultiDict
 
 from model.captioner import MAX_CLASSES, Caption
 from model.config import CaptionerConfig
 from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import ImageError
-from model.image import FORMATS, MAX_SIDE_PIXELS
-from server.errors import ParameterError
+from model.image import FORMATS, MAX_SIDE_PIXELS, is_image
+from server.bodies import json_limit, read_body, too_large
+from server.envelopes import JSON_EXAMPLE
+from server.errors import MalformedBodyError, ParameterError
 from server.jobs import PredictOptions
 from server.problems import describe
 from server.service import Answered, Asked, CaptionService
 from server.settings import ServerSettings
-from server.uploads import read_uploads
+from server.typed_json import images_of, parse_json
+from server.uploads import PARAMETERS, images_in
 
-PARAMETERS = ("beam_size", "captions", "classes")
+JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
 DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
 
 Json = dict[str, Any]
+
+
+Base64 = Annotated[str, Meta(description="An image as base64 or as a data URI.", extra_json_schema={"format": "byte"})]
+
+
+class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A request as JSON: one image or several, each as base64 or a data URI, and what is wanted for each of them."""
+
+    image: Base64 | UnsetType = UNSET
+    images: Annotated[list[Base64], Meta(min_length=1, description="Several of them.")] | UnsetType = UNSET
+    beam_size: Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE)] | UnsetType = UNSET
+    captions: Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE)] | UnsetType = UNSET
+    classes: Annotated[int, Meta(ge=0, le=MAX_CLASSES)] | UnsetType = UNSET
+
+    @property
+    def texts(self) -> list[str]:
+        """Returns the images, as they came.
+
+        Raises:
+            MalformedBodyError: `image` and `images` are both there, or neither is.
+        """
+        if isinstance(self.image, str) and self.images is UNSET:
+            return [self.image]
+        if isinstance(self.images, list) and self.image is UNSET:
+            return self.images
+        both = "neither" if self.image is UNSET else "both"
+        raise MalformedBodyError(f"expected 'image' or 'images' in the JSON, received {both}; {JSON_EXAMPLE}")
 
 
 class Api:
@@ -43,7 +75,7 @@ class Api:
         app.add_url_rule("/livez", view_func=self.livez)
         app.add_url_rule("/readyz", view_func=self.readyz)
 
-    def predict(self) -> Json:
+    def predict(self) -> Json | Response:
         """Captions and classifies every image of the request.
 
         Returns:
@@ -56,9 +88,37 @@ class Api:
         # Checked before the body is read: both cost nothing, and spare a client in error its upload.
         config = self._service.captioner.config
         options = parse_options(request.args, config)
-        answers = self._service.answer(request, lambda: Asked(read_uploads(request, self._settings), options))
+        most = json_limit(self._settings.max_body_bytes) if request.mimetype == JSON_TYPE else None
+        answers = self._service.answer(request, lambda: self._asked(options, config), most)
+        if request.accept_mimetypes.best_match((JSON_TYPE, TEXT_TYPE), JSON_TYPE) == TEXT_TYPE:
+            return _as_text(answers)
         results = [describe(item) if isinstance(item, ImageError) else _result(item) for item in answers]
         return {"model": {"name": config.name, "version": config.version}, "results": results}
+
+    def _asked(self, options: PredictOptions, config: CaptionerConfig) -> Asked:
+        """Reads the images: from JSON, from a form, or as the body; as with images, the bytes decide."""
+        most = self._settings.max_body_bytes
+        if request.mimetype == JSON_TYPE:
+            body = read_body(request, json_limit(most), images_bytes=most)
+        else:
+            body = read_body(request, most)
+        is_json = request.mimetype == JSON_TYPE and not is_image(body[:64])
+        if not body or not (is_json or body[:64].lstrip().startswith(b"{")):
+            if len(body) > most:
+                raise too_large(most)
+            return Asked(images_in(body, request, self._settings), options)
+        asked = parse_json(body, PredictBody)
+        del body
+        return Asked(images_of(asked.texts, self._settings), self._options_in(asked, options, config))
+
+    def _options_in(self, asked: PredictBody, options: PredictOptions, config: CaptionerConfig) -> PredictOptions:
+        given = MultiDict([(name, str(value)) for name in PARAMETERS if (value := getattr(asked, name)) is not UNSET])
+        if given and request.args:
+            raise ParameterError(
+                f"{next(iter(given))}: expected parameters in the JSON or in the query, received some in both; put all "
+                "into the JSON"
+            )
+        return parse_options(given, config) if given else options
 
     def model(self) -> Json:
         """Returns what is loaded, and this server's limits."""
@@ -141,6 +201,12 @@ def _whole_number(
         bound = f"{high} ({high_is})" if high_is else str(high)
         raise ParameterError(f"{name}: expected a whole number from {low} to {bound}, received {text[:50]!r}")
     return value
+
+
+def _as_text(answers: list[Answered | ImageError]) -> Response:
+    """Returns the first caption of each image, one a line; the line of an image that cannot be read is empty."""
+    lines = ["" if isinstance(item, ImageError) else item.prediction.captions[0].text for item in answers]
+    return Response("".join(f"{line}\n" for line in lines), content_type=f"{TEXT_TYPE}; charset=utf-8")
 
 
 def _result(answered: Answered) -> Json:

@@ -23,6 +23,10 @@ class BodyTooLargeError(CaptionerError):
     """A request body has more bytes than the limit allows."""
 
 
+class UnsupportedCodingError(CaptionerError):
+    """A request body is compressed in a way that is not known here."""
+
+
 class SlowClientError(CaptionerError):
     """A request took too long to arrive."""
 

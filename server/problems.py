@@ -21,6 +21,7 @@ from werkzeug.exceptions import HTTPException
 from model import errors as model_errors
 from model.errors import CaptionerError
 from server import errors
+from server.bodies import CODINGS
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -57,6 +58,9 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
         errors.UnauthorizedError: Problem(401, "/problems/unauthorized", "The request has no valid key"),
         errors.MalformedBodyError: Problem(400, "/problems/malformed-body", "The request body is malformed"),
         errors.BodyTooLargeError: Problem(413, "/problems/body-too-large", "The request body is too large"),
+        errors.UnsupportedCodingError: Problem(
+            415, "/problems/unsupported-coding", "The request body is compressed in an unknown way"
+        ),
         errors.SlowClientError: Problem(408, "/problems/slow-client", "The request took too long to arrive"),
         errors.NotReadyError: Problem(503, "/problems/not-ready", "The server is not ready", 5),
         errors.QueueFullError: Problem(503, "/problems/queue-full", "Too many images are waiting", 1),
@@ -165,6 +169,8 @@ def _problem(error: Exception) -> Response:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="show-and-tell"'
+    if isinstance(error, errors.UnsupportedCodingError):
+        response.headers["Accept-Encoding"] = ", ".join(CODINGS)  # RFC 9110, 15.5.16
     return response
 
 

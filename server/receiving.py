@@ -33,12 +33,13 @@ class BodyMemory:
         self._places = threading.BoundedSemaphore(most)
 
     @contextlib.contextmanager
-    def room(self, length: int | None, seconds: float) -> Iterator[None]:
+    def room(self, length: int | None, seconds: float, most_bytes: int | None = None) -> Iterator[None]:
         """Reserves memory for a body while the block runs.
 
         Args:
             length: The body's length; None if unknown, which counts as the largest.
             seconds: Most time to wait.
+            most_bytes: Size of the largest body of this kind, where it is another one.
 
         Raises:
             QueueFullError: There was no memory in time, or too many wait for it.
@@ -46,15 +47,15 @@ class BodyMemory:
         if not self._places.acquire(blocking=False):
             raise QueueFullError("too many uploads are in progress; try again in a second")
         try:
-            with self._memory(length, seconds):
+            with self._memory(length, seconds, most_bytes or self._max_body_bytes):
                 yield
         finally:
             self._places.release()
 
     @contextlib.contextmanager
-    def _memory(self, length: int | None, seconds: float) -> Iterator[None]:
+    def _memory(self, length: int | None, seconds: float, most: int) -> Iterator[None]:
         # A body that is too large is refused without being read, so it needs no memory.
-        size = self._max_body_bytes if length is None else length if length <= self._max_body_bytes else 0
+        size = most if length is None else length if length <= most else 0
         kept = 0 if size <= SMALL_BYTES else self._reserve
         with self._changed:
             if not self._changed.wait_for(lambda: self._free - kept >= size, seconds):

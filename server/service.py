@@ -17,6 +17,7 @@ from model.captioner import Prediction
 from model.errors import ImageError
 from model.image import DecodedImage
 from server.batching import InferenceQueue, Predictor
+from server.bodies import is_coded
 from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from server.jobs import PredictOptions
@@ -107,12 +108,15 @@ class CaptionService:
                     f"a photo has waited {seconds:.1f} s to be {done}, more than {limit:.1f} s; try again"
                 )
 
-    def answer(self, request: Request, parse: Callable[[], Asked]) -> list[Answered | ImageError]:
+    def answer(
+        self, request: Request, parse: Callable[[], Asked], most_bytes: int | None = None
+    ) -> list[Answered | ImageError]:
         """Captions every image of a request.
 
         Args:
             request: The request; its body must not have been read.
             parse: Reads the body; called when there is memory for it.
+            most_bytes: Size of the largest body that it reads; None for the setting.
 
         Returns:
             One result per image, in order: a prediction, or the reason why this image could not be read.
@@ -121,7 +125,7 @@ class CaptionService:
             ImageError: The only image could not be read.
             CaptionerError: No image can be answered.
         """
-        options, deadline, readings = self._receive(request, parse)
+        options, deadline, readings = self._receive(request, parse, most_bytes)
         if len(readings) == 1 and isinstance(readings[0], ImageError):
             raise readings[0]
         good = [item for item in readings if isinstance(item, _Reading)]
@@ -129,13 +133,15 @@ class CaptionService:
         return [next(answers) if isinstance(item, _Reading) else item for item in readings]
 
     def _receive(
-        self, request: Request, parse: Callable[[], Asked]
+        self, request: Request, parse: Callable[[], Asked], most_bytes: int | None
     ) -> tuple[PredictOptions, float, list[_Reading | ImageError]]:
         """Reads and decodes the images; returns them with the options and the time by which to answer."""
         wait_outside(request.environ)
         seconds, begun = self._settings.deadline_seconds, time.monotonic()
-        has_room = has_arrived(request.environ)
-        with contextlib.nullcontext() if has_room else self._bodies.room(request.content_length, seconds):
+        # A compressed body can become as large as any, however small it arrives.
+        length = None if is_coded(request) else request.content_length
+        has_room = has_arrived(request.environ) and length is not None
+        with contextlib.nullcontext() if has_room else self._bodies.room(length, seconds, most_bytes):
             waited = time.monotonic() - begun
             begin_arrival(request.environ, self._settings.request_seconds)
             asked = parse()

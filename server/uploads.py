@@ -1,7 +1,9 @@
 """Reads the images of a request: from a multipart form, or as the body itself."""
 
+import re
+from typing import NamedTuple
+
 from flask import Request
-from gunicorn.http.errors import ParseException
 from werkzeug.sansio.multipart import (
     BLANK_LINE_RE,
     Data,
@@ -14,7 +16,8 @@ from werkzeug.sansio.multipart import (
     State,
 )
 
-from server.errors import BodyTooLargeError, MalformedBodyError
+from server.envelopes import FORM_EXAMPLE, URL, refuse_envelope
+from server.errors import MalformedBodyError
 from server.settings import ServerSettings
 
 FIELD = "image"
@@ -22,34 +25,51 @@ FIELD = "image"
 
 _BLOCK_BYTES = 64 * 1024
 _HEAD_BYTES = 8 * 1024
+_LETTER = re.compile(rb"[\x80-\xff][\x40-\x7e]?")
+PARAMETERS = ("beam_size", "captions", "classes")
+"""What can be asked for in the query."""
+
 _HINT = f"send the images as multipart/form-data in the field {FIELD!r}, or one image as the body"
 
 
-def read_uploads(request: Request, settings: ServerSettings) -> list[bytes]:
-    """Reads the bytes of a request's images, without decoding them.
+class _Part(NamedTuple):
+    """One part of a form; without a file name it is a field of text."""
+
+    filename: str | None
+    blocks: list[bytes]
+
+
+def images_in(body: bytes, request: Request, settings: ServerSettings) -> list[bytes]:
+    """Returns the bytes of a request's images, without decoding them.
 
     A body that is not `multipart/form-data` is one image, whatever its content type: many clients send none or a wrong
     one.
 
     Args:
-        request: The request; its body must not have been read.
+        body: The request's body.
+        request: The request.
         settings: The limits.
 
     Returns:
         The bytes of each image; at least one.
 
     Raises:
-        BodyTooLargeError: The body is larger than the limit.
-        MalformedBodyError: The body is empty, ends early, is no proper form or has fields that are unknown or too many.
+        MalformedBodyError: The body is empty, is no proper form, has fields that are unknown or too many, or shows that
+            it is no photo but something else that people send.
     """
-    body = _read_body(request, settings.max_body_bytes)
     if not body:
-        raise MalformedBodyError(f"expected an image, received an empty body; {_HINT}")
+        raise MalformedBodyError(f"expected an image, received an empty body; {_HINT}, {FORM_EXAMPLE}")
     if request.mimetype != "multipart/form-data":
+        refuse_envelope(body)
         return [body]
+    # latin-1 cannot fail; a boundary that is not ASCII simply does not occur in the body.
+    boundary = request.mimetype_params.get("boundary", "").encode("latin-1", "replace")
+    if not boundary:
+        raise MalformedBodyError(
+            "expected a boundary in Content-Type: multipart/form-data, received none; let the client set Content-Type "
+            f"itself, {FORM_EXAMPLE}"
+        )
     try:
-        # latin-1 cannot fail; a boundary that is not ASCII simply does not occur in the body.
-        boundary = request.mimetype_params.get("boundary", "").encode("latin-1", "replace")
         return _read_form(body, boundary, settings.max_images)
     except ValueError as error:
         raise MalformedBodyError(
@@ -57,50 +77,48 @@ def read_uploads(request: Request, settings: ServerSettings) -> list[bytes]:
         ) from error
 
 
-def _read_body(request: Request, max_bytes: int) -> bytes:
-    """Reads the body block by block, so that a body without a length is limited too."""
-    too_large = BodyTooLargeError(
-        f"expected a body of at most {max_bytes} bytes, received more; send fewer or smaller images"
-    )
-    length = request.content_length
-    if length is not None and length > max_bytes:
-        raise too_large
-    body = bytearray()
-    try:
-        while block := request.stream.read(_BLOCK_BYTES):
-            body += block
-            if len(body) > max_bytes:
-                raise too_large
-    except (OSError, ParseException) as error:  # gunicorn's, for malformed chunks and lost connections
-        raise MalformedBodyError(
-            "expected a whole body, received one that breaks off or has malformed chunks"
-        ) from error
-    if length is not None and len(body) < length:
-        raise MalformedBodyError(f"expected {length} bytes as Content-Length says, received {len(body)}")
-    return bytes(body)
-
-
 def _read_form(body: bytes, boundary: bytes, max_images: int) -> list[bytes]:
     """Reads the parts into memory; werkzeug's own reader would write large ones to disk."""
     decoder = MultipartDecoder(boundary)
-    images: list[list[bytes]] = []
+    parts: list[_Part] = []
     # In blocks, because the search for the boundary in one block holds the GIL.
     for block in (*(body[at : at + _BLOCK_BYTES] for at in range(0, len(body), _BLOCK_BYTES)), None):
         decoder.receive_data(block)
         while not isinstance(event := _next_event(decoder), NeedData | Epilogue):
             if isinstance(event, Data):
-                images[-1].append(event.data)
+                parts[-1].blocks.append(event.data)
             elif isinstance(event, Field | File):
-                _check_field(event.name, len(images), max_images)
-                images.append([])
-    if not images:
-        raise MalformedBodyError(f"expected the field {FIELD!r} at least once, received a form without fields; {_HINT}")
-    return [b"".join(parts) for parts in images]
+                _check_field(event.name, len(parts), max_images)
+                parts.append(_Part(event.filename if isinstance(event, File) else None, []))
+    if not parts:
+        raise MalformedBodyError(
+            f"expected the field {FIELD!r} at least once, received a form without fields; {_HINT}, {FORM_EXAMPLE}"
+        )
+    return [_image_of(part) for part in parts]
+
+
+def _image_of(part: _Part) -> bytes:
+    data = b"".join(part.blocks)
+    if not data and not part.filename:
+        raise MalformedBodyError(
+            f"expected a file in the field {FIELD!r}, received a form in which none was chosen; choose a photo, "
+            f"{FORM_EXAMPLE}"
+        )
+    if part.filename is None:
+        refuse_envelope(data, is_field=True)
+    return data
 
 
 def _check_field(name: str, before: int, max_images: int) -> None:
+    if name in PARAMETERS:
+        raise MalformedBodyError(
+            f"expected only the field {FIELD!r}, received the parameter {name!r} as a field; put it into the query, "
+            f"for example: curl -F image=@photo.jpg '{URL}?{name}=2'"
+        )
     if name != FIELD:
-        raise MalformedBodyError(f"expected only the field {FIELD!r}, received the field {str(name)[:50]!r}")
+        raise MalformedBodyError(
+            f"expected only the field {FIELD!r}, received the field {str(name)[:50]!r}; {FORM_EXAMPLE}"
+        )
     if before == max_images:
         raise MalformedBodyError(
             f"expected at most {max_images} images in a request, received more; send them in parts"
@@ -114,6 +132,22 @@ def _next_event(decoder: MultipartDecoder) -> Event:
     """
     ends = {State.PREAMBLE: decoder.preamble_re, State.PART: BLANK_LINE_RE}
     end = ends.get(decoder.state)
-    if end and len(decoder.buffer) > _HEAD_BYTES and not end.search(decoder.buffer, 0, _HEAD_BYTES):
-        raise ValueError(f"expected at most {_HEAD_BYTES} bytes in front of the data of a part, received more")
+    if end:
+        found = end.search(decoder.buffer, 0, _HEAD_BYTES)
+        if found is None and len(decoder.buffer) > _HEAD_BYTES:
+            raise ValueError(f"expected at most {_HEAD_BYTES} bytes in front of the data of a part, received more")
+        if found and decoder.state is State.PART:
+            decoder.buffer[: found.start()] = _readable(decoder.buffer[: found.start()])
     return decoder.next_event()
+
+
+def _readable(head: bytearray) -> bytes:
+    """Returns a part's headers as ASCII where they are not UTF-8: a file name is in the client's own encoding.
+
+    In some (Shift-JIS, GBK) the second byte of a letter looks like a backslash, which would hide the quote behind it.
+    """
+    try:
+        head.decode()
+    except UnicodeDecodeError:
+        return _LETTER.sub(b"?", head)
+    return bytes(head)

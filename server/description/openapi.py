@@ -174,6 +174,8 @@ def _samples(operation: Operation, asks: bool) -> list[Json]:
     if operation.name == "predict":
         commands = {
             "Two photos": f"{curl} -F {FIELD}=@one.jpg -F {FIELD}=@two.png {url}",
+            "One photo as JSON": f"{curl} --json '{{\"image\": \"'$(base64 -w0 photo.jpg)'\"}}' {url}",
+            "One photo, its caption alone": f"{curl} -H 'Accept: text/plain' --data-binary @photo.jpg {url}",
             "One photo as the body, one caption": f"{curl} --data-binary @photo.jpg '{url}?captions=1'",
         }
     return [{"lang": "Shell", "label": label, "source": source} for label, source in commands.items()]

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from model.captioner import MAX_CLASSES
 from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import CaptionerError, CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import FORMATS
-from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES
+from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES, PredictBody
 from server.description.schemas import EXAMPLES, Json, reference
 from server.errors import (
     BodyTooLargeError,
@@ -19,6 +20,7 @@ from server.errors import (
     OutOfResourcesError,
     ParameterError,
     QueueFullError,
+    UnsupportedCodingError,
 )
 from server.settings import ServerSettings
 from server.uploads import FIELD
@@ -61,20 +63,27 @@ def operations(settings: ServerSettings) -> tuple[Operation, ...]:
 def _predict(settings: ServerSettings) -> Operation:
     *formats, last = FORMATS
     body = (
-        f"At most {settings.max_body_bytes:,} bytes. Each image is {', '.join(formats)} or {last}, recognised by its "
+        f"At most {settings.max_body_bytes:,} bytes, those of the images where they are base64; compressed by gzip or "
+        f"deflate if `Content-Encoding` says so. Each image is {', '.join(formats)} or {last}, recognised by its "
         f"bytes, of at most {settings.max_pixels:,} pixels."
     )
-    forms = {"multipart/form-data": _form(settings.max_images), "*/*": _raw_body()}
+    forms = {
+        "multipart/form-data": _form(settings.max_images),
+        "application/json": _json_body(settings.max_images),
+        "*/*": _raw_body(),
+    }
     return Operation(
         "/v1/predict", "predict", "captions", "Caption and classify photos",
-        f"Takes one photo as the body, or up to {settings.max_images} in a form. A bad photo among several gets a "
+        f"Takes one photo as the body, or up to {settings.max_images} in a form or in JSON, with the parameters "
+        "in the query or in the JSON. A bad photo among several gets a "
         "problem in its place, and the others are answered; a bad photo alone is answered with its problem. Unknown "
-        "parameters are refused.",
-        {"application/json": {"schema": reference("Answer"), "examples": EXAMPLES}},
+        "parameters are refused. With `Accept: text/plain` the answer is the first caption of each photo, one a line; "
+        "the line of a bad photo is empty.",
+        {"application/json": {"schema": reference("Answer"), "examples": EXAMPLES}, **_text("text/plain")},
         (
-            ParameterError, MalformedBodyError, BodyTooLargeError, ImageTooLargeError, UnsupportedImageError,
-            CorruptImageError, CostlyImageError, NotReadyError, QueueFullError, DeadlineExceededError,
-            OutOfResourcesError,
+            ParameterError, MalformedBodyError, BodyTooLargeError, UnsupportedCodingError, ImageTooLargeError,
+            UnsupportedImageError, CorruptImageError, CostlyImageError, NotReadyError, QueueFullError,
+            DeadlineExceededError, OutOfResourcesError,
         ),
         "post",
         _query(),
@@ -157,6 +166,13 @@ def _form(most: int) -> Json:
         "properties": {FIELD: {**images, "description": "Once for each photo."}},
     }  # fmt: skip
     return {"schema": schema, "encoding": {FIELD: {"contentType": ", ".join(f"image/{f.lower()}" for f in FORMATS)}}}
+
+
+def _json_body(most: int) -> Json:
+    """Returns what the validator takes, and that there is one of two properties."""
+    schema = msgspec.json.schema_components((PredictBody,))[1]["PredictBody"]
+    schema["properties"]["images"]["maxItems"] = most
+    return {"schema": {**schema, "oneOf": [{"required": ["image"]}, {"required": ["images"]}]}}
 
 
 def _raw_body() -> Json:

@@ -40,7 +40,8 @@ def read_photo(data: bytes) -> None:
 
 def read_request(data: bytes) -> None:
     """Reads a request: its content type up to the first line feed, and its body."""
-    from server.uploads import read_uploads
+    from server.bodies import read_body
+    from server.uploads import images_in
 
     kind, _, body = data.partition(b"\n")
     request = Request(
@@ -50,7 +51,7 @@ def read_request(data: bytes) -> None:
         }
     )  # fmt: skip
     try:
-        images = read_uploads(request, _SETTINGS)
+        images = images_in(read_body(request, _SETTINGS.max_body_bytes), request, _SETTINGS)
     except (MalformedBodyError, BodyTooLargeError):
         return
     if not images or sum(map(len, images)) > len(body):

@@ -142,12 +142,6 @@ def test_each_part_of_a_good_form_gets_what_it_deserves(client: FlaskClient, par
     assert [result["status"] for result in answer["results"]] == [status for _, status in parts]
 
 
-def test_a_field_without_a_photo_is_refused(client: FlaskClient) -> None:
-    # What a browser sends for a form whose file was not chosen.
-    response = send(client, part(b"", b'form-data; name="image"; filename=""') + END)
-    assert response.status_code == 415
-
-
 @pytest.mark.parametrize("name", ["PNG", "JPEG"])
 def test_a_content_type_of_a_part_is_no_promise(client: FlaskClient, name: str) -> None:
     data = encoded(Image.new("RGB", (9, 7), "tomato"), name)

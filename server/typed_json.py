@@ -1,0 +1,99 @@
+"""JSON bodies: read under their limit, checked against a type, and the photos in them decoded from base64."""
+
+import binascii
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+from flask import Request
+
+from server.bodies import json_limit, read_body, too_large
+from server.envelopes import JSON_EXAMPLE, link_refused
+from server.errors import MalformedBodyError
+from server.settings import ServerSettings
+
+T = TypeVar("T")
+
+_LINK = re.compile(r"\s*(?:https?|ftp|file|blob|s3|gs)://?", re.IGNORECASE)
+_DATA_URI = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+_MARK = "\ufeff".encode()
+_MOST_SHOWN = 200
+
+
+def read_json(request: Request, settings: ServerSettings, kind: type[T]) -> T:
+    """Reads a JSON body.
+
+    Args:
+        request: The request; its body must not have been read.
+        settings: The limits.
+        kind: What it must be.
+
+    Returns:
+        The body, as `kind`.
+
+    Raises:
+        BodyTooLargeError: The body is larger than the limit.
+        MalformedBodyError: The body is empty or no JSON, or a field is unknown, missing or of another type.
+        UnsupportedCodingError: It is compressed in an unknown way.
+    """
+    most = settings.max_body_bytes
+    return parse_json(read_body(request, json_limit(most), images_bytes=most), kind)
+
+
+def parse_json(body: bytes, kind: type[T]) -> T:
+    """As `read_json`, of a body that is there."""
+    if not body or body.isspace():
+        raise MalformedBodyError("expected JSON, received an empty body; send the JSON as the body")
+    try:
+        return msgspec.json.decode(body.removeprefix(_MARK), type=kind)
+    except msgspec.ValidationError as error:
+        raise MalformedBodyError(f"the JSON is not as described at /docs: {_shortened(error)}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedBodyError(f"expected JSON, received a body that is none: {_shortened(error)}") from error
+    except RecursionError as error:
+        raise MalformedBodyError("expected JSON, received one that is nested too deep; send less depth") from error
+
+
+def images_of(texts: Sequence[str], settings: ServerSettings, example: str = JSON_EXAMPLE) -> list[bytes]:
+    """Returns the bytes of photos that came as text.
+
+    Args:
+        texts: Each in base64, or a data URI of it.
+        settings: The limits.
+        example: How to send a photo.
+
+    Raises:
+        BodyTooLargeError: They have more bytes together than the limit.
+        MalformedBodyError: There are none or too many, or one is neither.
+    """
+    if not 1 <= len(texts) <= settings.max_images:
+        raise MalformedBodyError(
+            f"expected 1 to {settings.max_images} images in a request, received {len(texts)}; {example}"
+        )
+    if sum(map(len, texts)) > json_limit(settings.max_body_bytes):
+        raise too_large(settings.max_body_bytes, settings.max_body_bytes)
+    images = [_image_of(text, example) for text in texts]
+    if sum(map(len, images)) > settings.max_body_bytes:
+        raise too_large(settings.max_body_bytes, settings.max_body_bytes)
+    return images
+
+
+def _image_of(text: str, example: str) -> bytes:
+    if _LINK.match(text):
+        raise link_refused(example)
+    if found := _DATA_URI.match(text):
+        text = text[found.end() :]
+    if not text or text.isspace():
+        raise MalformedBodyError(f"expected an image as base64, received an empty text; {example}")
+    try:
+        return binascii.a2b_base64("".join(text.split()), strict_mode=True)
+    except ValueError as error:
+        raise MalformedBodyError(
+            f"expected an image as base64, received a text that is none, or is cut off; {example}"
+        ) from error
+
+
+def _shortened(error: Exception) -> str:
+    text = str(error)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
