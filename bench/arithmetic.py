@@ -2,19 +2,30 @@
 
 import itertools
 import math
+from collections.abc import Container
 
+import numpy as np
+
+from model.bundle import Bundle
 from model.config import BLOCKS, IMAGE_PIXELS, CaptionerConfig, EncoderConfig
+from model.tensors import identity_kernel
 
 KERNEL = 3 * 3
 
 
-def encoder_multiply_adds(config: EncoderConfig) -> int:
-    """Returns the multiplications, each with its addition, that the encoder's kernels take for one image."""
+def encoder_multiply_adds(config: EncoderConfig, without: Container[str] = ()) -> int:
+    """Returns the multiplications, each with its addition, that the encoder's kernels take for one image.
+
+    Args:
+        config: The architecture.
+        without: Names of convolutions that are not computed, such as `block3_conv4`.
+    """
     inputs, side, total = 3, IMAGE_PIXELS // config.input_pooling, 0
-    for block, width in zip(BLOCKS, config.widths, strict=True):
+    for number, (block, width) in enumerate(zip(BLOCKS, config.widths, strict=True), start=1):
         channels = block.scaled(width)
-        for _ in range(block.convolutions):
-            total += side * side * KERNEL * inputs * channels
+        for convolution in range(1, block.convolutions + 1):
+            if f"block{number}_conv{convolution}" not in without:
+                total += side * side * KERNEL * inputs * channels
             inputs = channels
         side //= 2
     flat = inputs * side * side if config.pooling == "flatten" else inputs
@@ -37,3 +48,15 @@ def milliseconds_at(amount: float, billions_a_second: float) -> float:
     if not 0 < billions_a_second < math.inf:
         raise ValueError(f"expected a rate above 0, received {billions_a_second}; measure it again")
     return amount / billions_a_second / 1e6
+
+
+def identity_convolutions(bundle: Bundle) -> set[str]:
+    """Returns the names of the encoder's convolutions that pass their input on unchanged, which are not computed."""
+    found = set()
+    for name, kernel in bundle.weights.items():
+        part, layer, kind = name.split("/")[0], name.split("/")[1], name.split("/")[-1]
+        if part == "encoder" and kind == "kernel" and "_conv" in layer and kernel.shape[2] == kernel.shape[3]:
+            bias = bundle.weights[f"encoder/{layer}/bias"]
+            if not bias.any() and np.array_equal(kernel, identity_kernel(len(bias))):
+                found.add(layer)
+    return found

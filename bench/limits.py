@@ -9,15 +9,14 @@ import sys
 from dataclasses import replace
 
 from bench import process
-from bench.arithmetic import decoder_step_bytes, encoder_multiply_adds, milliseconds_at
+from bench.arithmetic import decoder_step_bytes, encoder_multiply_adds, identity_convolutions, milliseconds_at
 from bench.artifacts import prepared
 from bench.contenders import OURS
 from bench.engines import WORDS, measured
 from bench.rates import RATES, measure_rate
 from bench.report import Row, compared, median_row
 from bench.sizes import SIZES, Size
-from model.bundle import CONFIG
-from model.config import CaptionerConfig
+from model.bundle import load_bundle
 
 PART = "limits"
 
@@ -45,11 +44,15 @@ def _best(rows: list[Row], arithmetic: str) -> Row:
 
 def _size_rows(size: Size, int8: Row, float32: Row, memory: Row) -> list[Row]:
     """Returns our times at a size, and how much of the machine they use."""
-    config = CaptionerConfig.from_json((prepared("bundle", size) / CONFIG).read_text())
+    bundle = load_bundle(prepared("bundle", size))
+    config = bundle.config
     found = measured(OURS, size)
     encode = median_row(PART, f"{size}: encode, {OURS.what}", found["encode"])
     step = median_row(PART, f"{size}: one word, {OURS.what}", [seconds / WORDS for seconds in found["search"]])
-    multiply_adds, weight_bytes = encoder_multiply_adds(config.encoder), decoder_step_bytes(config)
+    multiply_adds, weight_bytes = (
+        encoder_multiply_adds(config.encoder, identity_convolutions(bundle)),
+        decoder_step_bytes(config),
+    )
     work = f"{multiply_adds / 1e9:.2f} G multiply-adds"
     told = f"{weight_bytes / 1e6:.1f} MB of int8 weights; what stays in the cache is faster"
     return [

@@ -3,17 +3,20 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bench.arithmetic import decoder_step_bytes, encoder_multiply_adds, milliseconds_at
+from bench.arithmetic import decoder_step_bytes, encoder_multiply_adds, identity_convolutions, milliseconds_at
 from bench.cache import cached
 from bench.http import WARM_UP
 from bench.photos import HEIGHT, WIDTH, photo
 from bench.plain_flask import create_app
 from bench.process import memory_mib, run_json
 from bench.servers import our_server, plain_server
+from model.bundle import Bundle
 from model.image import read_image
 from model.presets import paper
+from model.tensors import identity_kernel
 
 
 def test_vgg19_takes_19_6_billion_multiply_adds() -> None:
@@ -25,6 +28,26 @@ def test_pooling_the_input_leaves_a_quarter_of_the_convolutions() -> None:
     dense = 512 * 4096 + 4096 * 4096 + 4096 * 1000
     whole, pooled = (encoder_multiply_adds(replace(average, input_pooling=side)) - dense for side in (1, 2))
     assert pooled * 4 == whole
+
+
+def test_what_is_not_computed_is_not_counted() -> None:
+    side = 224 // 4
+    spared = side * side * 9 * 256 * 256
+    encoder = paper().encoder
+    assert encoder_multiply_adds(encoder) - encoder_multiply_adds(encoder, {"block3_conv4"}) == spared
+
+
+def test_only_a_pure_identity_is_not_computed(toy: Bundle) -> None:
+    assert identity_convolutions(toy) == set()
+    names = [f"encoder/block5_conv{number}" for number in (2, 3, 4)]
+    weights = dict(toy.weights)
+    for name in names:
+        channels = weights[f"{name}/kernel"].shape[-1]
+        weights[f"{name}/kernel"] = identity_kernel(channels)
+        weights[f"{name}/bias"] = np.zeros(channels, np.float32)
+    weights[f"{names[1]}/bias"][0] = 0.1
+    weights[f"{names[2]}/kernel"][0, 0, 0, 0] = 0.1
+    assert identity_convolutions(replace(toy, weights=weights)) == {"block5_conv2"}
 
 
 def test_a_word_of_the_paper_reads_31_million_weights() -> None:
