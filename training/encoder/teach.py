@@ -73,7 +73,7 @@ def estimate_top(
     views = len(views_of(list(keys), open_maps(maps, encoder)))
     classifier = load_lite2(teacher).classifier_weights
     learner = new_learner(encoder, config, classifier, np.ones(FEATURES, np.float32), views)
-    return estimate(learner, config.batch_size, total_steps(config, views))
+    return estimate(learner.network, config.batch_size, total_steps(config, views))
 
 
 def _learned(photos: Sequence[Path], excluded: Sequence[str]) -> list[Path]:

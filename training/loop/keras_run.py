@@ -48,6 +48,7 @@ class Lesson:
         settings: Everything that a resumed run must share with the run before, JSON values only.
         compare: Figures of photos that are not trained on; None where there are none.
         best_figure: The one of these figures, higher is better, that chooses the best checkpoint.
+        settle: Brings variables up to date that are computed from what learns; called in front of a save.
     """
 
     label: str
@@ -58,6 +59,7 @@ class Lesson:
     settings: Mapping[str, Any]
     compare: Callable[[], Mapping[str, float]] | None = None
     best_figure: str = ""
+    settle: Callable[[], None] | None = None
 
 
 def check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
@@ -156,7 +158,7 @@ class KerasRun:
             self._log.write(self.step, "dev", figures)
             if figures[self.lesson.best_figure] > self.best:
                 self.best = figures[self.lesson.best_figure]
-                save_checkpoint(self.directory / BEST, self.lesson.variables, self._place())
+                self._write_to(self.directory / BEST)
                 self._save()  # or a killed run would forget how good the best is
         self._log.flush()
         draw_curves(self.directory / METRICS, self.directory / CURVES)
@@ -165,9 +167,14 @@ class KerasRun:
         best = None if np.isinf(self.best) else self.best
         return dict(self.lesson.settings) | {"step": self.step, "total": self.lesson.total, "best": best}
 
+    def _write_to(self, path: Path) -> None:
+        if self.lesson.settle is not None:
+            self.lesson.settle()
+        save_checkpoint(path, self.lesson.variables, self._place())
+
     def _save(self) -> None:
         self._log.flush()
-        save_checkpoint(self.directory / DISTILLED, self.lesson.variables, self._place())
+        self._write_to(self.directory / DISTILLED)
         self._saved_at = self.step
         self._saved_time = time.monotonic()
 
