@@ -1,5 +1,6 @@
 """Show-and-Tell decoder: the image feature first, then the words, through stacked GRUs. Pure Keras 3, any backend."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ class Decoder(keras.Model):  # type: ignore[misc]
     Args:
         config: The architecture.
         feature_units: Length D of the image feature.
+        dense: Makes the layer that projects the feature, where there is one.
 
     Source:
         Vinyals et al. 2015, eq. 10-12 (arXiv:1411.4555); GRU (Cho et al. 2014, arXiv:1406.1078) in place of LSTM,
@@ -24,11 +26,13 @@ class Decoder(keras.Model):  # type: ignore[misc]
         front of the output (Zaremba et al. 2014, arXiv:1409.2329).
     """
 
-    def __init__(self, config: DecoderConfig, feature_units: int) -> None:
+    def __init__(
+        self, config: DecoderConfig, feature_units: int, dense: Callable[..., layers.Dense] = layers.Dense
+    ) -> None:
         super().__init__(name="decoder")
         self.config = config
         units, size = config.embedding_units, config.vocabulary_size
-        self.projection = layers.Dense(units, name="projection") if config.project_features else None
+        self.projection = dense(units, name="projection") if config.project_features else None
         self.embedding = layers.Embedding(size, units, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
         # A word is dropped as a whole.

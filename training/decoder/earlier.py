@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from model.config import CaptionerConfig, DecoderConfig
 from model.decoder import Decoder
@@ -14,6 +15,7 @@ from training.data.records import VOCABULARY, check_kind
 from training.decoder.features import input_key
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
 from training.progress import note
+from training.standardized import StandardizedDense
 
 CONFIG = "config.json"
 
@@ -21,15 +23,38 @@ _WORD_AXES = {"embeddings": 0, "kernel": 1, "bias": 0}
 """The axis of words of each variable of the embedding and of the scores."""
 
 
+def new_decoder(config: CaptionerConfig, features: npt.NDArray[np.float32] | None = None) -> Decoder:
+    """Returns an untrained decoder as it is trained: it standardizes the features that it projects.
+
+    Args:
+        config: The architecture.
+        features: Features of the photos that it will be trained on, (P, D); None where its weights will be loaded.
+    """
+    decoder = Decoder(config.decoder, config.encoder.feature_units, StandardizedDense)
+    if features is not None and decoder.projection is not None:
+        decoder.projection.adapt(features)
+    return decoder
+
+
 def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:
-    """Loads the best decoder of a run.
+    """Loads the best decoder of a run, to train it further.
 
     Raises:
         DataError: There is none, or its file is damaged.
     """
-    decoder = Decoder(config.decoder, config.encoder.feature_units)
+    decoder = new_decoder(config)
     load_checkpoint(captioner_run / BEST, named_variables(decoder, "decoder"))
     return decoder
+
+
+def plain_decoder(decoder: Decoder, feature_units: int) -> Decoder:
+    """Returns a decoder that computes the same from features (B, D) of that length as they are, as bundles hold it."""
+    plain = Decoder(decoder.config, feature_units)
+    for variable, value in zip(plain.trainable_variables, decoder.trainable_variables, strict=True):
+        variable.assign(value)
+    if plain.projection is not None:
+        plain.projection.set_weights(decoder.projection.plain_weights())
+    return plain
 
 
 def check_trained(captioner_run: Path) -> None:

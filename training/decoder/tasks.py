@@ -20,7 +20,7 @@ from training.config import CaptionerTrainingConfig
 from training.data.caption_batches import caption_batches, count_batches
 from training.data.pipeline import Share, split_batches
 from training.data.records import VOCABULARY, read_weights
-from training.decoder.earlier import CONFIG, go_on_from
+from training.decoder.earlier import CONFIG, go_on_from, new_decoder
 from training.decoder.features import FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST
@@ -149,7 +149,7 @@ class DecoderTask(CaptionTask):
         captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
-            decoder = Decoder(captioner_config.decoder, encoder_config.feature_units)
+            decoder = new_decoder(captioner_config, self.train.features[:, 0])
             if start_from is not None:
                 go_on_from(start_from, decoder, captioner_config, Vocabulary.load(records / VOCABULARY))
         settings = {

@@ -4,9 +4,8 @@ Written in Keras 3 alone. The module that computes the maps needs TensorFlow; th
 
 Source:
     As `training.encoder.distill`: features of the second FC layer by their squared error, classes softened (Hinton,
-    Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's. The first FC layer learns on
-    standardized inputs (LeCun et al. 1998, Efficient BackProp, sec. 4.3), which its weights take in afterwards: the
-    channels of VGG's maps differ a hundredfold in size, and without that it learns many times slower.
+    Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's. The first FC layer learns anew
+    if it learns, on standardized inputs, which its weights take in afterwards; see `training.standardized`.
 """
 
 import json
@@ -27,6 +26,7 @@ from training.loop.checkpoint import named_variables
 from training.loop.directory import restart
 from training.loop.keras_run import KerasRun, Lesson, check_settings, optimizer_variables
 from training.progress import progress
+from training.standardized import StandardizedDense
 
 INPUTS = "inputs.npy"
 
@@ -193,7 +193,7 @@ class Learner(NamedTuple):
     Attributes:
         network: The part, compiled. Its layers are the encoder's; only the first FC layer, if it learns, is another
             one, with standardized inputs.
-        standardized: Kernel and bias of that layer.
+        standardized: Variables of that layer.
         fold: Gives the encoder's own first FC layer the weights that compute the same from plain inputs.
     """
 
@@ -230,7 +230,7 @@ def new_learner(
     predictions.set_weights(classifier)
     learner = Learner(part, (), lambda: None)
     if sample is not None and encoder.get_layer("fc1") in part.layers:
-        learner = _standardized(encoder, config.train_from, sample)
+        learner = _standardized(encoder, config, sample)
     learner.network.compile(
         adamw(config.learning_rate, config.weight_decay, total_steps(config, views)),
         loss={"features": FeatureLoss(variance), "logits": SoftClassLoss(config.temperature)},
@@ -240,27 +240,19 @@ def new_learner(
     return learner
 
 
-def _standardized(encoder: keras.Model, first: str, sample: npt.NDArray[np.float32]) -> Learner:
+def _standardized(encoder: keras.Model, config: TopConfig, sample: npt.NDArray[np.float32]) -> Learner:
     dense, values, reached = encoder.get_layer("fc1"), sample, keras.Input(sample.shape[1:])
     inputs = reached
-    if first != dense.name:
-        before = keras.Model(encoder.get_layer(first).input, dense.input)
+    if config.train_from != dense.name:
+        before = keras.Model(encoder.get_layer(config.train_from).input, dense.input)
         parts = np.array_split(sample, -(-len(sample) // _BATCH))
         values, reached = np.concatenate([before.predict_on_batch(part) for part in parts]), before(inputs)
-    mean, deviation = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-3)
-    own = keras.layers.Dense(dense.units, name="fc1_standardized")
-    hidden = own(keras.layers.Normalization(mean=mean, variance=np.square(deviation))(reached))
+    initial = keras.initializers.GlorotUniform(seed=config.seed)
+    own = StandardizedDense(dense.units, kernel_initializer=initial, name="fc1_standardized")
     behind = keras.Model(dense.output, _outputs(encoder))
-    network = keras.Model(inputs, behind(hidden), name="learner")
-    kernel, bias = dense.get_weights()
-    own.set_weights([kernel * deviation[:, None], bias + mean @ kernel])
-
-    def fold() -> None:
-        kernel, bias = own.get_weights()
-        plain = kernel / deviation[:, None]
-        dense.set_weights([plain, bias - mean @ plain])
-
-    return Learner(network, own.weights, fold)
+    network = keras.Model(inputs, behind(own(reached)), name="learner")
+    own.adapt(values)
+    return Learner(network, own.weights, lambda: dense.set_weights(own.plain_weights()))
 
 
 class _Orders:

@@ -15,7 +15,7 @@ from model.engines.lite import LiteEngine
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
 from training.data.records import VOCABULARY
-from training.decoder.earlier import CONFIG, check_belongs, load_decoder
+from training.decoder.earlier import CONFIG, check_belongs, load_decoder, plain_decoder
 from training.encoder.sources import load_encoder
 from training.scoring.evaluate import Evaluation, evaluate
 from training.shipping.convert import calibration_photos, convert
@@ -39,7 +39,7 @@ def assemble(encoder_run: Path, captioner_run: Path, records: Path, classes: tup
     check_belongs(captioner_run, encoder_run, records)
     encoder, encoder_config, _ = load_encoder(encoder_run)
     config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
-    decoder = load_decoder(captioner_run, config)
+    decoder = plain_decoder(load_decoder(captioner_run, config), encoder_config.feature_units)
     served = replace(
         config,
         encoder=replace(encoder_config, batch_norm=False, residual=False, dropout=0.0),

@@ -14,7 +14,7 @@ from model.errors import DataError
 from model.presets import small, with_vocabulary_size
 from model.vocabulary import SPECIAL, Vocabulary
 from training.data.records import VOCABULARY
-from training.decoder.earlier import CONFIG, go_on_from
+from training.decoder.earlier import CONFIG, go_on_from, new_decoder, plain_decoder
 from training.loop.checkpoint import BEST, named_variables, save_checkpoint
 
 EARLIER = Vocabulary([*SPECIAL, "dog", "runs", "red"])
@@ -28,9 +28,10 @@ def config_of(vocabulary: Vocabulary, **options: Any) -> CaptionerConfig:
 
 def decoder_of(config: CaptionerConfig, seed: int) -> Decoder:
     keras.utils.set_random_seed(seed)
-    decoder = Decoder(config.decoder, config.encoder.feature_units)
+    random = np.random.default_rng(seed)
+    decoder = new_decoder(config, random.normal(3, 2, (50, config.encoder.feature_units)).astype(np.float32))
     bias = decoder.output_layer.bias
-    bias.assign(np.random.default_rng(seed).normal(size=bias.shape))
+    bias.assign(random.normal(size=bias.shape))
     return decoder
 
 
@@ -100,3 +101,24 @@ def test_a_run_that_has_trained_nothing_is_refused(tmp_path: Path) -> None:
     config = config_of(LATER)
     with pytest.raises(DataError, match="expected a trained decoder"):
         go_on_from(tmp_path, decoder_of(config, 2), config, LATER)
+
+
+@pytest.mark.parametrize("options", [{}, {"tied_embeddings": True}, {"layers": 2, "image_every_step": False}])
+def test_a_plain_decoder_computes_the_same_from_features_as_they_are(options: dict[str, Any]) -> None:
+    config = config_of(EARLIER, **options)
+    trained = decoder_of(config, 1)
+    plain = plain_decoder(trained, config.encoder.feature_units)
+    assert logits_of(plain, config, EARLIER) == pytest.approx(logits_of(trained, config, EARLIER), rel=1e-4, abs=1e-5)
+    assert [tuple(v.shape) for v in plain.weights] == [tuple(v.shape) for v in trained.trainable_variables]
+
+
+def test_a_new_decoder_sees_features_of_mean_0_and_deviation_1() -> None:
+    config = config_of(EARLIER)
+    features = np.random.default_rng(3).normal(3, 2, (50, config.encoder.feature_units)).astype(np.float32)
+    features[:, 0] = 7
+    projection = new_decoder(config, features).projection
+    standardized = (features - np.asarray(projection.mean)) / np.asarray(projection.deviation)
+    np.testing.assert_allclose(standardized.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(standardized[:, 1:].std(axis=0), 1, rtol=1e-4)
+    assert not standardized[:, 0].any()
+    assert projection.deviation[0] == pytest.approx(0.2, rel=0.2)  # not blown up when it moves
