@@ -60,18 +60,23 @@ def _read_key_file(path: Path) -> list[str]:
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-\d{1,18})", re.ASCII | re.IGNORECASE)
 
 
-def register_access(app: Flask, settings: ServerSettings) -> None:
+def register_access(app: Flask, settings: ServerSettings, also_open: frozenset[str] = frozenset()) -> None:
     """Makes `app` check keys, answer cross-origin requests, and send security headers.
+
+    Args:
+        app: The application.
+        settings: Have the keys and the origins.
+        also_open: Endpoints that need no key, besides `OPEN_ENDPOINTS`.
 
     Raises:
         ConfigError: As `read_keys`.
     """
     keys = [key.encode() for key in read_keys(settings)]
-    origins = settings.cors_origins
+    origins, is_open = settings.cors_origins, OPEN_ENDPOINTS | also_open
 
     def require_key() -> None:
         # Unknown paths need a key too. A browser's preflight request cannot carry one.
-        if keys and request.endpoint not in OPEN_ENDPOINTS and request.method != "OPTIONS":
+        if keys and request.endpoint not in is_open and request.method != "OPTIONS":
             _check_key(keys)
 
     def ignore_other_ranges() -> None:

@@ -14,6 +14,9 @@ from server.description.docs import register_docs
 from server.logs import register_logs
 from server.metrics import ServerMetrics
 from server.problems import register_problems
+from server.protocols.asking import Asker
+from server.protocols.protocol import error_form
+from server.protocols.table import chosen, open_endpoints, register_protocols
 from server.service import CaptionService
 from server.settings import ServerSettings
 
@@ -46,11 +49,14 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_logs(app, metrics)
-    register_access(app, settings)
-    register_problems(app)
+    protocols = chosen(settings)
+    register_access(app, settings, open_endpoints(protocols))
+    register_problems(app, lambda request: error_form(protocols, request.path))
     app.add_url_rule("/", "index", lambda: app.send_static_file("index.html"))
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics))
-    Api(settings, CaptionService(settings, inference, decoding, draining)).register(app)
+    service = CaptionService(settings, inference, decoding, draining)
+    Api(settings, service).register(app)
+    register_protocols(app, protocols, Asker(settings, service))
     register_docs(app, settings)
     return app
 

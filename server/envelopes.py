@@ -56,7 +56,7 @@ def link_refused(example: str) -> MalformedBodyError:
     """Returns the error for an URL in place of a photo."""
     return MalformedBodyError(
         "expected a photo itself, received an URL, which this server never fetches, because it would do so from inside "
-        f"your network; download the photo and send it, {example}"
+        f"your network; download the photo and send that; {example}"
     )
 
 

@@ -8,7 +8,7 @@ from model.errors import CaptionerError, ImageError
 
 
 class ParameterError(CaptionerError):
-    """A query parameter is unknown, repeated or out of its range."""
+    """A parameter is unknown, repeated, out of its range or cannot be met."""
 
 
 class UnauthorizedError(CaptionerError):
@@ -49,6 +49,10 @@ class CostlyImageError(ImageError):
 
 class OutOfResourcesError(CaptionerError):
     """The system has no memory, process or file descriptor left for a request."""
+
+
+class ModelNotFoundError(CaptionerError):
+    """A request names a model that is not served."""
 
 
 class NotServedError(Exception):

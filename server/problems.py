@@ -1,4 +1,4 @@
-"""Turns errors into `application/problem+json` (RFC 9457): the one table of HTTP statuses.
+"""Turns errors into `application/problem+json` (RFC 9457) or a protocol's own form: the one table of HTTP statuses.
 
 `type` is a URI relative to the server, one for each kind of problem, and never changes. It is `about:blank` if the
 status says everything (404, 405). A 500 shows the client only a random incident id; the log has the traceback under it.
@@ -7,13 +7,13 @@ status says everything (404, 405). A 500 shows the client only a random incident
 import json
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from flask import Flask, Response, g
+from flask import Flask, Request, Response, g, request
 from gunicorn.http import errors as http_errors
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
@@ -27,6 +27,8 @@ PROBLEM_TYPE = "application/problem+json"
 
 UNTYPED = "about:blank"
 """Type of a problem that its status describes completely."""
+
+Json = dict[str, Any]
 
 _logger = logging.getLogger("server")
 
@@ -48,6 +50,24 @@ class Problem:
     retry_after_seconds: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """The form in which errors are answered.
+
+    Attributes:
+        media_type: Of the body.
+        body: Returns the body for a problem's members, which are those of `describe`.
+        schema: Of the body, for the description of the API.
+    """
+
+    media_type: str
+    body: Callable[[Json], Json]
+    schema: Json = field(default_factory=dict)
+
+
+PROBLEM_FORM = ErrorForm(PROBLEM_TYPE, dict)
+"""The form of all paths that belong to no other protocol."""
+
 _PARAMETER = Problem(400, "/problems/invalid-parameter", "A parameter is invalid")
 _UNDECODABLE = Problem(422, "/problems/corrupt-image", "The image cannot be decoded")
 INTERNAL = Problem(500, "/problems/internal-error", "The server failed")
@@ -61,6 +81,7 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
         errors.UnsupportedCodingError: Problem(
             415, "/problems/unsupported-coding", "The request body is compressed in an unknown way"
         ),
+        errors.ModelNotFoundError: Problem(404, "/problems/model-not-found", "There is no such model"),
         errors.SlowClientError: Problem(408, "/problems/slow-client", "The request took too long to arrive"),
         errors.NotReadyError: Problem(503, "/problems/not-ready", "The server is not ready", 5),
         errors.QueueFullError: Problem(503, "/problems/queue-full", "Too many images are waiting", 1),
@@ -116,7 +137,7 @@ UNREADABLE = "unreadable"
 """Kind of an untyped problem of something that never became a request."""
 
 
-def describe(error: CaptionerError) -> dict[str, Any]:
+def describe(error: CaptionerError) -> Json:
     """Returns the problem of an error as a client reads it.
 
     Args:
@@ -128,7 +149,7 @@ def describe(error: CaptionerError) -> dict[str, Any]:
     return _members(PROBLEMS[type(error)], str(error))
 
 
-def describe_unreadable(error: Exception) -> dict[str, Any] | None:
+def describe_unreadable(error: Exception) -> Json | None:
     """Returns the problem of something that never became a request; None for any error but those.
 
     Args:
@@ -150,46 +171,53 @@ def describe_unreadable(error: Exception) -> dict[str, Any] | None:
     )
 
 
-def _members(problem: Problem, detail: str) -> dict[str, Any]:
+def _members(problem: Problem, detail: str) -> Json:
     return {"status": problem.status, "type": problem.type, "title": problem.title, "detail": detail}
 
 
-def register_problems(app: Flask) -> None:
-    """Makes `app` answer every error with problem+json."""
-    app.register_error_handler(HTTPException, _http_problem)
-    app.register_error_handler(Exception, _problem)
+def register_problems(app: Flask, form_of: Callable[[Request], ErrorForm] = lambda _: PROBLEM_FORM) -> None:
+    """Makes `app` answer every error.
+
+    Args:
+        app: The application.
+        form_of: Returns the form for a request; its route may be unknown.
+    """
+
+    def answer(error: Exception) -> Response:
+        members, headers = _http_problem(error) if isinstance(error, HTTPException) else _problem(error)
+        if members["type"] != UNTYPED:
+            g.problem = members["type"]  # for the log and the metrics
+        form = form_of(request)
+        body = json.dumps(form.body(members), ensure_ascii=False) + "\n"
+        return Response(body, members["status"], headers, content_type=form.media_type)
+
+    app.register_error_handler(HTTPException, answer)
+    app.register_error_handler(Exception, answer)
 
 
-def _problem(error: Exception) -> Response:
+def _problem(error: Exception) -> tuple[Json, Headers]:
     problem = PROBLEMS.get(type(error), INTERNAL) if isinstance(error, CaptionerError) else INTERNAL
+    headers = Headers()
     if not isinstance(error, CaptionerError) or problem is INTERNAL:
-        return _incident(error)
-    response = _response(describe(error))
+        return _incident(error), headers
     if problem.retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(problem.retry_after_seconds)
+        headers["Retry-After"] = str(problem.retry_after_seconds)
     if problem.status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="show-and-tell"'
+        headers["WWW-Authenticate"] = 'Bearer realm="show-and-tell"'
     if isinstance(error, errors.UnsupportedCodingError):
-        response.headers["Accept-Encoding"] = ", ".join(CODINGS)  # RFC 9110, 15.5.16
-    return response
+        headers["Accept-Encoding"] = ", ".join(CODINGS)  # RFC 9110, 15.5.16
+    return describe(error), headers
 
 
-def _incident(error: Exception) -> Response:
+def _incident(error: Exception) -> Json:
     incident = secrets.token_hex(8)
     _logger.error("incident %s", incident, exc_info=error)
     members = _members(INTERNAL, f"the server failed; report incident {incident} to its operator")
-    return _response(members | {"incident": incident})
+    return members | {"incident": incident}
 
 
-def _http_problem(error: HTTPException) -> Response:
+def _http_problem(error: HTTPException) -> tuple[Json, Headers]:
     # The exception's own response carries headers that matter, such as Allow of a 405.
     headers = [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"]
     members = {"status": error.code, "type": UNTYPED, "title": error.name, "detail": error.description}
-    return _response(members, headers)
-
-
-def _response(members: dict[str, Any], headers: Sequence[tuple[str, str]] = ()) -> Response:
-    if members["type"] != UNTYPED:
-        g.problem = members["type"]  # for the log and the metrics
-    body = json.dumps(members, ensure_ascii=False) + "\n"
-    return Response(body, members["status"], Headers(headers), content_type=PROBLEM_TYPE)
+    return members, Headers(headers)

@@ -19,6 +19,10 @@ ENVIRONMENT_PREFIX = "SHOWTELL_"
 LogFormat = Literal["auto", "json", "text"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 
+ProtocolName = Literal["openai"]
+PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
+NO_PROTOCOL = "none"
+
 KEY_PATTERN = r"[A-Za-z0-9._~+/-]{16,256}={0,2}"
 """A Bearer token (RFC 6750, 2.1) of at least 16 characters; `=` only pads the end."""
 KEY_FORM = "keys of 16 to 256 letters, digits and ._~+/-, with up to two = at the end"
@@ -75,6 +79,7 @@ class ServerSettings:
         api_key: API keys, of which a request needs one; empty if none is needed.
         api_key_file: File with more API keys.
         cors_origins: Origins whose pages may read answers; `*` for all.
+        protocols: Protocols that are served besides our own; see `server/protocols`.
         log_format: `json`, `text`, or `auto`: text on a terminal, JSON elsewhere.
 
     Raises:
@@ -157,6 +162,12 @@ class ServerSettings:
             form="* or origins such as https://example.org",
         ),
     )
+    protocols: tuple[str, ...] = field(
+        default=PROTOCOL_NAMES,
+        metadata=_about(
+            "Comma-separated protocols of other servers that are served too.", choices=(*PROTOCOL_NAMES, NO_PROTOCOL)
+        ),
+    )
     log_format: LogFormat = field(
         default="auto", metadata=_about("Log format; auto is text on a terminal, JSON elsewhere.", choices=LOG_FORMATS)
     )
@@ -201,14 +212,19 @@ def accepted(item: "dataclasses.Field[Any]") -> str:
     if item.type in (int, float):
         kind = "whole number" if item.type is int else "number"
         return f"a {kind} from {item.metadata['low']} to {item.metadata['high']}"
-    return ", ".join(item.metadata["choices"]) or str(item.metadata["form"])
+    choices = ", ".join(item.metadata["choices"])
+    if choices:
+        return f"some of {choices}" if isinstance(item.default, tuple) else choices
+    return str(item.metadata["form"])
 
 
 def default_of(item: "dataclasses.Field[Any]") -> str:
     """Returns the default of a setting in words."""
     if item.default is DEFAULT_BUNDLE:
         return "/".join(DEFAULT_BUNDLE.parts[-3:])
-    return "none" if item.default in (None, ()) else str(item.default)
+    if item.default in (None, ()):
+        return "none"
+    return ",".join(item.default) if isinstance(item.default, tuple) else str(item.default)
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -231,12 +247,12 @@ def _parse(item: "dataclasses.Field[Any]", text: str, source: str) -> object:
 
 
 def _check(item: "dataclasses.Field[Any]", value: object, source: str) -> None:
+    parts = value if isinstance(value, tuple) else (value,)
     if item.metadata["choices"]:
-        fits = value in item.metadata["choices"]
+        fits = all(part in item.metadata["choices"] for part in parts)
     elif isinstance(value, int | float):
         fits = item.metadata["low"] <= value <= item.metadata["high"]
     else:
-        parts = value if isinstance(value, tuple) else (value,)
         fits = all(re.fullmatch(item.metadata["pattern"], str(part)) for part in parts)
     if not fits:
         raise _out_of_range(item, value, source)

@@ -19,6 +19,7 @@ _LINK = re.compile(r"\s*(?:https?|ftp|file|blob|s3|gs)://?", re.IGNORECASE)
 _DATA_URI = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 _MARK = "\ufeff".encode()
 _MOST_SHOWN = 200
+_MOST_VALUES = 100_000
 
 
 def read_json(request: Request, settings: ServerSettings, kind: type[T]) -> T:
@@ -45,6 +46,11 @@ def parse_json(body: bytes, kind: type[T]) -> T:
     """As `read_json`, of a body that is there."""
     if not body or body.isspace():
         raise MalformedBodyError("expected JSON, received an empty body; send the JSON as the body")
+    # Each becomes an object of twenty times its bytes. A photo has one of these marks, a long conversation thousands.
+    if sum(map(body.count, (b",", b"{", b"["))) > _MOST_VALUES:
+        raise MalformedBodyError(
+            f"expected JSON of at most {_MOST_VALUES:,} values, received more; send images as base64, not as numbers"
+        )
     try:
         return msgspec.json.decode(body.removeprefix(_MARK), type=kind)
     except msgspec.ValidationError as error:

@@ -42,12 +42,12 @@ def in_words(schema: Json) -> Markup:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return Markup('<a href="#{0}">{0}</a>').format(name)
-    if "oneOf" in schema:
-        return Markup(" or ").join(map(in_words, schema["oneOf"]))
+    if options := schema.get("oneOf") or schema.get("anyOf"):
+        return Markup(" or ").join(map(in_words, options))
     if "const" in schema or "enum" in schema:
         values = schema["enum"] if "enum" in schema else [schema["const"]]
         return Markup(" or ").join(Markup("<code>{}</code>").format(json.dumps(value)) for value in values)
-    words = escape("bytes" if schema.get("format") == "binary" else schema["type"]) + _bounds(schema)
+    words = escape("bytes" if schema.get("format") == "binary" else schema.get("type", "anything")) + _bounds(schema)
     return words + Markup(" of ") + in_words(schema["items"]) if "items" in schema else words
 
 
@@ -73,9 +73,14 @@ def _groups(document: Json) -> list[tuple[Json, list[Json]]]:
 
 
 def _common(document: Json) -> Json:
-    """Returns the responses that all operations share, by status."""
-    every = [item["responses"].items() for methods in document["paths"].values() for item in methods.values()]
-    return {status: item for status, item in every[0] if all((status, item) in other for other in every)}
+    """Returns the responses that all operations share, whatever their form, by status."""
+    every = [item["responses"] for methods in document["paths"].values() for item in methods.values()]
+    abouts = [{status: _resolved(document, item)["description"] for status, item in one.items()} for one in every]
+    return {
+        status: item
+        for status, item in every[0].items()
+        if status != "200" and all(about.get(status) == abouts[0][status] for about in abouts)
+    }
 
 
 def _operations(document: Json) -> Iterator[Json]:

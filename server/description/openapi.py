@@ -1,15 +1,28 @@
 """Builds the API's description (OpenAPI 3.1) from the code that answers: its ranges, limits and problems."""
 
+import re
 from http import HTTPStatus
 
 from model.errors import CaptionerError
 from server.access import KEY_HEADER, OPEN_ENDPOINTS
-from server.description.operations import Operation, operations
+from server.description.operation import Operation
+from server.description.operations import operations
 from server.description.schemas import Json, answer_schemas, reference
 from server.errors import UnauthorizedError
 from server.logs import REQUEST_ID, REQUEST_ID_PATTERN
 from server.metrics import project_version
-from server.problems import INTERNAL, PROBLEM_TYPE, PROBLEMS, UNREADABLE, UNREADABLE_PROBLEMS, UNTYPED, kind_of
+from server.problems import (
+    INTERNAL,
+    PROBLEM_FORM,
+    PROBLEM_TYPE,
+    PROBLEMS,
+    UNREADABLE,
+    UNREADABLE_PROBLEMS,
+    UNTYPED,
+    ErrorForm,
+    kind_of,
+)
+from server.protocols.table import chosen
 from server.settings import ServerSettings
 from server.uploads import FIELD
 
@@ -19,6 +32,7 @@ EXAMPLE_SERVER = "http://127.0.0.1:8000"
 ABOUT = (
     "Captions and classes for photos, by a VGG-19 encoder and a Show-and-Tell decoder. "
     "Every error is problem+json (RFC 9457): programs compare its `type`. "
+    "Other servers' protocols have the errors of their own, with the same statuses and texts. "
     f"Every answer has an id in `{REQUEST_ID}`, which is also in the server's log. "
     "HEAD works wherever GET does."
 )
@@ -32,6 +46,8 @@ TAGS = {
     "pages": "The demo page, and this description.",
 }
 
+_PART = re.compile("<([^>]+)>")
+_RAW_STATUSES = frozenset(problem.status for problem in UNREADABLE_PROBLEMS.values())
 _ANSWER_HEADERS = {REQUEST_ID: {"$ref": "#/components/headers/RequestId"}}
 _REQUEST_ID = {"$ref": "#/components/parameters/RequestId"}
 
@@ -47,12 +63,15 @@ def describe_api(settings: ServerSettings) -> Json:
     """
     needs_key = bool(settings.api_key) or settings.api_key_file is not None
     responses: Json = {}
-    paths = {
-        operation.path: {operation.method: _describe(operation, needs_key, responses)}
-        for operation in operations(settings)
-    }
+    protocols = chosen(settings)
+    described = [(operation, PROBLEM_FORM) for operation in operations(settings)]
+    described += [(route.operation, protocol.form) for protocol in protocols for route in protocol.routes]
+    paths: Json = {}
+    for operation, form in described:
+        methods = paths.setdefault(_PART.sub(r"{\1}", operation.path), {})
+        methods[operation.method] = _describe(operation, form, needs_key, responses)
     components = {
-        "schemas": answer_schemas(settings),
+        "schemas": answer_schemas(settings) | {n: s for protocol in protocols for n, s in protocol.schemas.items()},
         "responses": responses,
         "parameters": {"RequestId": _request_id_parameter()},
         "headers": _headers(),
@@ -72,15 +91,18 @@ def describe_api(settings: ServerSettings) -> Json:
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "The server that this description comes from."}],
-        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
+        "tags": [
+            {"name": name, "description": about}
+            for name, about in (*TAGS.items(), *((protocol.name, protocol.about) for protocol in protocols))
+        ],
         "paths": paths,
         "components": components,
     }
 
 
-def _describe(operation: Operation, needs_key: bool, responses: Json) -> Json:
+def _describe(operation: Operation, form: ErrorForm, needs_key: bool, responses: Json) -> Json:
     """Returns an operation as OpenAPI; adds its problems to `responses`, which all operations share."""
-    asks = needs_key and operation.name not in OPEN_ENDPOINTS
+    asks = needs_key and not (operation.is_open or operation.name in OPEN_ENDPOINTS)
     errors = (*operation.errors, UnauthorizedError) if asks else operation.errors
     answers: Json = {"200": {"description": "The answer.", "headers": _ANSWER_HEADERS, "content": operation.content}}
     if operation.name == "index":  # a file, which browsers cache and revalidate
@@ -91,7 +113,9 @@ def _describe(operation: Operation, needs_key: bool, responses: Json) -> Json:
     for status, reasons in _reasons(errors).items():
         kinds = (UNREADABLE if kind == UNTYPED else kind_of(kind) for kind in reasons)
         name = f"{status}-{'-or-'.join(kinds)}"
-        responses[name] = _problem_response(status, reasons)
+        if form is not PROBLEM_FORM and reasons.keys() != {UNTYPED}:
+            name += f"-{operation.tag}"
+        responses[name] = _problem_response(status, reasons, form)
         answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
     described: Json = {
         "operationId": operation.name,
@@ -121,17 +145,23 @@ def _reasons(errors: tuple[type[CaptionerError], ...]) -> dict[int, dict[str, st
     return dict(sorted(reasons.items()))
 
 
-def _problem_response(status: int, reasons: dict[str, str]) -> Json:
+def _problem_response(status: int, reasons: dict[str, str], form: ErrorForm) -> Json:
     headers = dict(_ANSWER_HEADERS)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = {"$ref": "#/components/headers/Challenge"}
     this = {"status": {"const": status}, "type": {"enum": list(reasons)}}
+    content: Json = {}
+    if form is not PROBLEM_FORM and reasons.keys() != {UNTYPED}:
+        content[form.media_type] = {"schema": form.schema}
+    # What never becomes a request has no protocol.
+    if form is PROBLEM_FORM or status in _RAW_STATUSES:
+        content[PROBLEM_TYPE] = {"schema": {**reference("Problem"), "properties": this}}
     return {
         "description": " ".join(reasons.values()),
         "headers": headers,
-        "content": {PROBLEM_TYPE: {"schema": {**reference("Problem"), "properties": this}}},
+        "content": content,
     }
 
 
@@ -169,8 +199,8 @@ def _request_id_parameter() -> Json:
 def _samples(operation: Operation, asks: bool) -> list[Json]:
     """Returns example commands; `KEY` is a placeholder."""
     curl = f"curl -s -H '{KEY_HEADER}: KEY'" if asks else "curl -s"
-    url = f"{EXAMPLE_SERVER}{operation.path}"
-    commands = {"": f"{curl} {url}"}
+    url = EXAMPLE_SERVER + _PART.sub(lambda part: part[1].upper(), operation.path)
+    commands = {"": f"{curl} {operation.sample} {url}" if operation.sample else f"{curl} {url}"}
     if operation.name == "predict":
         commands = {
             "Two photos": f"{curl} -F {FIELD}=@one.jpg -F {FIELD}=@two.png {url}",

@@ -1,58 +1,17 @@
 """The operations of the API: what each route takes, answers and refuses. `openapi.py` assembles them."""
 
-from dataclasses import dataclass, field
-
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from model.captioner import MAX_CLASSES
 from model.engines.protocol import MAX_BEAM_SIZE
-from model.errors import CaptionerError, CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import FORMATS
 from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES, PredictBody
+from server.description.operation import CAPTIONING, Operation
 from server.description.schemas import EXAMPLES, Json, reference
-from server.errors import (
-    BodyTooLargeError,
-    CostlyImageError,
-    DeadlineExceededError,
-    MalformedBodyError,
-    NotReadyError,
-    OutOfResourcesError,
-    ParameterError,
-    QueueFullError,
-    UnsupportedCodingError,
-)
+from server.errors import NotReadyError, QueueFullError
 from server.settings import ServerSettings
 from server.uploads import FIELD
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One route's description, as far as it differs from the others.
-
-    Attributes:
-        path: Of the route.
-        name: Flask's endpoint name.
-        tag: Its group on the page.
-        summary: What it is, in a few words.
-        about: What it does.
-        content: Schemas of a good answer, by media type.
-        errors: Errors it raises, besides those of any request.
-        method: In lower case.
-        parameters: Query parameters.
-        body: Request body; empty if none.
-    """
-
-    path: str
-    name: str
-    tag: str
-    summary: str
-    about: str
-    content: Json
-    errors: tuple[type[CaptionerError], ...] = ()
-    method: str = "get"
-    parameters: tuple[Json, ...] = ()
-    body: Json = field(default_factory=dict)
 
 
 def operations(settings: ServerSettings) -> tuple[Operation, ...]:
@@ -80,11 +39,7 @@ def _predict(settings: ServerSettings) -> Operation:
         "parameters are refused. With `Accept: text/plain` the answer is the first caption of each photo, one a line; "
         "the line of a bad photo is empty.",
         {"application/json": {"schema": reference("Answer"), "examples": EXAMPLES}, **_text("text/plain")},
-        (
-            ParameterError, MalformedBodyError, BodyTooLargeError, UnsupportedCodingError, ImageTooLargeError,
-            UnsupportedImageError, CorruptImageError, CostlyImageError, NotReadyError, QueueFullError,
-            DeadlineExceededError, OutOfResourcesError,
-        ),
+        CAPTIONING,
         "post",
         _query(),
         {"required": True, "description": body, "content": forms},

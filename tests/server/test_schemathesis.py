@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import running_server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KEY = "a-key-of-22-characters"
 
@@ -36,7 +36,7 @@ def schemathesis(tmp_path: Path) -> Run:
             env={**os.environ, **hooks},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=800,
             check=False,
         )
 

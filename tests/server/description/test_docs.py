@@ -86,10 +86,12 @@ def test_a_server_with_a_key_shows_where_it_goes_and_not_the_key(
     inference: InferenceQueue, decoding: DecodingPool
 ) -> None:
     settings = ServerSettings(api_key=("a-key-of-22-characters",))
-    text = create_app(settings, inference, decoding, ServerMetrics(), threading.Event()).test_client().get("/docs").text
+    client = create_app(settings, inference, decoding, ServerMetrics(), threading.Event()).test_client()
+    text, paths = client.get("/docs").text, client.get("/openapi.json").get_json()["paths"]
+    secured = [item for methods in paths.values() for item in methods.values() if item["security"]]
     assert "a-key-of" not in text
     assert "-H &#39;X-API-Key: KEY&#39;" in text
-    assert text.count("Needs a key.") == 3
+    assert text.count("Needs a key.") == len(secured) >= 3
 
 
 def test_the_host_of_the_request_is_not_written_into_the_page(client: FlaskClient, text: str) -> None:

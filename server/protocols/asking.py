@@ -1,0 +1,135 @@
+"""The one way from a protocol to the service: JSON, photos, options and models are read alike in all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from flask import request
+
+from model.captioner import MAX_CLASSES
+from model.config import CaptionerConfig
+from model.engines.protocol import MAX_BEAM_SIZE
+from model.errors import ImageError
+from server.bodies import json_limit
+from server.errors import ModelNotFoundError, ParameterError
+from server.jobs import PredictOptions
+from server.service import Answered, Asked, CaptionService
+from server.settings import ServerSettings
+from server.typed_json import images_of, read_json
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish(Generic[R]):
+    """What a request wants.
+
+    Attributes:
+        images: The photos, as files in memory.
+        rest: What is needed to write the answer. It must not hold the body: its memory counts as free once the photos
+            are decoded.
+        captions: Captions for each photo.
+        classes: Classes for each photo.
+    """
+
+    images: list[bytes]
+    rest: R
+    captions: int = 1
+    classes: int = 0
+
+
+class Asker:
+    """Asks the service for a protocol.
+
+    Args:
+        settings: The limits.
+        service: Captions images.
+    """
+
+    def __init__(self, settings: ServerSettings, service: CaptionService) -> None:
+        self.settings, self._service = settings, service
+
+    @property
+    def config(self) -> CaptionerConfig:
+        """Returns the configuration of the captioner that serves.
+
+        Raises:
+            NotReadyError: None is loaded yet.
+        """
+        return self._service.captioner.config
+
+    def check(self) -> None:
+        """Makes sure that a photo would be captioned now; see `CaptionService.check`."""
+        self._service.check()
+
+    def check_model(self, name: str) -> None:
+        """Makes sure that a model is the one that serves.
+
+        Raises:
+            ModelNotFoundError: It is another one.
+            NotReadyError: None is loaded yet.
+        """
+        if name != self.config.name:
+            raise ModelNotFoundError(
+                f"expected the model {self.config.name!r}, received {name[:50]!r}; ask for the one that is served"
+            )
+
+    def images(self, texts: list[str], example: str) -> list[bytes]:
+        """Returns photos that came as text; see `images_of`."""
+        return images_of(texts, self.settings, example)
+
+    def answer_json(self, kind: type[T], read: Callable[[T], Wish[R]]) -> tuple[R, list[Answered]]:
+        """As `answer`, of a request in JSON.
+
+        Args:
+            kind: What the body must be.
+            read: Returns what the body wants.
+        """
+        most = json_limit(self.settings.max_body_bytes)
+        return self.answer(lambda: read(read_json(request, self.settings, kind)), most)
+
+    def answer(self, read: Callable[[], Wish[R]], most_bytes: int | None = None) -> tuple[R, list[Answered]]:
+        """Captions every image of the current request.
+
+        Args:
+            read: Reads the body; called when there is memory for it.
+            most_bytes: Size of the largest body that it reads; None for the setting.
+
+        Returns:
+            The rest of the wish, and one prediction for each image, in order.
+
+        Raises:
+            ImageError: An image could not be read; unlike ours, other protocols have no place for that among answers.
+            CaptionerError: No image can be answered.
+        """
+        config = self.config  # before the body is read: that spares a client its upload
+        rest: list[R] = []
+
+        def parse() -> Asked:
+            wish = read()
+            rest.append(wish.rest)
+            return Asked(wish.images, _options(wish, config))
+
+        answers = self._service.answer(request, parse, most_bytes)
+        return rest[0], _whole(answers)
+
+
+def _options(wish: Wish[R], config: CaptionerConfig) -> PredictOptions:
+    """Returns the options of a search that is wide enough."""
+    if not 1 <= wish.captions <= MAX_BEAM_SIZE or not 0 <= wish.classes <= MAX_CLASSES:
+        raise ParameterError(
+            f"expected 1 to {MAX_BEAM_SIZE} captions and 0 to {MAX_CLASSES} classes for each image, received "
+            f"{wish.captions} and {wish.classes}; ask for fewer"
+        )
+    beam_size = max(config.search.beam_size, wish.captions)
+    return PredictOptions(beam_size=beam_size, captions=wish.captions, classes=wish.classes)
+
+
+def _whole(answers: list[Answered | ImageError]) -> list[Answered]:
+    good: list[Answered] = []
+    for number, item in enumerate(answers, 1):
+        if isinstance(item, ImageError):
+            raise type(item)(f"image {number} of {len(answers)}: {item}") from item
+        good.append(item)
+    return good
