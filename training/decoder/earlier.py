@@ -31,7 +31,7 @@ def new_decoder(config: CaptionerConfig, features: npt.NDArray[np.float32] | Non
         features: Features of the photos that it will be trained on, (P, D); None where its weights will be loaded.
     """
     decoder = Decoder(config.decoder, config.encoder.feature_units, StandardizedDense)
-    if features is not None and decoder.projection is not None:
+    if features is not None and isinstance(decoder.projection, StandardizedDense):
         decoder.projection.adapt(features)
     return decoder
 
@@ -52,7 +52,7 @@ def plain_decoder(decoder: Decoder, feature_units: int) -> Decoder:
     plain = Decoder(decoder.config, feature_units)
     for variable, value in zip(plain.trainable_variables, decoder.trainable_variables, strict=True):
         variable.assign(value)
-    if plain.projection is not None:
+    if plain.projection is not None and isinstance(decoder.projection, StandardizedDense):
         plain.projection.set_weights(decoder.projection.plain_weights())
     return plain
 

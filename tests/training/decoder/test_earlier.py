@@ -116,9 +116,9 @@ def test_a_new_decoder_sees_features_of_mean_0_and_deviation_1() -> None:
     config = config_of(EARLIER)
     features = np.random.default_rng(3).normal(3, 2, (50, config.encoder.feature_units)).astype(np.float32)
     features[:, 0] = 7
-    projection = new_decoder(config, features).projection
+    projection: Any = new_decoder(config, features).projection
     standardized = (features - np.asarray(projection.mean)) / np.asarray(projection.deviation)
     np.testing.assert_allclose(standardized.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(standardized[:, 1:].std(axis=0), 1, rtol=1e-4)
     assert not standardized[:, 0].any()
-    assert projection.deviation[0] == pytest.approx(0.2, rel=0.2)  # not blown up when it moves
+    assert float(projection.deviation[0]) == pytest.approx(0.2, rel=0.2)  # not blown up when it moves
