@@ -159,7 +159,11 @@ def test_a_body_that_grows_beyond_the_limit_is_refused(client: FlaskClient) -> N
         assert time.thread_time() - begun < 1
 
 
-@pytest.mark.parametrize("body", [b"", b"x", TINY, gzip.compress(TINY)[:-9], gzip.compress(TINY) + b"more"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"x", TINY, gzip.compress(TINY)[:-9], gzip.compress(TINY) + b"more"],
+    ids=["empty", "a letter", "plain", "cut off", "followed by more"],
+)
 def test_a_compressed_body_that_is_not_whole_is_refused(client: FlaskClient, body: bytes) -> None:
     for coding in ("gzip", "deflate"):
         sentence(client.post("/v1/predict", data=body, headers={"Content-Encoding": coding}))
