@@ -22,13 +22,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.bundle import BundleInfo, ClassName, load_bundle
 from model.captioner import Captioner
 from model.config import CaptionerConfig, SearchConfig
-from model.decoder import Decoder
 from model.errors import DataError
 from model.image import read_image
 from model.presets import small
 from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
 from training.data.records import VOCABULARY
 from training.decoder.features import load_features
+from training.decoder.earlier import new_decoder
 from training.decoder.tasks import DecoderTask
 from training.encoder.distill import distill
 from training.encoder.sources import load_encoder, load_student
@@ -152,7 +152,7 @@ def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path
     networks = []
     for directory in (runs.captioner, tmp_path):
         config = CaptionerConfig.from_json((directory / "config.json").read_text())
-        decoder = Decoder(config.decoder, config.encoder.feature_units)
+        decoder = new_decoder(config)
         load_checkpoint(sorted((directory / CHECKPOINTS).iterdir())[-1], named_variables(decoder, "decoder"))
         networks.append(decoder)
     assert_same_weights(*networks)
