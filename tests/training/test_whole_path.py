@@ -27,8 +27,8 @@ from model.image import read_image
 from model.presets import small
 from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
 from training.data.records import VOCABULARY
-from training.decoder.features import load_features
 from training.decoder.earlier import new_decoder
+from training.decoder.features import load_features
 from training.decoder.tasks import DecoderTask
 from training.encoder.distill import distill
 from training.encoder.sources import load_encoder, load_student
