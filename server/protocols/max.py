@@ -1,4 +1,4 @@
-"""The protocol of IBM's Model Asset Exchange (MAX), as its Image Caption Generator speaks it: a form in, captions out."""
+"""The protocol of the Image Caption Generator of IBM's Model Asset Exchange (MAX): a form in, captions out."""
 
 from typing import Literal
 
@@ -80,7 +80,7 @@ def _wish(asker: Asker) -> Wish[None]:
     if request.mimetype != _FORM_TYPE:
         received = repr(request.mimetype[:50]) if request.mimetype else "none"
         raise MalformedBodyError(
-            f"expected Content-Type: {_FORM_TYPE} with the photo in the field {FIELD!r}, received {received}; {_EXAMPLE}"
+            f"expected {_FORM_TYPE} with the photo in the field {FIELD!r}, received the type {received}; {_EXAMPLE}"
         )
     images = images_in(body, request, asker.settings)
     if len(images) > 1:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 Photo = Annotated[str, Meta(description="A photo as base64 or a data URI.", extra_json_schema={"format": "byte"})]
 ModelName = Annotated[str, Meta(description="Any name: the model that serves answers, and says its own.")]
@@ -17,7 +17,7 @@ Nanoseconds = Annotated[int, Meta(description="In nanoseconds.")]
 class OllamaGenerateBody(Struct):
     """A request for a text. The prompt and all options are ignored: a caption answers no question."""
 
-    model: ModelName | None = None
+    model: ModelName
     prompt: str | None = None
     images: list[Photo] | None = None
     format: Format = None
@@ -44,7 +44,7 @@ class OllamaMessage(Struct):
 class OllamaChatBody(Struct):
     """A request for the next message. All texts, tools and options are ignored."""
 
-    model: ModelName | None = None
+    model: ModelName
     messages: list[OllamaMessage] | None = None
     format: Format = None
     stream: Streams = None
@@ -108,7 +108,7 @@ class OllamaDetails(Struct):
     parent_model: str = ""
     format: str = "safetensors"
     family: str = "show-and-tell"
-    families: list[str] = ["show-and-tell"]
+    families: tuple[str, ...] = ("show-and-tell",)
     parameter_size: str = ""
     quantization_level: str = ""
 
@@ -121,7 +121,7 @@ class OllamaModel(Struct):
     modified_at: str
     digest: str
     size: int = 0
-    details: OllamaDetails = OllamaDetails()
+    details: OllamaDetails = field(default_factory=OllamaDetails)
 
 
 class OllamaModels(Struct):
@@ -135,8 +135,8 @@ class OllamaShown(Struct):
 
     modified_at: str
     model_info: dict[str, str | int]
-    capabilities: list[Literal["completion", "vision"]] = ["completion", "vision"]
-    details: OllamaDetails = OllamaDetails()
+    capabilities: tuple[Literal["completion", "vision"], ...] = ("completion", "vision")
+    details: OllamaDetails = field(default_factory=OllamaDetails)
     modelfile: str = ""
     parameters: str = ""
     template: str = ""

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,10 +25,10 @@ from server.service import Answered
 
 B = TypeVar("B", OllamaGenerateBody, OllamaChatBody)
 
-GENERATE_EXAMPLE = 'send a photo in "images", for example: {"images": ["<base64 of the file>"]}'
+GENERATE_EXAMPLE = 'send a photo in "images", for example: {"model": "any", "images": ["<base64 of the file>"]}'
 CHAT_EXAMPLE = (
-    'send a photo in the last message of the role user, for example: {"messages": [{"role": "user", "images": '
-    '["<base64 of the file>"]}]}'
+    'send a photo in the last message of the role user, for example: {"model": "any", "messages": [{"role": "user", '
+    '"images": ["<base64 of the file>"]}]}'
 )
 
 _WORD = re.compile(r"\s*\S+")

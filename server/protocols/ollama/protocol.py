@@ -33,14 +33,14 @@ _UNKNOWN_TIME = "1970-01-01T00:00:00Z"  # When a bundle was made is not recorded
 _PHOTO = EXAMPLE_PHOTO.rpartition(",")[2]
 _IGNORED = (
     "All texts are ignored: the captioner answers no questions. So are the model's name, tools and options. With the "
-    "format `json` the answer is `labels` with `name`, `confidence` and `topicality`; a JSON schema is filled where its "
-    "properties are captions or labels by name. A stream, which comes unless `stream` is false, is written once the "
-    "caption is known."
+    "format `json` the answer is `labels` with `name`, `confidence` and `topicality`; a JSON schema is filled where "
+    "its properties are captions or labels by name. A stream, which comes unless `stream` is false, is written once "
+    "the caption is known."
 )
 
 
 def _show(asker: Asker) -> Response:
-    asker.answer_json(OllamaShowBody, lambda _: Wish(images=[], rest=None))
+    asker.answer_json(OllamaShowBody, _named)
     config = asker.config
     about: dict[str, str | int] = {
         "general.architecture": "show-and-tell",
@@ -50,6 +50,12 @@ def _show(asker: Asker) -> Response:
         "show-and-tell.vocab_size": config.decoder.vocabulary_size,
     }
     return as_json(OllamaShown(_UNKNOWN_TIME, about))
+
+
+def _named(body: OllamaShowBody) -> Wish[None]:
+    if body.model is None and body.name is None:
+        raise MalformedBodyError('expected the name of a model, received none; send {"model": "any"}')
+    return Wish(images=[], rest=None)
 
 
 def _tags(asker: Asker) -> Response:
