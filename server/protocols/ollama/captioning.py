@@ -76,7 +76,7 @@ def _answer(asker: Asker, kind: type[B], example: str, part: Callable[[str, dict
     end = {**frame, "done": True, **_figures(answers, time.monotonic() - begun)}
     if not form.streams:
         return as_json(part(text, end))
-    words = [text] if form.shape else _WORD.findall(text)
+    words = [text] if form.shape and answers else _WORD.findall(text)
     return json_lines([*(part(word, {**frame, "done": False}) for word in words), part("", end)])
 
 

@@ -122,11 +122,12 @@ def test_json_is_the_labels_that_photo_libraries_look_for(
     del schema
     response = ask(client, photo, format="json", stream=stream)
     answers = lines(response) if stream else [response.get_json()]
-    expected = [
-        {"name": item["label"], "confidence": item["probability"], "topicality": item["probability"]}
-        for item in predicted(client, photo)["classes"]
-    ]
-    assert json.loads("".join(map(text_of, answers))) == {"labels": expected}
+    found = json.loads("".join(map(text_of, answers)))
+    assert found.keys() == {"labels"}
+    for label, item in zip(found["labels"], predicted(client, photo)["classes"], strict=True):
+        assert label.keys() == {"name", "confidence", "topicality"}
+        assert label["name"] == item["label"]
+        assert label["confidence"] == label["topicality"] == pytest.approx(item["probability"], rel=1e-5)
 
 
 @Asks
