@@ -82,7 +82,8 @@ def test_a_bad_form_is_refused(client: FlaskClient, body: bytes, status: int, wo
 
 
 def test_a_photo_beyond_the_limit_is_refused(client: FlaskClient) -> None:
-    check_refused(predict(client, bytes(ServerSettings().max_body_bytes)), 413, "at most")
+    body = HEAD + bytes(ServerSettings().max_body_bytes) + b"\r\n--b--\r\n"
+    check_refused(client.post(PREDICT, data=body, content_type=FORM), 413, "at most")
 
 
 @pytest.mark.parametrize("name", [b"\x83\x5c.jpg", b"\xff\xfe.jpg", b'a\\".jpg'])
