@@ -23,7 +23,7 @@ from server.protocols.streams import as_json, json_lines
 from server.protocols.structured import LABELS_SHAPE, Shape
 from server.service import Answered
 
-B = TypeVar("B", OllamaGenerateBody, OllamaChatBody)
+B = TypeVar("B", bound=OllamaGenerateBody | OllamaChatBody)
 
 GENERATE_EXAMPLE = 'send a photo in "images", for example: {"model": "any", "images": ["<base64 of the file>"]}'
 CHAT_EXAMPLE = (

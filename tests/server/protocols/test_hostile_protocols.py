@@ -72,7 +72,10 @@ SCHEMAS = st.fixed_dictionaries({"properties": st.dictionaries(WORDS, KINDS, max
 MESSAGES = st.just(
     [{"role": "user", "content": [{"image_url": {"url": TINY}}, {"image_url": TINY}], "images": [TINY, TINY]}]
 )
-OLLAMA_FORMATS = st.sampled_from(["", "json", None]) | SCHEMAS
+OLLAMA: dict[str, st.SearchStrategy[Any]] = {
+    "images": st.just([TINY]),
+    "format": st.sampled_from(["", "json", None]) | SCHEMAS,
+}
 GOOD: dict[str, st.SearchStrategy[Any]] = {
     "n": st.integers(1, 3),
     "stream": st.booleans(),
@@ -93,7 +96,7 @@ def requests(draw: st.DrawFn) -> Any:
     """Draws a body that a protocol would answer, with some of its fields replaced by others or by anything."""
     body = {"model": "any", "messages": draw(MESSAGES), "input": draw(MESSAGES)}
     body |= draw(st.fixed_dictionaries({}, optional=GOOD))
-    body |= draw(st.just({}) | st.fixed_dictionaries({"images": st.just([TINY]), "format": OLLAMA_FORMATS}))
+    body |= draw(st.fixed_dictionaries({}, optional=OLLAMA))
     return body | draw(st.just({}) | st.dictionaries(WORDS, JSON, max_size=2))
 
 
