@@ -108,7 +108,7 @@ class OllamaDetails(Struct):
     parent_model: str = ""
     format: str = "safetensors"
     family: str = "show-and-tell"
-    families: tuple[str, ...] = ("show-and-tell",)
+    families: list[str] = field(default_factory=lambda: ["show-and-tell"])
     parameter_size: str = ""
     quantization_level: str = ""
 
@@ -135,7 +135,7 @@ class OllamaShown(Struct):
 
     modified_at: str
     model_info: dict[str, str | int]
-    capabilities: tuple[Literal["completion", "vision"], ...] = ("completion", "vision")
+    capabilities: list[Literal["completion", "vision"]] = field(default_factory=lambda: ["completion", "vision"])
     details: OllamaDetails = field(default_factory=OllamaDetails)
     modelfile: str = ""
     parameters: str = ""
