@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from model.bundle import ClassName
 from model.captioner import Prediction
 from model.config import CaptionerConfig
 from model.search import Wanted
@@ -30,6 +31,10 @@ class Predictor(Protocol):
     @property
     def engine(self) -> str:
         """Name of the engine that runs the networks."""
+
+    @property
+    def classes(self) -> tuple[ClassName, ...]:
+        """Names of the encoder's classes."""
 
     def predict(
         self, images: npt.NDArray[np.uint8], *, beam_size: int, captions: int, classes: int, wanted: Wanted

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from flask import request
 
+from model.bundle import ClassName
 from model.captioner import MAX_CLASSES
 from model.config import CaptionerConfig
 from model.engines.protocol import MAX_BEAM_SIZE
@@ -58,6 +59,15 @@ class Asker:
             NotReadyError: None is loaded yet.
         """
         return self._service.captioner.config
+
+    @property
+    def classes(self) -> tuple[ClassName, ...]:
+        """Returns the names of the encoder's classes.
+
+        Raises:
+            NotReadyError: No captioner is loaded yet.
+        """
+        return self._service.captioner.classes
 
     def check(self) -> None:
         """Makes sure that a photo would be captioned now; see `CaptionService.check`."""

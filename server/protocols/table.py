@@ -7,12 +7,16 @@ from types import MappingProxyType
 from flask import Flask
 
 from server.protocols.asking import Asker
+from server.protocols.max import MAX
 from server.protocols.models import with_models
+from server.protocols.ollama.protocol import OLLAMA
 from server.protocols.openai.protocol import OPENAI
 from server.protocols.protocol import Protocol
 from server.settings import ProtocolName, ServerSettings
 
-PROTOCOLS: Mapping[ProtocolName, Protocol] = MappingProxyType({protocol.name: protocol for protocol in (OPENAI,)})
+PROTOCOLS: Mapping[ProtocolName, Protocol] = MappingProxyType(
+    {protocol.name: protocol for protocol in (OPENAI, OLLAMA, MAX)}
+)
 """All protocols by name. Where several share a path, the first decides the form of errors."""
 
 

@@ -15,6 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image, ImageDraw
 
+from model.bundle import ClassName
 from model.captioner import Captioner, Prediction
 from model.config import CaptionerConfig
 from model.image import MAX_PIXELS
@@ -49,6 +50,7 @@ class HeldCaptioner:
     """A predictor whose every prediction lasts until the test releases it."""
 
     engine = "held"
+    classes: tuple[ClassName, ...] = ()
 
     def __init__(self, config: CaptionerConfig) -> None:
         self.config = config

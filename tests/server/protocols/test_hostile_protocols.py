@@ -58,7 +58,7 @@ def test_hostile_json_is_refused_at_once(client: FlaskClient, protocol: Protocol
 WORDS = st.sampled_from(
     ["messages", "input", "role", "user", "content", "image_url", "url", "n", "stream", "logprobs", "text", "format",
      "response_format", "json_schema", "schema", "type", "properties", "caption", "labels", "string", "array", "object",
-     "items", "required", "anyOf", "null", "include"]
+     "items", "required", "anyOf", "null", "include", "images", "prompt", "json", "model"]
 )  # fmt: skip
 PHOTOS = st.sampled_from(
     [TINY, f"data:image/png;base64,{TINY}", f"data:image/png;base64,{TINY[:41]}", "http://10.0.0.1/a"]
@@ -69,10 +69,17 @@ JSON = st.recursive(
 )
 KINDS = st.sampled_from(["string", "array", "object", "number", "null"]).map(lambda kind: {"type": kind}) | JSON
 SCHEMAS = st.fixed_dictionaries({"properties": st.dictionaries(WORDS, KINDS, max_size=3), "required": JSON})
-MESSAGES = st.just([{"role": "user", "content": [{"image_url": {"url": TINY}}, {"image_url": TINY}]}])
+MESSAGES = st.just(
+    [{"role": "user", "content": [{"image_url": {"url": TINY}}, {"image_url": TINY}], "images": [TINY, TINY]}]
+)
+OLLAMA: dict[str, st.SearchStrategy[Any]] = {
+    "images": st.just([TINY]),
+    "format": st.sampled_from(["", "json", None]) | SCHEMAS,
+}
 GOOD: dict[str, st.SearchStrategy[Any]] = {
     "n": st.integers(1, 3),
     "stream": st.booleans(),
+    "prompt": WORDS,
     "logprobs": st.booleans(),
     "response_format": st.fixed_dictionaries(
         {"type": st.just("json_schema"), "json_schema": st.fixed_dictionaries({"schema": SCHEMAS})}
@@ -87,8 +94,9 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
 @st.composite
 def requests(draw: st.DrawFn) -> Any:
     """Draws a body that a protocol would answer, with some of its fields replaced by others or by anything."""
-    body = {"messages": draw(MESSAGES), "input": draw(MESSAGES)}
+    body = {"model": "any", "messages": draw(MESSAGES), "input": draw(MESSAGES)}
     body |= draw(st.fixed_dictionaries({}, optional=GOOD))
+    body |= draw(st.fixed_dictionaries({}, optional=OLLAMA))
     return body | draw(st.just({}) | st.dictionaries(WORDS, JSON, max_size=2))
 
 

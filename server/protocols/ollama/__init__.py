@@ -1,0 +1,1 @@
+"""Ollama's generate and chat."""
