@@ -19,7 +19,7 @@ ENVIRONMENT_PREFIX = "SHOWTELL_"
 LogFormat = Literal["auto", "json", "text"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 
-ProtocolName = Literal["openai"]
+ProtocolName = Literal["openai", "open-inference", "tf-serving"]
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
 NO_PROTOCOL = "none"
 

@@ -7,12 +7,16 @@ from types import MappingProxyType
 from flask import Flask
 
 from server.protocols.asking import Asker
+from server.protocols.inference.protocol import OPEN_INFERENCE
 from server.protocols.models import with_models
 from server.protocols.openai.protocol import OPENAI
 from server.protocols.protocol import Protocol
+from server.protocols.tfserving.protocol import TF_SERVING
 from server.settings import ProtocolName, ServerSettings
 
-PROTOCOLS: Mapping[ProtocolName, Protocol] = MappingProxyType({protocol.name: protocol for protocol in (OPENAI,)})
+PROTOCOLS: Mapping[ProtocolName, Protocol] = MappingProxyType(
+    {protocol.name: protocol for protocol in (OPENAI, OPEN_INFERENCE, TF_SERVING)}
+)
 """All protocols by name. Where several share a path, the first decides the form of errors."""
 
 
