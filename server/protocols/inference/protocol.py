@@ -42,13 +42,13 @@ def _operations(path: str, name: str, *parameters: Json) -> tuple[Route, Route, 
     )
     about = (
         "The tensor `image` has the photos: base64 in the JSON, or bytes behind it, each with its length in front in "
-        "four bytes, little-endian. `caption` has the best caption of each, `log_probability` the sentence's, `classes` "
-        "and `scores` the labels of five classes and their probabilities; `classification` asks for another number."
+        "four bytes, little-endian. `caption` has the best caption of each, `log_probability` the sentence's, "
+        "`classes` and `scores` five classes and their probabilities; `classification` asks for another number."
     )
     return (
         Route(model, Operation(
-            path, f"{name}_model", tag, "What a model is", "Its inputs and its outputs.", _json(reference("InferModel")),
-            missing, parameters=parameters,
+            path, f"{name}_model", tag, "What a model is", "Its inputs and its outputs.",
+            _json(reference("InferModel")), missing, parameters=parameters,
         )),
         Route(model_ready, Operation(
             f"{path}/ready", f"{name}_model_ready", tag, "Would this model caption a photo now?", "As `/readyz`.",

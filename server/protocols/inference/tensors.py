@@ -74,8 +74,8 @@ def _elements(tail: memoryview) -> Iterator[memoryview]:
         end = begin + int.from_bytes(tail[end:begin], "little")
         if begin > len(tail) or end > len(tail):
             raise MalformedBodyError(
-                f"expected each photo behind its length in {_LENGTH.size} bytes, little-endian, received a length beyond "
-                "the end of the tensor; let the client's library write the tensor"
+                f"expected each photo behind its length in {_LENGTH.size} bytes, little-endian, received a length "
+                "beyond the end of the tensor; let the client's library write the tensor"
             )
         yield tail[begin:end]
 

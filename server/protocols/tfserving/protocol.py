@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from flask import Response
 from flask.typing import ResponseReturnValue
 from msgspec import Struct, to_builtins
 
@@ -11,20 +10,10 @@ from server.description.operation import CAPTIONING, EXAMPLE_PHOTO, Operation
 from server.description.schemas import reference
 from server.errors import ModelNotFoundError, NotReadyError
 from server.problems import ErrorForm, Json
-from server.protocols.asking import Asker
 from server.protocols.models import MODEL, VERSION
 from server.protocols.protocol import Protocol, Route, schemas_of
-from server.protocols.streams import as_json
-from server.protocols.tfserving.predictions import (
-    TfClassified,
-    TfClassifyBody,
-    TfPredictBody,
-    TfPredictions,
-    classified,
-    classify_wish,
-    predict_wish,
-    predicted,
-)
+from server.protocols.tfserving.predictions import TfClassified, TfClassifyBody, TfPredictBody, TfPredictions
+from server.protocols.tfserving.views import TfStatus, classify, predict, status, status_of
 
 
 class TfError(Struct):
@@ -33,66 +22,9 @@ class TfError(Struct):
     error: str
 
 
-class TfState(Struct, frozen=True):
-    """That a version is well."""
-
-    error_code: str = "OK"
-    error_message: str = ""
-
-
-class TfVersion(Struct):
-    """A version of a model."""
-
-    version: str
-    state: str = "AVAILABLE"
-    status: TfState = TfState()
-
-
-class TfStatus(Struct):
-    """The versions of a model."""
-
-    model_version_status: list[TfVersion]
-
-
-def predict(asker: Asker, model: str, version: str | None = None) -> Response:
-    """Answers a request for predictions.
-
-    Raises:
-        CaptionerError: It cannot be answered.
-    """
-    asker.check_model(model, version)
-    by_column, answers = asker.answer_json(TfPredictBody, lambda body: predict_wish(asker, body))
-    return as_json(predicted([answer.prediction for answer in answers], by_column=by_column))
-
-
-def classify(asker: Asker, model: str, version: str | None = None) -> Response:
-    """Answers a request for classes.
-
-    Raises:
-        CaptionerError: It cannot be answered.
-    """
-    asker.check_model(model, version)
-    _, answers = asker.answer_json(TfClassifyBody, lambda body: classify_wish(asker, body))
-    return as_json(classified([answer.prediction for answer in answers]))
-
-
-def status(asker: Asker, model: str, version: str) -> Response:
-    """Answers whether a version serves.
-
-    Raises:
-        ModelNotFoundError: It does not.
-    """
-    asker.check_model(model, version)
-    return as_json(_status(asker.config))
-
-
-def _status(config: CaptionerConfig) -> TfStatus:
-    return TfStatus([TfVersion(config.version)])
-
-
 def _model(config: CaptionerConfig) -> Json:
     # The first is TensorFlow Serving's, the others are KServe's.
-    return {**to_builtins(_status(config)), "name": config.name, "ready": True}
+    return {**to_builtins(status_of(config)), "name": config.name, "ready": True}
 
 
 def _models(config: CaptionerConfig) -> Json:
