@@ -121,7 +121,7 @@ def test_refusals_are_triton_s_own_errors(triton: Any, client: Any) -> None:
     assert caught.value.status() == "401"
     with pytest.raises(error, match="expected the model 'toy'"):
         client.infer("another", [photo], headers=dict(BEARER))
-    with pytest.raises(error, match="accepted|JPEG"):
+    with pytest.raises(error, match=r"(?i)image"):
         client.infer("toy", [tensor(triton, b"\xff\xd8 no photo")], headers=dict(BEARER))
     with pytest.raises(error, match="never fetches"):
         client.infer("toy", [tensor(triton, "https://example.org/photo.jpg")], headers=dict(BEARER))
