@@ -1,7 +1,6 @@
 """Requests that mean no good, to every route of every protocol: refused in the protocol's form, at once."""
 
 import base64
-import struct
 import time
 from typing import Any
 
@@ -16,6 +15,7 @@ from server.protocols.protocol import Protocol, Route
 from server.protocols.table import PROTOCOLS, chosen
 from server.settings import ServerSettings
 from tests.server.conftest import encoded
+from tests.server.protocols.test_open_inference import elements
 from tests.server.protocols.test_table import EveryRoute, check_form, path_of
 from tests.server.test_hostile import BOUNDED
 
@@ -76,7 +76,7 @@ SCHEMAS = st.fixed_dictionaries({"properties": st.dictionaries(WORDS, KINDS, max
 MESSAGES = st.just([{"role": "user", "content": [{"image_url": {"url": TINY}}, {"image_url": TINY}]}])
 TENSOR = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [TINY]}
 ROWS = st.sampled_from([[{"b64": TINY}], [{"image": {"b64": TINY}, "key": 1}], [TINY, TINY]])
-IN_ONE_PLACE = (
+IN_ONE_PLACE: st.SearchStrategy[dict[str, Any]] = (
     st.just({"inputs": [TENSOR]})
     | st.fixed_dictionaries({"instances": ROWS})
     | st.fixed_dictionaries({"inputs": ROWS})
@@ -121,10 +121,6 @@ def test_any_json_is_answered_or_refused(client: FlaskClient, body: Any, where: 
         assert response.status_code in (400, 413, 415, 422)
         check_form(protocol, response, response.status_code)
         assert len(response.data) < 1000
-
-
-def elements(*data: bytes) -> bytes:
-    return b"".join(struct.pack("<I", len(item)) + item for item in data)
 
 
 TENSORS = [elements(base64.b64decode(TINY)), elements(TINY.encode()), elements(b"", b"GIF89a", b"a")]

@@ -58,6 +58,7 @@ def test_rows_are_captioned_however_they_name_the_photo(
 def test_columns_are_captioned_with_a_name_or_without(client: FlaskClient, photo: bytes, other: bytes) -> None:
     expected = rows_of(predicted(client, photo, other))
     both = [marked(photo), marked(other)]
+    inputs: Any
     for inputs in (both, {"image": both}):
         outputs = client.post(f"{MODEL}:predict", json={"inputs": inputs}).get_json()["outputs"]
         assert list(outputs) == list(expected[0])
