@@ -8,7 +8,7 @@ from server.metrics import project_version
 from server.problems import Json
 from server.protocols.asking import Asker
 from server.protocols.inference.answers import InferModel, InferServer, InferTensor, described_outputs, infer_answer
-from server.protocols.inference.requests import read_infer
+from server.protocols.inference.reading import read_infer
 from server.protocols.inference.tensors import INPUT
 from server.protocols.streams import as_json
 
