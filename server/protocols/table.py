@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from flask import Flask
+from werkzeug.routing import BaseConverter
 
 from server.protocols.asking import Asker
 from server.protocols.inference.protocol import OPEN_INFERENCE
@@ -31,8 +32,16 @@ def open_endpoints(protocols: Sequence[Protocol]) -> frozenset[str]:
     return frozenset(operation.name for operation in operations if operation.is_open)
 
 
+class NameConverter(BaseConverter):
+    """A name in a path. It ends at a colon, behind which some protocols have what to do with it."""
+
+    regex = "[^/:]+"
+    part_isolating = True
+
+
 def register_protocols(app: Flask, protocols: Sequence[Protocol], asker: Asker) -> None:
     """Adds the routes of protocols to `app`."""
+    app.url_map.converters["default"] = NameConverter
     for protocol in protocols:
         for view, operation in protocol.routes:
             answer = functools.partial(view, asker)

@@ -1,9 +1,9 @@
 """Photos as rows or columns, and the predictions in the same order."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from model.captioner import Prediction
 from server.errors import MalformedBodyError
@@ -60,7 +60,7 @@ class TfPredictions(Struct, omit_defaults=True):
 class TfClassified(Struct):
     """Pairs of label and score for each photo, most probable first."""
 
-    result: list[list[tuple[str, float]]]
+    result: list[list[Annotated[list[str | float], Meta(min_length=2, max_length=2)]]]
 
 
 def predict_wish(asker: Asker, body: TfPredictBody) -> Wish[bool]:
@@ -93,7 +93,7 @@ def predicted(predictions: Sequence[Prediction], *, by_column: bool) -> TfPredic
 
 def classified(predictions: Sequence[Prediction]) -> TfClassified:
     """Returns the answer to a classification."""
-    return TfClassified([[(one.label, one.probability) for one in item.classes] for item in predictions])
+    return TfClassified([[[one.label, one.probability] for one in item.classes] for item in predictions])
 
 
 def _photos(asker: Asker, choices: Sequence[Sequence[Row] | None]) -> list[bytes]:

@@ -98,6 +98,12 @@ def test_another_model_or_version_is_not_found(client: FlaskClient, photo: bytes
     assert client.get(path).status_code == 404
 
 
+def test_other_verbs_are_not_found(client: FlaskClient) -> None:
+    for path in PATHS:
+        assert client.post(f"{path}:regress", json={}).status_code == 404
+        assert client.get(f"{path}:predict").status_code == 405
+
+
 GOOD = {"b64": "iVBORw0KGgo="}
 
 
