@@ -48,9 +48,7 @@ def in_words(schema: Json) -> Markup:
         values = schema["enum"] if "enum" in schema else [schema["const"]]
         return Markup(" or ").join(Markup("<code>{}</code>").format(json.dumps(value)) for value in values)
     words = escape("bytes" if schema.get("format") == "binary" else schema.get("type", "anything")) + _bounds(schema)
-    if parts := schema.get("prefixItems"):
-        return words + Markup(" of ") + Markup(", ").join(map(in_words, parts))
-    return words + Markup(" of ") + in_words(schema["items"]) if schema.get("items") else words
+    return words + Markup(" of ") + in_words(schema["items"]) if "items" in schema else words
 
 
 def indented(value: Json) -> str:
