@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,10 @@ CONFIG = """
 warnings = ["missing_auth", "missing_test_data", "method_not_allowed", "missing_deserializer", "unused_openapi_auth"]
 
 [parameters]
-"path.model" = "toy"
-"path.version" = "1"
+"path.model" = "{name}"
+"path.version" = "{version}"
 """
-"""The model that serves: other names are not found, whatever the rest of the request."""
+"""Names the model that serves: others are not found, whatever the rest of the request."""
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -34,13 +35,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def schemathesis(tmp_path: Path) -> Run:
     """Returns a function from the arguments of `st run` to what came of it, in a directory that it may litter."""
     root = Path(__file__).parent.parent.parent
-    (tmp_path / "schemathesis.toml").write_text(CONFIG)
     hooks = {"PYTHONPATH": str(root), "SCHEMATHESIS_HOOKS": "tests.server.schemathesis_hooks"}
     # The fourth phase, stateful, is for APIs in which one request makes what another one uses.
     phases = "--phases examples,coverage,fuzzing --checks all --generation-deterministic"
     options = "--max-examples 60 --continue-on-failure --no-color"
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, name: str = "toy", version: str = "1") -> subprocess.CompletedProcess[str]:
+        (tmp_path / "schemathesis.toml").write_text(CONFIG.format(name=name, version=version))
         return subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "run", *phases.split(), *options.split(), *arguments],
             cwd=tmp_path,
@@ -54,8 +55,14 @@ def schemathesis(tmp_path: Path) -> Run:
     return run
 
 
+def read_json(url: str) -> Any:
+    with contextlib.closing(urllib.request.urlopen(url, timeout=30)) as answer:  # noqa: S310
+        return json.load(answer)
+
+
 def test_no_request_is_answered_otherwise_than_described(live_server: str, schemathesis: Run) -> None:
-    done = schemathesis(f"{live_server}/openapi.json")
+    model = read_json(f"{live_server}/v1/model")
+    done = schemathesis(f"{live_server}/openapi.json", name=model["name"], version=model["version"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No issues found" in done.stdout, done.stdout
 
@@ -73,8 +80,7 @@ def test_nor_by_a_server_that_asks_for_a_key(toy_bundle: Path, tmp_path: Path, s
 
 
 def test_a_description_that_is_wrong_is_found_out(live_server: str, tmp_path: Path, schemathesis: Run) -> None:
-    with contextlib.closing(urllib.request.urlopen(f"{live_server}/openapi.json", timeout=30)) as answer:  # noqa: S310
-        document = json.load(answer)
+    document = read_json(f"{live_server}/openapi.json")
     document["components"]["schemas"]["Alive"]["properties"]["status"] = {"const": "asleep"}
     document["paths"] = {"/livez": document["paths"]["/livez"]}
     (tmp_path / "wrong.json").write_text(json.dumps(document))
