@@ -19,7 +19,7 @@ ENVIRONMENT_PREFIX = "SHOWTELL_"
 LogFormat = Literal["auto", "json", "text"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 
-ProtocolName = Literal["openai", "ollama", "max"]
+ProtocolName = Literal["openai", "ollama", "max", "open-inference", "tf-serving"]
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
 NO_PROTOCOL = "none"
 

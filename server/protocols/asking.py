@@ -73,16 +73,26 @@ class Asker:
         """Makes sure that a photo would be captioned now; see `CaptionService.check`."""
         self._service.check()
 
-    def check_model(self, name: str) -> None:
+    def serves(self, name: str, version: str | None = None) -> bool:
+        """Returns whether a model is the one that serves, of any version if none is given.
+
+        Raises:
+            NotReadyError: None is loaded yet.
+        """
+        return name == self.config.name and version in (None, self.config.version)
+
+    def check_model(self, name: str, version: str | None = None) -> None:
         """Makes sure that a model is the one that serves.
 
         Raises:
-            ModelNotFoundError: It is another one.
+            ModelNotFoundError: It is another one, or another version of it.
             NotReadyError: None is loaded yet.
         """
-        if name != self.config.name:
+        if not self.serves(name, version):
+            expected = repr(self.config.name) if version is None else f"{self.config.name!r}, {self.config.version!r}"
+            received = repr(name[:50]) if version is None else f"{name[:50]!r}, {version[:50]!r}"
             raise ModelNotFoundError(
-                f"expected the model {self.config.name!r}, received {name[:50]!r}; ask for the one that is served"
+                f"expected the model {expected}, received {received}; ask for the one that is served"
             )
 
     def images(self, texts: list[str], example: str) -> list[bytes]:

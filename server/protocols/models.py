@@ -47,6 +47,9 @@ MODEL: Json = {
 }
 """The part of a path that names a model."""
 
+VERSION: Json = {**MODEL, "name": "version", "description": "The model's version, as `/v1/model` tells it."}
+"""The part of a path that names a model's version."""
+
 
 def _merged(parts: list[Json]) -> Json:
     return {name: value for part in parts for name, value in part.items()}

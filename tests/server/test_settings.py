@@ -60,8 +60,8 @@ def test_a_variable_sets_a_setting_and_a_flag_wins_over_it(name: str, text: str,
         ("engine", "torch", "auto, litert, tensorflow"),
         ("precision", "int4", "float32, bfloat16, float16"),
         ("max_wait_seconds", "2", "a number from 0 to 1"),
-        ("protocols", "grpc", "some of openai, ollama, max, none"),
-        ("protocols", "", "some of openai, ollama, max, none"),
+        ("protocols", "grpc", "some of openai, ollama, max, open-inference, tf-serving, none"),
+        ("protocols", "", "some of openai, ollama, max, open-inference, tf-serving, none"),
     ],
 )
 def test_a_bad_value_names_its_variable_or_flag_with_range_and_value(name: str, text: str, expected: str) -> None:

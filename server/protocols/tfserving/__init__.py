@@ -1,0 +1,1 @@
+"""TensorFlow Serving's REST protocol, which is KServe's v1 too."""
