@@ -27,9 +27,14 @@ export const UNKNOWN_SERVICE = {
 const TIMEOUT_SECONDS = 120;
 const CLASSES = 5;
 
+/** Where the server is: beside this page, which a proxy may serve below a path. */
+export function here() {
+  return new URL('.', location.href).href;
+}
+
 /** The path of a request, which `curl` asks for too. @param {Options} options */
 export function predictPath({ captions, beamSize }) {
-  return `/v1/predict?beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}`;
+  return `v1/predict?beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}`;
 }
 
 /** Why there is no prediction. */
@@ -75,7 +80,7 @@ export async function predict(photo, options, limits, signal) {
  */
 export async function describeService() {
   try {
-    const response = await fetch('/v1/model');
+    const response = await fetch('v1/model');
     return response.ok ? { ...UNKNOWN_SERVICE, ...(await response.json()) } : UNKNOWN_SERVICE;
   } catch {
     return UNKNOWN_SERVICE;
