@@ -27,14 +27,9 @@ export const UNKNOWN_SERVICE = {
 const TIMEOUT_SECONDS = 120;
 const CLASSES = 5;
 
-/** Where the server is: beside this page, which a proxy may serve below a path. */
-export function here() {
-  return new URL('.', location.href).href;
-}
-
-/** The path of a request, which `curl` asks for too. @param {Options} options */
-export function predictPath({ captions, beamSize }) {
-  return `v1/predict?beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}`;
+/** Where a request goes: beside this page, which a proxy may serve below a path. @param {Options} options */
+export function predictUrl({ captions, beamSize }) {
+  return new URL(`v1/predict?beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}`, location.href).href;
 }
 
 /** Why there is no prediction. */
@@ -66,7 +61,7 @@ export async function predict(photo, options, limits, signal) {
   await requireReadable(photo);
   const form = new FormData();
   form.append('image', photo, photo.name || 'photo');
-  const { response, body } = await post(predictPath(options), form, signal);
+  const { response, body } = await post(predictUrl(options), form, signal);
   if (!response.ok) throw refusal(response.status, body, response.headers.get('Retry-After'));
   const entry = body?.results?.[0];
   if (entry && entry.status !== 200) throw refusal(entry.status, entry, null);

@@ -1,7 +1,7 @@
 // @ts-check
 // Wiring: what the user does -> the state -> render.
 
-import { describeService, here } from './api.js';
+import { describeService } from './api.js';
 import { Queue, isRetryable } from './queue.js';
 import { shared } from './sharing.js';
 import { Store } from './store.js';
@@ -68,7 +68,7 @@ function onCardAction({ target }) {
   if (action === 'remove') queue.remove((other) => other.id === id);
   if (action === 'cancel') queue.cancel(id);
   if (action === 'again') queue.again((other) => other.id === id);
-  if (action === 'copy') copy(shared(form, item, here()), `${id} ${form}`);
+  if (action === 'copy') copy(shared(form, item), `${id} ${form}`);
 }
 
 /** A file that the browser cannot show: TIFF, or no image at all. @param {Event} event */

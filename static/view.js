@@ -1,7 +1,6 @@
 // @ts-check
 // The view: one render(state), the only place that writes the DOM, and only by textContent.
 
-import { here } from './api.js';
 import { makeCard, renderCard } from './card.js';
 import { isRetryable } from './queue.js';
 import { curlCommand } from './sharing.js';
@@ -60,7 +59,7 @@ function renderSettings({ options, service: { name, version, limits }, copied })
   renderSetting('captions', options.captions, limits.beam_size);
   renderSetting('beam-size', options.beamSize, limits.beam_size);
   write('formats', `JPEG, PNG, WebP, GIF, BMP or TIFF, ${sizeLimit(limits)}.`);
-  write('command', curlCommand('photo.jpg', options, here()));
+  write('command', curlCommand('photo.jpg', options));
   byId('copy-command').classList.toggle('copied', copied === 'command');
   write('service', name && `Model: ${name} ${version}`);
 }
