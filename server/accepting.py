@@ -49,14 +49,16 @@ class Door:
 
     def __init__(self, host: Host, listener: socket.socket, poller: selectors.BaseSelector) -> None:
         self._host, self._listener, self._poller = host, listener, poller
-        self._address = listener.getsockname()
+        # gunicorn splits a Unix socket's path at colons, to tell the application a name that it does not need.
+        is_unix = listener.family is socket.AF_UNIX
+        self._address = ("localhost", 80) if is_unix else listener.getsockname()
         self._paused_until: float | None = None
         self._is_closing = False
         self._said_at = -_SAY_SECONDS
         self._reserve = _spare()
         listener.setblocking(False)
         # Inherited by connections. Without it, megabytes of answers are buffered for a client that reads nothing.
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        if hasattr(socket, "TCP_NOTSENT_LOWAT") and not is_unix:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         poller.register(listener, selectors.EVENT_READ, self._accept)
 

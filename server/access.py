@@ -57,6 +57,9 @@ def _read_key_file(path: Path) -> list[str]:
     return keys
 
 
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2000}", re.ASCII)
+"""What a browser asks for in a preflight request (RFC 9110, 5.6.2)."""
+
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-\d{1,18})", re.ASCII | re.IGNORECASE)
 
 
@@ -124,5 +127,9 @@ def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
     headers["Access-Control-Expose-Headers"] = f"{REQUEST_ID}, Retry-After"
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         headers["Access-Control-Allow-Methods"] = headers.get("Allow", "")
-        headers["Access-Control-Allow-Headers"] = f"Authorization, Content-Type, {KEY_HEADER}, {REQUEST_ID}"
+        # Clients of other protocols send headers of their own, which are harmless: no answer depends on a cookie.
+        asked = request.headers.get("Access-Control-Request-Headers", "")
+        known = f"Authorization, Content-Type, {KEY_HEADER}, {REQUEST_ID}"
+        headers["Access-Control-Allow-Headers"] = asked if _HEADER_NAMES.fullmatch(asked) else known
+        response.vary.add("Access-Control-Request-Headers")
         headers["Access-Control-Max-Age"] = "3600"

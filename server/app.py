@@ -13,6 +13,7 @@ from server.decoding.pool import DecodingPool
 from server.description.docs import register_docs
 from server.logs import register_logs
 from server.metrics import ServerMetrics
+from server.prefix import register_prefix
 from server.problems import register_problems
 from server.protocols.asking import Asker
 from server.protocols.protocol import error_form
@@ -49,6 +50,7 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_logs(app, metrics)
+    register_prefix(app, settings)
     protocols = chosen(settings)
     register_access(app, settings, open_endpoints(protocols))
     register_problems(app, lambda request: error_form(protocols, request.path))

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,12 +12,11 @@ from model.engines.choice import choose_engine
 from model.errors import BundleError, ConfigError
 from server.access import read_keys
 from server.connections import within_open_files
+from server.listening import invitation, listen
 from server.loading import VerifiedBundle
 from server.logs import configure_logs
 from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
 from server.wsgi import GunicornServer
-
-_BACKLOG = 2048
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +43,7 @@ def main(**flags: str | None) -> None:
       showtell-serve --port 8123 --bundle my-bundle
       showtell-serve --engine tensorflow --precision bfloat16
       SHOWTELL_HOST=0.0.0.0 showtell-serve
+      showtell-serve --host unix:/run/showtell/socket --root-path /caption
       curl -F image=@photo.jpg http://127.0.0.1:8000/v1/predict
     """  # noqa: D301 - \b tells click not to wrap
     try:
@@ -55,36 +54,17 @@ def main(**flags: str | None) -> None:
         verified = VerifiedBundle.at(settings.bundle)
         choose_engine(settings.engine, settings.precision, has_lite_files=verified.info.has_lite_files)
         settings = within_open_files(settings)
-        listener = _listen(settings.host, settings.port)
-        admin = _listen(settings.host, settings.admin_port) if settings.admin_port else None
+        listener, admin = listen(settings)
     except (ConfigError, BundleError) as error:
         raise click.ClickException(str(error)) from error
-    url = _url(settings.host, listener.getsockname()[1])
-    GunicornServer(settings, listener, lambda: _say(f"Ready: open {url} (Ctrl-C stops)"), admin, verified).run()
+    ready = f"Ready: {invitation(settings, listener)} (Ctrl-C stops)"
+    GunicornServer(settings, listener, lambda: _say(ready), admin, verified).run()
 
 
 def _say(text: str) -> None:
     """Writes a line to standard output; a full or closed one is ignored, now and at exit."""
     with contextlib.suppress(OSError):
         os.write(1, f"{text}\n".encode())
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Binds the socket here: gunicorn would try five times before it reports a port in use."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        # Python's message already names the address.
-        choice = "choose with --host, --port and --admin-port"
-        message = f"expected a free address to listen on, received {error.strerror}; {choice}"
-        raise ConfigError(message) from error
-
-
-def _url(host: str, port: int) -> str:
-    """Returns an address for a browser on this machine."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{name}:{port}/"
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from gunicorn.http import errors as http_errors
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from model import errors as model_errors
 from model.errors import CaptionerError
@@ -219,5 +219,14 @@ def _incident(error: Exception) -> Json:
 def _http_problem(error: HTTPException) -> tuple[Json, Headers]:
     # The exception's own response carries headers that matter, such as Allow of a 405.
     headers = [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"]
-    members = {"status": error.code, "type": UNTYPED, "title": error.name, "detail": error.description}
-    return members, Headers(headers)
+    is_unknown = isinstance(error, NotFound) and request.url_rule is None
+    detail = _known_paths() if is_unknown else error.description
+    return {"status": error.code, "type": UNTYPED, "title": error.name, "detail": detail}, Headers(headers)
+
+
+def _known_paths() -> str:
+    """Returns in words what an unknown path could have been; never what it was."""
+    rules = sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule)
+    root, asked = request.script_root, [(rule, sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})) for rule in rules]
+    known = ", ".join(f"{method} {root}{rule}" for rule, methods in asked for method in methods)
+    return f"expected one of {known}; received another path; {root}/docs describes each of them"

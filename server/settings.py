@@ -23,6 +23,11 @@ ProtocolName = Literal["openai", "ollama", "max", "open-inference", "tf-serving"
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
 NO_PROTOCOL = "none"
 
+ForwardedPrefix = Literal["ignore", "trust"]
+
+ROOT_PATTERN = r"/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
+"""A path below which the server is; each part begins with no dot, so that none leads elsewhere."""
+
 KEY_PATTERN = r"[A-Za-z0-9._~+/-]{16,256}={0,2}"
 """A Bearer token (RFC 6750, 2.1) of at least 16 characters; `=` only pads the end."""
 KEY_FORM = "keys of 16 to 256 letters, digits and ._~+/-, with up to two = at the end"
@@ -57,7 +62,7 @@ class ServerSettings:
     """The settings of one server.
 
     Attributes:
-        host: Address to listen on.
+        host: Address to listen on, or `unix:` and the path of a socket.
         port: TCP port to listen on; 0 lets the system choose one.
         admin_port: TCP port on the same address for probes and metrics only; 0 for none.
         bundle: Directory of the bundle to serve.
@@ -74,11 +79,14 @@ class ServerSettings:
         drain_seconds: Time to go on serving after SIGTERM, in seconds.
         threads: Worker threads for requests with a body, one for each that waits or is worked on. With more than
             `max_waiting` + `max_batch`, one is always free to refuse a request. Pages and probes have their own.
+        keepalive_seconds: Time to keep an idle connection for another request, in seconds.
         max_connections: Most open connections; the limit of open files can lower it.
         max_connections_per_address: Most of them from one address, or one /64 of IPv6.
         api_key: API keys, of which a request needs one; empty if none is needed.
         api_key_file: File with more API keys.
         cors_origins: Origins whose pages may read answers; `*` for all.
+        root_path: Path below which a proxy serves this server; `/` if it is below none.
+        forwarded_prefix: Whether `X-Forwarded-Prefix` tells that path: `ignore` or `trust`.
         protocols: Protocols that are served besides our own; see `server/protocols`.
         log_format: `json`, `text`, or `auto`: text on a terminal, JSON elsewhere.
 
@@ -86,7 +94,14 @@ class ServerSettings:
         ConfigError: A value is outside its range.
     """
 
-    host: str = field(default="127.0.0.1", metadata=_about("Address to listen on; 0.0.0.0 listens on all addresses."))
+    host: str = field(
+        default="127.0.0.1",
+        metadata=_about(
+            "Address to listen on: 0.0.0.0 is all addresses, :: all of IPv6 and IPv4, unix:/path a Unix socket.",
+            pattern=r"(?s)(?!unix:).*\S.*|unix:[^\0]+",
+            form="an address, or unix: and a path",
+        ),
+    )
     port: int = field(default=8000, metadata=_about("TCP port; 0 lets the system choose one.", 0, 65535))
     admin_port: int = field(
         default=0,
@@ -127,6 +142,10 @@ class ServerSettings:
             1000,
         ),
     )
+    keepalive_seconds: float = field(
+        default=75.0,
+        metadata=_about("Time to keep an idle connection. Keep above the 60 s of most load balancers.", 1, 3600),
+    )
     max_connections: int = field(
         default=1000,
         metadata=_about(
@@ -160,6 +179,21 @@ class ServerSettings:
             "Comma-separated origins whose pages may read answers.",
             pattern=r"\*|https?://[A-Za-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?",
             form="* or origins such as https://example.org",
+        ),
+    )
+    root_path: str = field(
+        default="/",
+        metadata=_about(
+            "Path below which a proxy serves this server.",
+            pattern=ROOT_PATTERN,
+            form="/ or a path such as /caption, without a slash at its end",
+        ),
+    )
+    forwarded_prefix: ForwardedPrefix = field(
+        default="ignore",
+        metadata=_about(
+            "Whether the header X-Forwarded-Prefix tells that path. Trust it only if the proxy always sets it.",
+            choices=get_args(ForwardedPrefix),
         ),
     )
     protocols: tuple[str, ...] = field(

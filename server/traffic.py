@@ -71,7 +71,8 @@ class Traffic:
         paths: frozenset[str] | None,
     ) -> None:
         self.paths = paths
-        self._owner, self._poller, self._keepalive_seconds = owner, owner.poller, owner.cfg.keepalive
+        self._owner, self._poller = owner, owner.poller
+        self._keepalive_seconds: float = owner.app.settings.keepalive_seconds
         self._metrics: ServerMetrics = owner.app.metrics
         self._connections, self._request_seconds = connections, request_seconds
         self._is_stopping = False

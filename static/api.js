@@ -27,9 +27,9 @@ export const UNKNOWN_SERVICE = {
 const TIMEOUT_SECONDS = 120;
 const CLASSES = 5;
 
-/** The path of a request, which `curl` asks for too. @param {Options} options */
-export function predictPath({ captions, beamSize }) {
-  return `/v1/predict?beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}`;
+/** Where a request goes: beside this page, which a proxy may serve below a path. @param {Options} options */
+export function predictUrl({ captions, beamSize }) {
+  return new URL(`v1/predict?beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}`, location.href).href;
 }
 
 /** Why there is no prediction. */
@@ -61,7 +61,7 @@ export async function predict(photo, options, limits, signal) {
   await requireReadable(photo);
   const form = new FormData();
   form.append('image', photo, photo.name || 'photo');
-  const { response, body } = await post(predictPath(options), form, signal);
+  const { response, body } = await post(predictUrl(options), form, signal);
   if (!response.ok) throw refusal(response.status, body, response.headers.get('Retry-After'));
   const entry = body?.results?.[0];
   if (entry && entry.status !== 200) throw refusal(entry.status, entry, null);
@@ -75,7 +75,7 @@ export async function predict(photo, options, limits, signal) {
  */
 export async function describeService() {
   try {
-    const response = await fetch('/v1/model');
+    const response = await fetch('v1/model');
     return response.ok ? { ...UNKNOWN_SERVICE, ...(await response.json()) } : UNKNOWN_SERVICE;
   } catch {
     return UNKNOWN_SERVICE;

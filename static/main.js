@@ -68,7 +68,7 @@ function onCardAction({ target }) {
   if (action === 'remove') queue.remove((other) => other.id === id);
   if (action === 'cancel') queue.cancel(id);
   if (action === 'again') queue.again((other) => other.id === id);
-  if (action === 'copy') copy(shared(form, item, location.origin), `${id} ${form}`);
+  if (action === 'copy') copy(shared(form, item), `${id} ${form}`);
 }
 
 /** A file that the browser cannot show: TIFF, or no image at all. @param {Event} event */

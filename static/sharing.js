@@ -1,7 +1,7 @@
 // @ts-check
 // The formats in which an answer is copied. Pure functions, no DOM.
 
-import { predictPath } from './api.js';
+import { predictUrl } from './api.js';
 import { asSentence } from './words.js';
 
 /** @typedef {import('./api.js').Options} Options */
@@ -13,9 +13,9 @@ const PLAIN_NAME = /^[\p{L}\p{N}_][\p{L}\p{M}\p{N}_ .()+-]*$/u;
 /** @type {Record<string, string>} */
 const ENTITIES = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
 
-/** The form in which `item` is to be copied. @param {string} form @param {Item} item @param {string} origin */
-export function shared(form, { phase, name, options }, origin) {
-  if (form === 'curl') return curlCommand(name, options, origin);
+/** The form in which `item` is to be copied. @param {string} form @param {Item} item */
+export function shared(form, { phase, name, options }) {
+  if (form === 'curl') return curlCommand(name, options);
   if (phase.tag !== 'done') return '';
   const { prediction } = phase;
   const caption = asSentence(prediction.captions[0]?.text ?? '');
@@ -31,9 +31,8 @@ export function altAttribute(text) {
  * The request as a command for a shell. Names that would need escapes are not worth the risk of pasting them.
  * @param {string} name of the photo
  * @param {Options} options
- * @param {string} origin of the server
  */
-export function curlCommand(name, options, origin) {
+export function curlCommand(name, options) {
   const file = PLAIN_NAME.test(name) ? name : 'photo.jpg';
-  return `curl -F 'image=@${file}' '${origin}${predictPath(options)}'`;
+  return `curl -F 'image=@${file}' '${predictUrl(options)}'`;
 }

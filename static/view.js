@@ -59,7 +59,7 @@ function renderSettings({ options, service: { name, version, limits }, copied })
   renderSetting('captions', options.captions, limits.beam_size);
   renderSetting('beam-size', options.beamSize, limits.beam_size);
   write('formats', `JPEG, PNG, WebP, GIF, BMP or TIFF, ${sizeLimit(limits)}.`);
-  write('command', curlCommand('photo.jpg', options, location.origin));
+  write('command', curlCommand('photo.jpg', options));
   byId('copy-command').classList.toggle('copied', copied === 'command');
   write('service', name && `Model: ${name} ${version}`);
 }

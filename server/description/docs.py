@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from flask import Flask, render_template
+from flask import Flask, render_template, request
 from markupsafe import Markup, escape
 
 from server.description.openapi import describe_api
@@ -26,10 +26,15 @@ def register_docs(app: Flask, settings: ServerSettings) -> None:
     }
     for to_html in (with_code, in_words, indented):
         app.add_template_filter(to_html)
-    app.add_url_rule("/openapi.json", "openapi", lambda: document)
+    app.add_url_rule("/openapi.json", "openapi", lambda: document | {"servers": _servers(document)})
     # Rendered once: it never changes, and takes as long as many requests.
     rendered = functools.cache(lambda: render_template("docs.html", **page))
     app.add_url_rule("/docs", "docs", rendered)
+
+
+def _servers(document: Json) -> list[Json]:
+    """Returns where the API is: the path below which this request was made."""
+    return [server | {"url": request.script_root or server["url"]} for server in document["servers"]]
 
 
 def with_code(text: str) -> Markup:

@@ -110,6 +110,22 @@ def test_a_preflight_needs_no_key_and_says_what_may_be_sent(serve: Serve) -> Non
     assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/chat/completions"])
+def test_a_preflight_allows_the_headers_that_are_asked_for(serve: Serve, path: str) -> None:
+    asked = "authorization,content-type,x-stainless-os, x-stainless-retry-count"
+    headers = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": asked, "Origin": ORIGIN}
+    answer = serve(cors_origins=ORIGIN).options(path, headers=headers)
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Headers"]) == (200, asked)
+    assert {"Origin", "Access-Control-Request-Headers"} <= set(answer.vary)
+
+
+@pytest.mark.parametrize("asked", ["", "a\tb", "é", "<script>", "x" * 2001, "a;b", 'a"b'])
+def test_what_is_no_list_of_headers_is_not_repeated(serve: Serve, asked: str) -> None:
+    headers = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": asked, "Origin": ORIGIN}
+    answer = serve(cors_origins="*").options("/v1/predict", headers=headers)
+    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type, X-API-Key, X-Request-ID"
+
+
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/v1/predict", "/livez", "/metrics", "/static/style.css"])
 def test_every_answer_has_the_security_headers(serve: Serve, path: str) -> None:
     with serve().get(path) as answer:

@@ -86,5 +86,15 @@ def test_flask_s_own_errors_are_problems_and_keep_their_headers(client: FlaskCli
     assert {missing.mimetype, wrong.mimetype} == {"application/problem+json"}
 
 
+def test_an_unknown_path_is_told_the_known_ones_and_where_they_are_described(client: FlaskClient) -> None:
+    detail = client.get("/a-secret.jpg").get_json()["detail"]
+    for rule in client.application.url_map.iter_rules():
+        assert f" {rule.rule}" in detail
+    assert "POST /v1/predict, " in detail
+    assert detail.endswith("received another path; /docs describes each of them")
+    assert "secret" not in detail
+    assert "secret" not in client.get("/static/a-secret.js").get_json()["detail"]
+
+
 def test_an_error_s_chain_is_not_shown(failing: FlaskClient) -> None:
     assert set(failing.get(f"/{CorruptImageError.__name__}").get_json()) == {"status", "type", "title", "detail"}

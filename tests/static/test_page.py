@@ -181,7 +181,7 @@ def test_the_request_is_copied_as_curl_with_the_settings_and_the_files_name(page
 def test_no_files_name_gets_out_of_the_curl_command(page: Page) -> None:
     commands = page.evaluate(
         "names => import('/static/sharing.js').then((sharing) => names.map((name) =>"
-        " sharing.curlCommand(name, { captions: 1, beamSize: 1 }, location.origin)))",
+        " sharing.curlCommand(name, { captions: 1, beamSize: 1 })))",
         HOSTILE_NAMES,
     )
 
