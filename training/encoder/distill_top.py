@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import ConfigError, DataError
-from training.config import RunConfig, TopConfig
+from training.config import RUN_DEFAULTS, RunConfig, TopConfig
 from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.encoder.distill import FeatureLoss, SoftClassLoss, adamw
 from training.loop.checkpoint import named_variables
@@ -124,7 +124,7 @@ def _outputs(encoder: keras.Model) -> dict[str, Any]:
 def distill_top(
     directory: Path, encoder: keras.Model, settings: Mapping[str, Any], data: TopData, config: TopConfig,
     classifier: Sequence[npt.NDArray[np.float32]], held_out: TopData | None = None, *, anew: bool = False,
-    checkpoint_steps: int = 500,
+    run_config: RunConfig = RUN_DEFAULTS,
 ) -> bool:  # fmt: skip
     """Trains an encoder's top, from the run directory's checkpoint on if there is one.
 
@@ -137,7 +137,7 @@ def distill_top(
         classifier: Kernel and bias of the teacher's class layer, which the encoder's starts as.
         held_out: What it is compared with the teacher on; None for nothing.
         anew: Whether what an earlier run has learned is removed.
-        checkpoint_steps: Steps between two checkpoints.
+        run_config: Intervals of checkpoints and figures.
 
     Returns:
         Whether training is complete; False after a requested stop.
@@ -169,7 +169,7 @@ def distill_top(
         best_figure="agreement",
         settle=learner.fold,
     )
-    return KerasRun(directory, lesson, RunConfig(checkpoint_steps=checkpoint_steps)).train()
+    return KerasRun(directory, lesson, run_config).train()
 
 
 def total_steps(config: TopConfig, views: int) -> int:

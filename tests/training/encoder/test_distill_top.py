@@ -1,7 +1,7 @@
 """An encoder's top that learns a teacher's answers from maps."""
 
 import json
-from collections.abc import Callable
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from tests.training.processes import Command, wait_until
 from training.config import TopConfig
 from training.data.photo_cache import PhotoCache, photo_key
-from training.encoder import distill_top as module
 from training.encoder.distill_top import learning_part
 from training.encoder.lite2 import cache_answers
 from training.encoder.maps import cache_maps, top_part
@@ -86,29 +86,18 @@ def test_both_views_of_the_photos_that_are_not_excluded_are_learned_from(inputs:
     assert np.load(tmp_path / "held_out_inputs.npy").shape == (2 * len(EXCLUDED), round(0.05 * 512))
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_end(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_is_killed_goes_on_to_the_same_end(inputs: Inputs, tmp_path: Path) -> None:
+    encoder, maps, answers, teacher, photos = inputs
+    (tmp_path / "excluded").write_text("\n".join(EXCLUDED))
+    places = ["--encoder", encoder, "--maps", maps, "--answers", answers, "--teacher", teacher]
+    places += ["--photos", photos[0].parent, "--exclude", tmp_path / "excluded", "--out", tmp_path / "killed"]
+    options = ["--train-from", "fc1", "--epochs", "6", "--batch-size", "8", "--learning-rate", "3e-3"]
+    command = Command(tmp_path / "log", "distill-top", *places, *options, "--checkpoint-steps", "1")
+    wait_until((tmp_path / "killed" / DISTILLED).exists, command)
+    assert command.kill() == -signal.SIGKILL, command.told()
+    assert 0 < read_progress(tmp_path / "killed" / DISTILLED)["step"] < 30
     config = replace(CONFIG, train_from="fc1")
     assert teach(tmp_path / "whole", inputs, config)
-    original: Callable[..., Any] = module.distill_top
-    monkeypatch.setattr(
-        "training.encoder.teach.distill_top",
-        lambda *given, **options: original(*given, **options, checkpoint_steps=7),
-    )
-    batch, served = module.TopData.batch, []
-
-    def killed(self: module.TopData, chosen: Any) -> Any:
-        served.append(len(chosen))
-        if len(served) > 17:
-            raise KeyboardInterrupt
-        return batch(self, chosen)
-
-    monkeypatch.setattr(module.TopData, "batch", killed)
-    with pytest.raises(KeyboardInterrupt):
-        teach(tmp_path / "killed", inputs, config)
-    assert read_progress(tmp_path / "killed" / DISTILLED)["step"] in (7, 14)
-    monkeypatch.setattr(module.TopData, "batch", batch)
     assert teach(tmp_path / "killed", inputs, config)
     for name, value in weights_of(tmp_path / "whole").items():
         np.testing.assert_allclose(weights_of(tmp_path / "killed")[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
