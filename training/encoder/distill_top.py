@@ -98,6 +98,17 @@ def _inputs(file: Path, before: Layers, views: Sequence[tuple[str, View]], maps:
     return inputs
 
 
+def check_train_from(encoder: keras.Model, first: str) -> None:
+    """Checks that an encoder has a layer behind the maps that learning can begin with.
+
+    Raises:
+        ConfigError: There is no such layer.
+    """
+    known = [layer.name for layer in encoder.layers if layer.name.startswith(("block5_conv", "fc")) and layer.weights]
+    if first not in known:
+        raise ConfigError(f"train_from: expected one of {', '.join(known)}, received {first!r}")
+
+
 def learning_part(encoder: keras.Model, first: str) -> keras.Model:
     """Cuts the learning part out of an encoder.
 
@@ -111,9 +122,7 @@ def learning_part(encoder: keras.Model, first: str) -> keras.Model:
     Raises:
         ConfigError: There is no such layer behind the maps.
     """
-    known = [layer.name for layer in encoder.layers if layer.name.startswith(("block5_conv", "fc")) and layer.weights]
-    if first not in known:
-        raise ConfigError(f"train_from: expected one of {', '.join(known)}, received {first!r}")
+    check_train_from(encoder, first)
     return keras.Model(encoder.get_layer(first).input, _outputs(encoder), name="learner")
 
 

@@ -12,8 +12,8 @@ from training.data.photo_cache import PhotoCache, photo_key
 from training.encoder.distill_top import (
     INPUTS,
     TopData,
+    check_train_from,
     distill_top,
-    learning_part,
     new_learner,
     total_steps,
     views_of,
@@ -55,7 +55,7 @@ def teach_top(
     learned = _learned(photos, excluded)
     names = frozenset(excluded)
     compared = [photo for photo in photos if photo.name in names][:MOST_COMPARED]
-    learning_part(encoder, config.train_from)  # tells of an unknown layer before anything is written
+    check_train_from(encoder, config.train_from)  # before anything is written
     before = run_layers(encoder, FROZEN, layer_before(encoder, config.train_from))
     caches = open_maps(maps, encoder), PhotoCache(answers, key_of(teacher))
     directory.mkdir(parents=True, exist_ok=True)
