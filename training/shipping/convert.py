@@ -29,9 +29,8 @@ from ai_edge_quantizer.qtyping import (
 from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
 
 from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle
-from model.config import IMAGE_PIXELS
+from model.config import IMAGE_PIXELS, MAX_BEAM_SIZE
 from model.encoder import build_encoder
-from model.engines.protocol import MAX_BEAM_SIZE
 from model.tensors import Int8Kernel
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
