@@ -15,14 +15,21 @@ ARG BASE=python:3.13-slim
 FROM ${BASE} AS build
 ARG EXTRAS=""
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
+COPY locks locks
 COPY model model
 COPY server server
 COPY static static
-# Only the base image's pip is used: the environment has none. Training is left out, so its command is, too.
-RUN python -m venv --without-pip /opt/show-and-tell && \
-    pip --python /opt/show-and-tell/bin/python install --no-cache-dir --only-binary :all: \
-        --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}" && \
+# Only files with the hashes of the locks are installed; what builds the project has an environment of its own. Training is
+# left out, so its command is, too.
+RUN python -m venv --without-pip .build && \
+    pip --python .build/bin/python install --no-cache-dir --only-binary :all: --require-hashes \
+        --requirement locks/build.txt && \
+    .build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . && \
+    python -m venv --without-pip /opt/show-and-tell && \
+    pip --python /opt/show-and-tell/bin/python install --no-cache-dir --only-binary :all: --require-hashes \
+        --requirement "locks/${EXTRAS:-serve}.txt" && \
+    pip --python /opt/show-and-tell/bin/python install --no-cache-dir --no-deps wheels/*.whl && \
     rm /opt/show-and-tell/bin/showtell-train
 
 FROM ${BASE}

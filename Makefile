@@ -8,7 +8,13 @@ PYTEST_OPTIONS := --numprocesses auto --maxprocesses 4 --dist loadfile
 # Options that measure coverage; continuous integration gives some.
 COVERAGE ?=
 
-.PHONY: help serve test quick check types-of-scripts fuzz bench docs format clean
+# Only what a lock names is installed, and only files with the hashes that it has.
+INSTALL := -m pip install --quiet --require-hashes --only-binary :all:
+COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-annotate --custom-compile-command 'make lock'
+SUBSET := $(COMPILE) --constraint build/lock/all.txt
+
+.PHONY: help serve test quick check types-of-scripts fuzz bench docs lock format clean
 
 help:
 	@echo "make serve [PORT=8000]  serve captions and the demo page on 127.0.0.1"
@@ -18,14 +24,17 @@ help:
 	@echo "make fuzz [SECONDS=60]  feed damaged photos and forms to what reads them"
 	@echo "make bench              measure this machine; minutes, with nothing else running"
 	@echo "make docs               write the tables of the documents from the code"
+	@echo "make lock               renew the locks of what is installed"
 	@echo "make format             reformat the code"
 	@echo "make clean              remove the virtual environment and caches"
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml locks/build.txt locks/dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, found %d.%d; name another with make PYTHON=..." % v)'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[training]'
+	$(BIN)/python $(INSTALL) --disable-pip-version-check --requirement locks/build.txt
+	$(BIN)/python $(INSTALL) --requirement locks/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	@touch $@
 
 serve: $(STAMP)
@@ -51,7 +60,7 @@ types-of-scripts:
 
 # Atheris has no wheel for every machine; without it the same targets get inputs that are damaged at random.
 fuzz: $(STAMP)
-	-$(BIN)/python -m pip install --quiet --only-binary :all: --constraint constraints.txt --group fuzz
+	-$(BIN)/python $(INSTALL) --requirement locks/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 docs: $(STAMP)
@@ -59,6 +68,21 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
+
+# All in one first, so that the parts agree.
+lock:
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python $(INSTALL) --requirement locks/lock.txt
+	$(COMPILE) --upgrade --all-extras --group dev --group fuzz --group build --group lock pyproject.toml \
+		--output-file build/lock/all.txt
+	$(SUBSET) pyproject.toml --output-file locks/serve.txt
+	$(SUBSET) pyproject.toml --extra tensorflow --output-file locks/tensorflow.txt
+	$(SUBSET) pyproject.toml --extra gpu --output-file locks/gpu.txt
+	$(SUBSET) pyproject.toml --group quick --output-file locks/quick.txt
+	$(SUBSET) pyproject.toml --extra training --group dev --output-file locks/dev.txt
+	$(SUBSET) --group fuzz --output-file locks/fuzz.txt
+	$(SUBSET) --group build --output-file locks/build.txt
+	$(SUBSET) --group lock --output-file locks/lock.txt
 
 format: $(STAMP)
 	$(BIN)/ruff format .

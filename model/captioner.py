@@ -10,16 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import Bundle, BundleInfo, ClassName, load_bundle
-from model.config import CaptionerConfig
+from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.engines.choice import EngineName, Precision, choose_engine
-from model.engines.protocol import MAX_BEAM_SIZE, Engine
+from model.engines.protocol import Engine
 from model.engines.quiet import quiet_tensorflow
 from model.errors import SearchOptionError
 from model.search import Floats, FoundCaption, Wanted, beam_search
 from model.vocabulary import END_ID, Vocabulary
-
-MAX_CLASSES = 20
-"""Most classes that can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import click
 from tqdm import tqdm
 
 from model.bundle import DEFAULT_BUNDLE, load_bundle
+from model.config import MAX_BEAM_SIZE, MAX_CLASSES
 from model.engines.choice import ENGINES, EngineName
 from model.errors import CaptionerError, ImageError
 from model.image import SUFFIXES, read_image
@@ -56,13 +57,15 @@ def main() -> None:
     default=DEFAULT_BUNDLE,
     help="Bundle to use. Default: the one that comes with the project.",
 )
-@click.option("--captions", type=click.IntRange(1, 10), default=1, show_default=True, help="Captions per photo.")
+@click.option(
+    "--captions", type=click.IntRange(1, MAX_BEAM_SIZE), default=1, show_default=True, help="Captions per photo."
+)
 @click.option(
     "--beam-size",
-    type=click.IntRange(1, 10),
+    type=click.IntRange(1, MAX_BEAM_SIZE),
     help="Hypotheses that the search keeps. Default: the bundle's, or --captions if that is more.",
 )
-@click.option("--classes", type=click.IntRange(0, 20), default=3, show_default=True, help="Classes per photo.")
+@click.option("--classes", type=click.IntRange(0, MAX_CLASSES), default=3, show_default=True, help="Classes per photo.")
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),

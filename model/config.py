@@ -7,11 +7,13 @@ import json
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from model.errors import ConfigError
+from model.ranges import check, check_between, check_choice, check_fraction, check_least
 from model.strict_json import parse
 from model.versions import ADDED, FORMAT_VERSION, upgraded
+from model.vocabulary import SPECIAL
 
 IMAGE_PIXELS = 224
 """Height and width of every image that enters the encoder, in pixels."""
@@ -38,15 +40,28 @@ BLOCKS = (
 )
 """Configuration E of the VGG paper: 16 convolutions 3x3, a 2x2 max pool after each block."""
 
-FEATURES: Mapping[str, tuple[int, int]] = types.MappingProxyType(
+Normalization = Literal["caffe", "unit"]
+Pooling = Literal["flatten", "average"]
+Features = Literal["fc2", "average", "average_max", "grid", "average_fc2"]
+
+FEATURES: Mapping[Features, tuple[int, int]] = types.MappingProxyType(
     {"fc2": (0, 1), "average": (1, 0), "average_max": (2, 0), "grid": (4, 0), "average_fc2": (1, 1)}
 )
 """Features that the decoder can read: multiples of the last map's channels, and of the FC layers' units."""
 
-
 INPUT_POOLINGS = (1, 2, 4, 7)
 """Sides of the pool in front of the first convolution, in pixels: what divides 224 and leaves five poolings."""
 
+GRID_POOLINGS = INPUT_POOLINGS[:2]
+"""Those of them that leave a last map of more than two positions a side, of which the feature `grid` makes quarters."""
+
+MAX_BEAM_SIZE = 10
+"""Candidates that an engine returns for each hypothesis, and therefore the widest beam."""
+
+MAX_CLASSES = 20
+"""Most classes that can be asked for."""
+
+MIN_VOCABULARY_SIZE = len(SPECIAL) + 1
 MAX_LAYERS = 16
 MAX_WORDS = 100
 MAX_LENGTH_PENALTY = 2
@@ -85,26 +100,26 @@ class EncoderConfig:
     widths: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
     fc_units: int = 4096
     classes: int = 1000
-    normalization: Literal["caffe", "unit"] = "caffe"
+    normalization: Normalization = "caffe"
     input_pooling: int = 1
     batch_norm: bool = False
     residual: bool = False
-    pooling: Literal["flatten", "average"] = "flatten"
+    pooling: Pooling = "flatten"
     dropout: float = 0.5
-    features: Literal["fc2", "average", "average_max", "grid", "average_fc2"] = "fc2"
+    features: Features = "fc2"
 
     def __post_init__(self) -> None:
         fit = len(self.widths) == len(BLOCKS) and all(0 < width <= 1 for width in self.widths)
-        _check("encoder.widths", self.widths, fit, "five numbers in (0, 1]")
-        _check("encoder.fc_units", self.fc_units, self.fc_units >= 1, "at least 1")
-        _check("encoder.classes", self.classes, self.classes >= 1, "at least 1")
-        _check("encoder.normalization", self.normalization, self.normalization in ("caffe", "unit"), "caffe or unit")
-        _check("encoder.input_pooling", self.input_pooling, self.input_pooling in INPUT_POOLINGS, "1, 2, 4 or 7")
-        _check("encoder.pooling", self.pooling, self.pooling in ("flatten", "average"), "flatten or average")
-        _check("encoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
-        _check("encoder.features", self.features, self.features in FEATURES, " or ".join(FEATURES))
-        quartered = self.features != "grid" or self.input_pooling <= 2
-        _check("encoder.input_pooling", self.input_pooling, quartered, "1 or 2 with the feature grid")
+        check("encoder.widths", self.widths, fit, "five numbers in (0, 1]")
+        check_least("encoder.fc_units", self.fc_units, 1)
+        check_least("encoder.classes", self.classes, 1)
+        check_choice("encoder.normalization", self.normalization, get_args(Normalization))
+        check_choice("encoder.input_pooling", self.input_pooling, INPUT_POOLINGS)
+        check_choice("encoder.pooling", self.pooling, get_args(Pooling))
+        check_fraction("encoder.dropout", self.dropout)
+        check_choice("encoder.features", self.features, list(FEATURES))
+        if self.features == "grid":
+            check_choice("encoder.input_pooling", self.input_pooling, GRID_POOLINGS, " with the feature grid")
 
     @property
     def feature_units(self) -> int:
@@ -152,12 +167,12 @@ class DecoderConfig:
     word_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _check("decoder.vocabulary_size", self.vocabulary_size, self.vocabulary_size >= 4, "at least 4")
-        _check("decoder.embedding_units", self.embedding_units, self.embedding_units >= 1, "at least 1")
-        _check("decoder.layers", self.layers, 1 <= self.layers <= MAX_LAYERS, f"1 to {MAX_LAYERS}")
-        _check("decoder.units", self.units, self.units >= 1, "at least 1")
-        _check("decoder.dropout", self.dropout, 0 <= self.dropout < 1, "a number in [0, 1)")
-        _check("decoder.word_dropout", self.word_dropout, 0 <= self.word_dropout < 1, "a number in [0, 1)")
+        check_least("decoder.vocabulary_size", self.vocabulary_size, MIN_VOCABULARY_SIZE)
+        check_least("decoder.embedding_units", self.embedding_units, 1)
+        check_between("decoder.layers", self.layers, 1, MAX_LAYERS)
+        check_least("decoder.units", self.units, 1)
+        check_fraction("decoder.dropout", self.dropout)
+        check_fraction("decoder.word_dropout", self.word_dropout)
 
     @property
     def input_units(self) -> int:
@@ -180,10 +195,10 @@ class SearchConfig:
     """Defaults of the caption search.
 
     Attributes:
-        beam_size: Hypotheses kept per image K, in [1, 10]; 1 is greedy.
-        max_words: Most words in a caption, in [1, 100].
+        beam_size: Hypotheses kept per image K, 1 to MAX_BEAM_SIZE; 1 is greedy.
+        max_words: Most words in a caption, 1 to MAX_WORDS.
         length_penalty: Exponent a of `log_probability / steps ** a` by which captions are ranked, where steps are the
-            words and the end; 0 ranks by probability alone.
+            words and the end, 0 to MAX_LENGTH_PENALTY; 0 ranks by probability alone.
 
     Raises:
         ConfigError: A value is outside its range.
@@ -194,10 +209,9 @@ class SearchConfig:
     length_penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        _check("search.beam_size", self.beam_size, 1 <= self.beam_size <= 10, "1 to 10")
-        _check("search.max_words", self.max_words, 1 <= self.max_words <= MAX_WORDS, f"1 to {MAX_WORDS}")
-        fits = 0 <= self.length_penalty <= MAX_LENGTH_PENALTY
-        _check("search.length_penalty", self.length_penalty, fits, f"0 to {MAX_LENGTH_PENALTY}")
+        check_between("search.beam_size", self.beam_size, 1, MAX_BEAM_SIZE)
+        check_between("search.max_words", self.max_words, 1, MAX_WORDS)
+        check_between("search.length_penalty", self.length_penalty, 0, MAX_LENGTH_PENALTY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,13 +242,13 @@ class CaptionerConfig:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check("name", self.name, bool(self.name), "a non-empty string")
-        _check("version", self.version, bool(self.version), "a non-empty string")
-        _check("format_version", self.format_version, self.format_version == FORMAT_VERSION, str(FORMAT_VERSION))
+        check("name", self.name, bool(self.name), "a non-empty string")
+        check("version", self.version, bool(self.version), "a non-empty string")
+        check("format_version", self.format_version, self.format_version == FORMAT_VERSION, str(FORMAT_VERSION))
         units = self.encoder.feature_units
         fits = self.decoder.project_features or self.decoder.embedding_units == units
         expected = f"equal to the encoder's feature ({units}) when features are not projected"
-        _check("decoder.embedding_units", self.decoder.embedding_units, fits, expected)
+        check("decoder.embedding_units", self.decoder.embedding_units, fits, expected)
 
     def to_json(self) -> str:
         """Returns the configuration as indented JSON, ending in a newline."""
@@ -260,11 +274,6 @@ class CaptionerConfig:
         if isinstance(value, dict) and type(value.get("format_version")) is int:
             value = upgraded(value)
         return parse(cls, value, "")
-
-
-def _check(name: str, value: object, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name}: expected {expected}, received {value!r}")
 
 
 def parse_encoder(value: object) -> EncoderConfig:

@@ -31,7 +31,8 @@ BYTES_PER_PIXEL = 10
 
 _LEAST_DECODED_BYTES = 64 * 1024**2
 
-_BAND_PIXELS = 1_000_000
+BAND_PIXELS = 1_000_000
+"""Most pixels that are converted at once when an image is resized."""
 
 _READERS: Mapping[str, Callable[[bytes], Header]] = MappingProxyType(
     {
@@ -112,7 +113,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
             # Lets libjpeg decode at 1/2, 1/4 or 1/8 where that still leaves twice the pixels needed.
             image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
         image.load()
-        square = _to_square(image)
+        square = to_square(image)
         if header.orientation in _TRANSPOSE:
             square = square.transpose(_TRANSPOSE[header.orientation])
         pixels = np.asarray(square, np.uint8)  # (H, W, C)
@@ -191,18 +192,27 @@ def _too_large(received: str, max_pixels: int) -> str:
     return f"expected at most {max_pixels} pixels (width times height), received {received}; scale the image down"
 
 
-def _to_square(image: Image.Image) -> Image.Image:
-    """Converts to RGB and resizes to (224, 224), without turning the image upright."""
+def to_square(image: Image.Image, *, band_pixels: int = BAND_PIXELS) -> Image.Image:
+    """Converts an image to RGB and resizes it to (224, 224), without turning it upright.
+
+    Args:
+        image: In any mode, decoded.
+        band_pixels: Most pixels that are converted at once. The result hardly depends on it: see `_resized`.
+    """
     if image.mode.startswith("I") or image.mode == "F":
-        return _wide_to_rgb(image)
+        return _wide_to_rgb(image, band_pixels)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         premultiplied = "La" if image.mode in ("LA", "La") else "RGBa"
-        layer = _resized(image, premultiplied).convert("LA" if premultiplied == "La" else "RGBA").convert("RGBA")
+        layer = (
+            _resized(image, premultiplied, band_pixels)
+            .convert("LA" if premultiplied == "La" else "RGBA")
+            .convert("RGBA")
+        )
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return _resized(image, "RGB")
+    return _resized(image, "RGB", band_pixels)
 
 
-def _resized(image: Image.Image, mode: str) -> Image.Image:
+def _resized(image: Image.Image, mode: str, band_pixels: int) -> Image.Image:
     """Converts an image to a mode and resizes it, in bands of lines where it is large, so that no whole copy is made.
 
     The result is that of converting and resizing at once, to the bit, where Pillow makes an image narrower first, each
@@ -211,10 +221,10 @@ def _resized(image: Image.Image, mode: str) -> Image.Image:
     """
     width, height = image.size
     size, bilinear = (IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.BILINEAR
-    if width < IMAGE_PIXELS or width * height <= _BAND_PIXELS:
+    if width < IMAGE_PIXELS or width * height <= band_pixels:
         return _converted(image, mode).resize(size, bilinear)
     narrow = Image.new(mode, (IMAGE_PIXELS, height))
-    lines = max(1, _BAND_PIXELS // width)
+    lines = max(1, band_pixels // width)
     for top in range(0, height, lines):
         band = _converted(image.crop((0, top, width, min(top + lines, height))), mode)
         narrow.paste(band.resize((IMAGE_PIXELS, band.height), bilinear), (0, top))
@@ -230,12 +240,12 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def _wide_to_rgb(image: Image.Image) -> Image.Image:
+def _wide_to_rgb(image: Image.Image, band_pixels: int) -> Image.Image:
     """Scales 16-bit, 32-bit and float samples to 8 bits; Pillow's own conversion would clip them to white."""
     if image.mode.startswith("I;16"):
         full_scale = 65535.0
     else:
         top = float(np.nan_to_num(image.getextrema()[1], posinf=1.0))
         full_scale = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
-    samples = np.nan_to_num(np.asarray(_resized(image, "F"), np.float32)) * (255.0 / full_scale)  # (H, W)
+    samples = np.nan_to_num(np.asarray(_resized(image, "F", band_pixels), np.float32)) * (255.0 / full_scale)  # (H, W)
     return Image.fromarray(samples.clip(0, 255).astype(np.uint8), "L").convert("RGB")

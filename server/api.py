@@ -8,9 +8,8 @@ from flask import Flask, Response, request
 from msgspec import UNSET, Meta, UnsetType
 from werkzeug.datastructures import MultiDict
 
-from model.captioner import MAX_CLASSES, Caption
-from model.config import CaptionerConfig
-from model.engines.protocol import MAX_BEAM_SIZE
+from model.captioner import Caption
+from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS, is_image
 from server.bodies import json_limit, read_body, too_large

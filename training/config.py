@@ -122,6 +122,9 @@ class RunConfig:
         check_fields(self)
 
 
+RUN_DEFAULTS = RunConfig()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillConfig:
     """A distillation run: a small encoder learns from a larger teacher.

@@ -10,8 +10,8 @@ from torch import nn
 from bench.machine import cores
 from bench.peers.once import run_once
 from model.bundle import Bundle
-from model.config import BLOCKS, CaptionerConfig, EncoderConfig
-from model.engines.protocol import MAX_BEAM_SIZE, Encoded
+from model.config import BLOCKS, MAX_BEAM_SIZE, CaptionerConfig, EncoderConfig
+from model.engines.protocol import Encoded
 from model.search import Floats, Ints
 from model.tensors import Weights
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID

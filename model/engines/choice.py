@@ -12,7 +12,9 @@ Precision = Literal["float32", "bfloat16", "float16"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+"""Is there where a driver for NVIDIA's GPUs is loaded."""
+
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
@@ -29,9 +31,9 @@ class Machine:
     cpu_flags: frozenset[str]
 
     @classmethod
-    def here(cls) -> Self:
-        """Returns this machine. With a GPU's driver, it imports TensorFlow."""
-        return cls(_has_gpu(), _cpu_flags())
+    def here(cls, driver: Path = NVIDIA_DRIVER) -> Self:
+        """Returns this machine. With a GPU's driver, a file that is there, it imports TensorFlow."""
+        return cls(_has_gpu(driver), _cpu_flags())
 
 
 def choose_engine(
@@ -86,9 +88,9 @@ def _has_tensorflow() -> bool:
     return find_spec("tensorflow") is not None and find_spec("keras") is not None
 
 
-def _has_gpu() -> bool:
+def _has_gpu(driver: Path) -> bool:
     # Without a driver TensorFlow is not asked: importing it takes seconds and hundreds of MB.
-    if not _NVIDIA_DRIVER.exists() or not _has_tensorflow():
+    if not driver.exists() or not _has_tensorflow():
         return False
     from model.engines.quiet import quiet_tensorflow
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
 from model.bundle import LITE_DECODER, LITE_ENCODER
-from model.config import IMAGE_PIXELS, CaptionerConfig
-from model.engines.protocol import MAX_BEAM_SIZE, Encoded
+from model.config import IMAGE_PIXELS, MAX_BEAM_SIZE, CaptionerConfig
+from model.engines.protocol import Encoded
 from model.errors import BundleError
 from model.search import Floats, Ints
 

@@ -7,9 +7,6 @@ import numpy.typing as npt
 
 from model.search import Floats, Ints
 
-MAX_BEAM_SIZE = 10
-"""Candidates that an engine returns for each hypothesis, and therefore the widest beam."""
-
 
 class Encoded(NamedTuple):
     """The encoder's outputs for a batch of images.

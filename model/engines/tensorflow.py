@@ -10,10 +10,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from model.bundle import Bundle
+from model.config import MAX_BEAM_SIZE
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.choice import Precision
-from model.engines.protocol import MAX_BEAM_SIZE, Encoded
+from model.engines.protocol import Encoded
 from model.search import Floats, Ints
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights

@@ -3,8 +3,7 @@
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from model.captioner import MAX_CLASSES
-from model.engines.protocol import MAX_BEAM_SIZE
+from model.config import MAX_BEAM_SIZE, MAX_CLASSES
 from model.image import FORMATS
 from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES, PredictBody
 from server.description.operation import CAPTIONING, Operation

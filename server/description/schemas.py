@@ -4,10 +4,8 @@ import dataclasses
 import typing
 from typing import Any, Literal
 
-from model.captioner import MAX_CLASSES
-from model.config import DecoderConfig, EncoderConfig, SearchConfig
+from model.config import MAX_BEAM_SIZE, MAX_CLASSES, DecoderConfig, EncoderConfig, SearchConfig
 from model.engines.choice import ENGINES
-from model.engines.protocol import MAX_BEAM_SIZE
 from model.errors import UnsupportedImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS
 from server.problems import describe

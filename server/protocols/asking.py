@@ -7,9 +7,7 @@ from typing import Generic, TypeVar
 from flask import request
 
 from model.bundle import ClassName
-from model.captioner import MAX_CLASSES
-from model.config import CaptionerConfig
-from model.engines.protocol import MAX_BEAM_SIZE
+from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
 from server.bodies import json_limit
 from server.errors import ModelNotFoundError, ParameterError

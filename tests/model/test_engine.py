@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 
 from model.bundle import Bundle
-from model.config import DecoderConfig, EncoderConfig
+from model.config import MAX_BEAM_SIZE, DecoderConfig, EncoderConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.lite import LiteEngine
-from model.engines.protocol import MAX_BEAM_SIZE, Engine
+from model.engines.protocol import Engine
 from model.engines.tensorflow import TensorFlowEngine
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights

@@ -13,11 +13,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench import hostile
-from model import image as images
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError
 from model.formats.header import MAX_PARTS, Header
 from model.formats.jpeg import MAX_SEGMENTS
-from model.image import MAX_ASPECT_RATIO, MAX_SIDE_PIXELS, inspect_image, max_decoded_bytes, read_image
+from model.image import (
+    BAND_PIXELS,
+    BYTES_PER_PIXEL,
+    MAX_ASPECT_RATIO,
+    MAX_PIXELS,
+    MAX_SIDE_PIXELS,
+    inspect_image,
+    max_decoded_bytes,
+    read_image,
+    to_square,
+)
 from tests.fuzz.corpus import encoded, files, picture, png_chunk
 
 FILES = files()
@@ -162,15 +171,21 @@ def test_limits_of_shape_are_inclusive_and_named(size: tuple[int, int], is_accep
         assert word in str(caught.value)
 
 
-def test_the_limit_of_decoded_bytes_is_inclusive_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = FILES["WebP lossless RGBA"]
+def test_the_limit_of_decoded_bytes_is_inclusive_and_named() -> None:
+    data = encoded(Image.new("RGB", (2000, 1865)), "WEBP", lossless=True)
     taken = inspect_image(data).decoded_bytes
-    monkeypatch.setattr(images, "_LEAST_DECODED_BYTES", taken)
-    assert max_decoded_bytes(2623) == taken
-    assert read_image(data, max_pixels=2623).width == 61
-    monkeypatch.setattr(images, "_LEAST_DECODED_BYTES", taken - 1)
-    with pytest.raises(ImageTooLargeError, match=f"at most {taken - 1:,} bytes to decode, .* takes {taken:,}"):
-        read_image(data, max_pixels=2623)
+    most, rest = divmod(taken, BYTES_PER_PIXEL)
+    assert (max_decoded_bytes(most), rest) == (taken, 0)
+    assert read_image(data, max_pixels=most).width == 2000
+    with pytest.raises(ImageTooLargeError, match=f"at most {taken - 10:,} bytes to decode, .* takes {taken:,}"):
+        read_image(data, max_pixels=most - 1)
+
+
+def test_a_low_limit_of_pixels_leaves_64_mib_to_decode_in() -> None:
+    lower, higher = (encoded(Image.new("RGB", (2000, height)), "WEBP", lossless=True) for height in (1864, 1865))
+    assert inspect_image(lower, max_pixels=2000 * 1864).height == 1864
+    with pytest.raises(ImageTooLargeError, match=f"at most {64 * 1024**2:,} bytes to decode"):
+        inspect_image(higher, max_pixels=2000 * 1865)
 
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B")
@@ -178,28 +193,24 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16", 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(1000, 1101), (224, 700), (225, 226), (223, 640), (641, 225), (700, 100)])
-def test_resizing_in_bands_is_resizing_at_once(
-    monkeypatch: pytest.MonkeyPatch, mode: str, size: tuple[int, int]
-) -> None:
-    one, other = _both_ways(monkeypatch, _noise(mode, size))
+def test_resizing_in_bands_is_resizing_at_once(mode: str, size: tuple[int, int]) -> None:
+    one, other = _both_ways(_noise(mode, size))
     assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(225, 641), (300, 640)])
-def test_tall_images_are_resized_in_bands_to_within_a_level(
-    monkeypatch: pytest.MonkeyPatch, mode: str, size: tuple[int, int]
-) -> None:
+def test_tall_images_are_resized_in_bands_to_within_a_level(mode: str, size: tuple[int, int]) -> None:
     # Pillow makes them shorter first when it resizes at once, and rounds between the two steps.
-    one, other = _both_ways(monkeypatch, _noise(mode, size))
+    one, other = _both_ways(_noise(mode, size))
     assert np.abs(one.astype(int) - other).max() <= (4 if mode in ("LA", "RGBA") else 1)
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
-def test_what_shines_through_is_resized_alike_in_bands(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+def test_what_shines_through_is_resized_alike_in_bands(mode: str) -> None:
     image = _noise(mode, (640, 300))
     image.info["transparency"] = (1, 2, 3) if mode == "RGB" else 3
-    one, other = _both_ways(monkeypatch, image)
+    one, other = _both_ways(image)
     assert np.array_equal(one, other)
 
 
@@ -211,14 +222,11 @@ def _noise(mode: str, size: tuple[int, int]) -> Image.Image:
     return image.convert(mode)
 
 
-def _both_ways(monkeypatch: pytest.MonkeyPatch, image: Image.Image) -> list[np.ndarray]:
+def _both_ways(image: Image.Image) -> list[np.ndarray]:
     """Returns an image resized at once, and in bands: of 7 lines, or as large as they are, where it is large."""
-    results = []
-    band_pixels = 7 * image.width if image.height < 1000 else images._BAND_PIXELS
-    for pixels in (image.width * image.height, band_pixels):
-        monkeypatch.setattr(images, "_BAND_PIXELS", pixels)
-        results.append(np.asarray(images._to_square(image)))
-    return results
+    band_pixels = 7 * image.width if image.height < 1000 else BAND_PIXELS
+    whole = image.width * image.height
+    return [np.asarray(to_square(image, band_pixels=pixels)) for pixels in (whole, band_pixels)]
 
 
 @given(st.sampled_from(sorted(FILES)), st.integers(2, 90), st.binary(max_size=300))
@@ -230,7 +238,7 @@ def test_any_bytes_behind_a_true_header_are_inspected_or_refused(name: str, kept
         except ImageError:
             continue
         assert 1 <= header.orientation <= 8
-        assert header.width * header.height <= header.largest_pixels <= images.MAX_PIXELS
+        assert header.width * header.height <= header.largest_pixels <= MAX_PIXELS
 
 
 REPEATED = {

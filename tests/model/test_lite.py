@@ -21,7 +21,7 @@ from model.engines.lite import LiteEngine, usable_cores
 from model.engines.tensorflow import TensorFlowEngine
 from model.errors import BundleError, ConfigError
 from model.weights import bundle_weights
-from training.shipping import convert
+from training.shipping.convert import FloatWeights, convert
 
 Images = npt.NDArray[np.uint8]
 
@@ -40,14 +40,9 @@ def test_serving_imports_neither_tensorflow_nor_keras(toy_bundle: Path) -> None:
     assert done.stdout.split() == ["litert", "[]"]
 
 
-def test_a_large_decoder_is_int8_and_still_says_nearly_the_same(
-    toy: Bundle, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = convert.convert(toy).files
-    monkeypatch.setattr(convert, "SMALL_DECODER", 0)
-    monkeypatch.setattr(convert, "FLOAT_CONVOLUTION", 0)
-    monkeypatch.setattr(convert, "FLOAT_DENSE", 0)
-    large = convert.convert(toy).files
+def test_a_large_decoder_is_int8_and_still_says_nearly_the_same(toy: Bundle, images: Images, tmp_path: Path) -> None:
+    small = convert(toy).files
+    large = convert(toy, float_weights=FloatWeights(convolution=0, dense=0, decoder=0)).files
     assert large[LITE_DECODER] != small[LITE_DECODER]
     assert large[LITE_ENCODER] != small[LITE_ENCODER]
     save_bundle(tmp_path / "int8", toy, large)
@@ -155,15 +150,14 @@ def test_where_tensorflow_is_missing_one_line_says_what_to_install(
     assert "pip install '.[t" in done.stderr
 
 
-def test_a_graphics_card_is_left_alone_where_tensorflow_is_missing(toy_bundle: Path) -> None:
+def test_a_graphics_card_is_left_alone_where_tensorflow_is_missing() -> None:
     script = WITHOUT_TENSORFLOW + (
-        "import pathlib; from model.captioner import Captioner; from model.engines import choice\n"
-        "choice._NVIDIA_DRIVER = pathlib.Path('/')\n"
-        "print(Captioner.load(pathlib.Path(sys.argv[1])).engine)"
+        "import pathlib; from model.engines.choice import Machine, choose_engine\n"
+        "machine = Machine.here(driver=pathlib.Path('/'))\n"
+        "print(machine.has_gpu, choose_engine('auto', 'float32', has_lite_files=True, machine=machine))"
     )
-    command = [sys.executable, "-c", script, str(toy_bundle)]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert done.stdout == "litert\n", done.stderr
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.stdout == "False litert\n", done.stderr
 
 
 @pytest.mark.parametrize(("share", "cores"), [("max 100000", 8), ("250000 100000", 2), ("20000 100000", 1), (None, 8)])
@@ -206,7 +200,7 @@ def test_both_engines_step_alike_whatever_the_decoder(
     for variable in decoder.trainable_variables:
         variable.assign(random.normal(0, 0.4, variable.shape))
     bundle = replace(toy, config=config, weights=bundle_weights(build_encoder(encoder), decoder, np.float32))
-    save_bundle(tmp_path / "bundle", bundle, convert.convert(bundle).files)
+    save_bundle(tmp_path / "bundle", bundle, convert(bundle).files)
     lite, reference = LiteEngine.of(tmp_path / "bundle", config), TensorFlowEngine.of(load_bundle(tmp_path / "bundle"))
     encoded = reference.encode(images).features
     np.testing.assert_allclose(lite.encode(images).features, encoded, rtol=0.02, atol=0.02)

@@ -5,13 +5,9 @@ Starting TensorFlow takes seconds, so a launcher imports everything once and for
 
 import contextlib
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +19,7 @@ from safetensors.numpy import load_file
 
 from model.bundle import ClassName
 from model.vocabulary import Vocabulary
+from tests.training.processes import Launcher, wait_until
 from training.data.captioned import CaptionedImage
 from training.data.labelled import LabelledImage
 from training.data.records import write_class_records, write_records
@@ -38,91 +35,12 @@ COMMON = [
     "--histogram-steps", "0",
 ]  # fmt: skip
 
-LAUNCHER = """
-import json, os, resource, sys
-import matplotlib.backends.backend_svg, training.decoder.tasks, training.encoder.classifier, training.loop.estimate
-from training.cli import main
-print("ready", flush=True)
-for line in sys.stdin:
-    arguments, log, most_bytes = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        if most_bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-        sys.argv = ["showtell-train", *arguments]
-        try:
-            main()
-        finally:
-            status = sys.exc_info()[1]
-            sys.stderr.flush()
-            os._exit(status.code if isinstance(status, SystemExit) else 99)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
-class Started:
-    """Holds a command that is running."""
-
-    def __init__(self, launcher: "subprocess.Popen[str]", pid: int, log: Path) -> None:
-        self._launcher, self.pid, self._log = launcher, pid, log
-
-    def alive(self) -> bool:
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def send(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    def wait(self) -> tuple[int, str]:
-        """Returns the exit status and what was written to standard output and error."""
-        assert self._launcher.stdout is not None
-        status = int(self._launcher.stdout.readline())
-        return status, self._log.read_text(errors="replace")
-
-
-class Launcher:
-    """Forks into commands, one at a time."""
-
-    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
-        self._process, self._log = process, log
-
-    def start(self, *arguments: str, most_bytes: int = 0) -> Started:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([arguments, str(self._log), most_bytes]) + "\n")
-        self._process.stdin.flush()
-        return Started(self._process, int(self._process.stdout.readline()), self._log)
-
-    def run(self, *arguments: str, most_bytes: int = 0) -> tuple[int, str]:
-        return self.start(*arguments, most_bytes=most_bytes).wait()
-
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     """Yields a launcher; what it still runs at the end is killed with it."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER], cwd=Path(__file__).parents[2], text=True, start_new_session=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield Launcher(process, tmp_path_factory.mktemp("log") / "log.txt")
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            assert stream is not None
-            stream.close()
+    with contextlib.closing(Launcher(tmp_path_factory.mktemp("log") / "log.txt")) as opened:
+        yield opened
 
 
 class Whole(NamedTuple):
@@ -198,6 +116,11 @@ def assert_same_run(directory: Path, whole: Path) -> None:
     assert metrics(directory) == metrics(whole)
 
 
+def sessions_of(directory: Path) -> list[Path]:
+    """Returns TensorBoard's files, one for each time that a run has begun to compute."""
+    return list((directory / SUMMARIES).glob("events.*"))
+
+
 def step_files(directory: Path) -> list[Path]:
     return sorted((directory / CHECKPOINTS).glob("step-*.safetensors"))
 
@@ -208,10 +131,15 @@ def flip_a_byte(path: Path, place: int) -> None:
     path.write_bytes(data)
 
 
-def wait_for_checkpoint(started: Started, directory: Path, step: int) -> None:
-    """Waits until a run has written a checkpoint at or after a step, or has ended."""
-    while started.alive() and newest(directory) < step:
-        time.sleep(0.002)
+def start_and_kill(launcher: Launcher, command: list[str], directory: Path, step: int, moment: float) -> None:
+    """Kills a run a moment after it has begun to compute and has a checkpoint at or after a step."""
+    sessions = len(sessions_of(directory))
+    started = launcher.start(*command)
+    wait_until(lambda: len(sessions_of(directory)) > sessions and newest(directory) >= step, started)
+    assert not started.ended_within(moment), started.told()
+    started.send(signal.SIGKILL)
+    status, log = started.wait()
+    assert status == -signal.SIGKILL, log
 
 
 @pytest.mark.parametrize("kind", ["classifier", "captioner"])
@@ -223,15 +151,7 @@ def test_killed_at_ten_random_moments_a_run_ends_as_if_it_had_not_been(
     chance = random.Random(7)  # noqa: S311 - no secret
     total = newest(whole.directory)
     for step in sorted(chance.sample(range(total - 2), KILLS)):
-        sessions = len(list((tmp_path / SUMMARIES).glob("events.*")))
-        started = launcher.start(*command)
-        while started.alive() and len(list((tmp_path / SUMMARIES).glob("events.*"))) == sessions:
-            time.sleep(0.002)
-        wait_for_checkpoint(started, tmp_path, step)
-        time.sleep(chance.uniform(0, 0.1))
-        started.send(signal.SIGKILL)
-        status, log = started.wait()
-        assert status == -signal.SIGKILL, log
+        start_and_kill(launcher, command, tmp_path, step, chance.uniform(0, 0.1))
     status, log = launcher.run(*command)
     assert status == 0, log
     assert "continuing from step" in log
@@ -285,7 +205,7 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_0(
 ) -> None:
     command = [*classifier.command, "--out", str(tmp_path)]
     started = launcher.start(*command)
-    wait_for_checkpoint(started, tmp_path, 2)
+    wait_until(lambda: newest(tmp_path) >= 2, started)
     started.send(number)
     status, log = started.wait()
     assert (status, "Traceback" in log) == (0, False), log

@@ -1,13 +1,9 @@
 """The whole way from drawn photos to a served bundle, by the commands that a person types, at toy size."""
 
-import contextlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +21,7 @@ from model.config import CaptionerConfig, SearchConfig
 from model.errors import DataError
 from model.image import read_image
 from model.presets import small
+from tests.training.processes import terminated_when
 from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
 from training.data.records import VOCABULARY
 from training.decoder.earlier import new_decoder
@@ -84,26 +81,6 @@ def runs(drawn: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -
     keras.config.set_dtype_policy("float32")
 
 
-@contextlib.contextmanager
-def terminated_when_there_is(file: Path) -> Iterator[None]:
-    """Sends this process SIGTERM as soon as a file appears, as an operator would at any moment."""
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.001):
-            if file.exists():
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-
-
 def assert_same_weights(one: keras.Model, two: keras.Model) -> None:
     for first, second in zip(one.trainable_variables, two.trainable_variables, strict=True):
         a, b = (keras.ops.convert_to_numpy(value) for value in (first, second))
@@ -114,8 +91,8 @@ def test_distilling_stopped_and_resumed_is_distilling_in_one_go(
     drawn: Path, teacher: Path, runs: Runs, tmp_path: Path
 ) -> None:
     arguments = (tmp_path, [drawn], frozenset({"photo-00.jpg"}), teacher, toy_preset().encoder, DISTILLING)
-    with terminated_when_there_is(tmp_path / DISTILLED):
-        assert not distill(*arguments, checkpoint_steps=2)
+    with terminated_when((tmp_path / DISTILLED).exists):
+        assert not distill(*arguments, run_config=RunConfig(checkpoint_steps=2))
     assert 2 <= read_progress(tmp_path / DISTILLED)["step"] < 6
     assert distill(*arguments)
     assert_same_weights(load_student(runs.encoder)[0], load_student(tmp_path)[0])
@@ -146,7 +123,7 @@ def test_tensorboard_shows_dev_photos_over_their_captions(runs: Runs) -> None:
 
 
 def test_training_stopped_and_resumed_is_training_in_one_go(runs: Runs, tmp_path: Path) -> None:
-    with terminated_when_there_is(tmp_path / BEST):
+    with terminated_when((tmp_path / BEST).exists):
         assert not train_task(tmp_path, decoder_task(runs), RUN)
     assert train_task(tmp_path, decoder_task(runs), RUN)
     networks = []

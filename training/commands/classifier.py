@@ -1,12 +1,13 @@
 """`showtell-train classifier` and `devices`: VGG-19 on class records, and the devices of this machine."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from model.config import INPUT_POOLINGS
+from model.config import INPUT_POOLINGS, EncoderConfig
 from model.presets import PRESETS
 from training.commands.options import (
     ANY,
@@ -54,10 +55,7 @@ from training.config import ClassifierTrainingConfig, DeviceConfig, paper_classi
 @device_flags
 @run_flags
 @reported
-def classifier(
-    records: Path, out: Path, preset: str, input_pooling: str | None, imagenet: str | None,
-    **options: Any,
-) -> None:  # fmt: skip
+def classifier(records: Path, out: Path, imagenet: str | None, **options: Any) -> None:
     """Trains VGG-19 to name the class of an image; keeps the best on dev.
 
     \b
@@ -69,17 +67,23 @@ def classifier(
     from training.encoder.classifier import ClassifierTask
     from training.loop.replicas import Replicas
 
-    encoder = chosen(PRESETS[preset]().encoder, options)
-    if imagenet is not None:
-        encoder = replace(encoder, normalization="caffe")
-    if input_pooling is not None:
-        encoder = replace(encoder, input_pooling=int(input_pooling))
-    config = chosen(paper_classifier() if preset == "paper" else ClassifierTrainingConfig(), options)
-    config = replace(config, pipeline=chosen(config.pipeline, options), optimizer=chosen(config.optimizer, options))
+    encoder, config = configurations({"imagenet": imagenet, **options})
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     weights = imagenet_file(imagenet, replicas) if imagenet is not None else None
     options["records"] = records
     train(out, options, replicas, lambda: ClassifierTask(records, encoder, config, replicas, weights))
+
+
+def configurations(options: Mapping[str, Any]) -> tuple[EncoderConfig, ClassifierTrainingConfig]:
+    """Returns the encoder and the training that the options of `classifier` ask for."""
+    encoder = chosen(PRESETS[options["preset"]]().encoder, {**options, "input_pooling": None})
+    if options["imagenet"] is not None:
+        encoder = replace(encoder, normalization="caffe")
+    if options["input_pooling"] is not None:
+        encoder = replace(encoder, input_pooling=int(options["input_pooling"]))
+    config = chosen(paper_classifier() if options["preset"] == "paper" else ClassifierTrainingConfig(), options)
+    config = replace(config, pipeline=chosen(config.pipeline, options), optimizer=chosen(config.optimizer, options))
+    return encoder, config
 
 
 @click.command()

@@ -6,8 +6,18 @@ from typing import Any, Literal
 import click
 
 from model.presets import small
-from training.commands.options import ANY, EXISTING, again_flags, check_out, command_line, flags, option, reported
-from training.config import DeviceConfig, DistillConfig
+from training.commands.options import (
+    ANY,
+    EXISTING,
+    check_out,
+    chosen,
+    command_line,
+    flags,
+    keras_run_flags,
+    option,
+    reported,
+)
+from training.config import DeviceConfig, DistillConfig, RunConfig
 from training.provenance import recorded
 
 
@@ -28,7 +38,7 @@ from training.provenance import recorded
 @option("--start-from", type=EXISTING, help="Earlier run of `distill`, or a bundle, whose encoder is trained further.")
 @flags(DistillConfig, "epochs", "views", "batch_size", "learning_rate", "weight_decay", "seed")
 @flags(DeviceConfig, "precision")
-@again_flags
+@keras_run_flags
 @reported
 def distill(
     photos: tuple[Path, ...],
@@ -56,7 +66,7 @@ def distill(
     check_out(out, start_from)
     names = frozenset(exclude.read_text(encoding="utf-8").splitlines()) if exclude else frozenset()
     policy = DeviceConfig(precision=precision).policy
-    config = DistillConfig(**options)
+    config = chosen(DistillConfig(), options)
     if estimate:
         click.echo(estimate_distillation(photos, names, teacher, small().encoder, config, precision=policy))
         return
@@ -71,4 +81,5 @@ def distill(
             start_from=start_from,
             precision=policy,
             anew=not resume,
+            run_config=chosen(RunConfig(), options),
         )

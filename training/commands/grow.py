@@ -9,8 +9,18 @@ import click
 
 from model.config import FEATURES
 from model.presets import vgg19
-from training.commands.options import ANY, EXISTING, again_flags, check_out, command_line, flags, option, reported
-from training.config import TopConfig
+from training.commands.options import (
+    ANY,
+    EXISTING,
+    check_out,
+    chosen,
+    command_line,
+    flags,
+    keras_run_flags,
+    option,
+    reported,
+)
+from training.config import RunConfig, TopConfig
 from training.data.captioned import find_photos, read_lines
 from training.fields import MAX_SEED
 from training.provenance import recorded
@@ -116,7 +126,7 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
 )
 @flags(TopConfig, *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "seed"))
 @option("--out", type=ANY, required=True, help="Run directory.")
-@again_flags
+@keras_run_flags
 @reported
 def distill_top(
     encoder: Path, maps: Path, answers_directory: Path, teacher: Path, photos: tuple[Path, ...],
@@ -133,12 +143,13 @@ def distill_top(
 
     check_out(out, encoder)
     names = [name for file in exclude for name in read_lines(file)]
-    config = TopConfig(**options)
+    config = chosen(TopConfig(), options)
     if estimate:
         click.echo(estimate_top(encoder, maps, teacher, find_photos(photos), names, config))
         return
     with recorded(out, command_line(), after=encoder):
         complete = teach_top(
-            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, config, anew=not resume
-        )
+            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, config, anew=not resume,
+            run_config=chosen(RunConfig(), options),
+        )  # fmt: skip
     sys.exit(0 if complete else STOPPED)

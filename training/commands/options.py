@@ -192,6 +192,11 @@ def again_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     return resume(estimate(function))
 
 
+def keras_run_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of `RunConfig` that a distillation heeds and those of `again_flags`."""
+    return flags(RunConfig, "checkpoint_steps", "checkpoint_minutes", "summary_steps")(again_flags(function))
+
+
 def run_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the flags of `RunConfig` and those of `again_flags`."""
     return flags(RunConfig)(again_flags(function))

@@ -9,8 +9,7 @@ import click
 
 from model.atomic import atomic_file
 from model.bundle import CLASSES, BundleInfo, load_bundle, read_classes
-from model.config import MAX_LENGTH_PENALTY, MAX_WORDS, SearchConfig
-from model.engines.protocol import MAX_BEAM_SIZE
+from model.config import MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, MAX_WORDS, SearchConfig
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.provenance import stage
 

@@ -98,18 +98,19 @@ class PhotoCache:
 
 def fill(
     directory: Path, source: str, shapes: Mapping[str, tuple[int, ...]], answer: Answer, paths: Sequence[Path],
-    views: Sequence[View] = VIEWS, *, batch_size: int = 8,
+    views: Sequence[View] = VIEWS, *, batch_size: int = 8, shard_photos: int = SHARD_PHOTOS,
 ) -> bool:  # fmt: skip
     """Computes a network's answers to photos where they are missing, one view of all photos after the other.
 
     Args:
-        directory: Where the answers go, `SHARD_PHOTOS` in a file. Files of an earlier call are kept.
+        directory: Where the answers go. Files of an earlier call are kept.
         source: Identifies the network.
         shapes: Shape of one photo's arrays by name.
         answer: The network; its arrays are kept as float16.
         paths: Photos. Files of equal content count once.
         views: Which views, in this order.
         batch_size: Images at once.
+        shard_photos: Photos in a file.
 
     Returns:
         Whether all are there; False after a requested stop.
@@ -128,7 +129,7 @@ def fill(
     note(f"computing {total} views of {len(photos)} photos, {len(cache)} are there")
     bar: Any = progress([], "computing", total=total, unit="view")
     with StopRequest() as stop, bar:
-        for view, chunk in _chunks(missing):
+        for view, chunk in _chunks(missing, shard_photos):
             batches = [chunk[start : start + batch_size] for start in range(0, len(chunk), batch_size)]
             images = ahead(_Reader(photos, view), batches)
             found: dict[str, list[Halves]] = {name: [] for name in shapes}
@@ -167,11 +168,11 @@ def _halves(values: npt.NDArray[Any]) -> Halves:
     return halves
 
 
-def _chunks(missing: Mapping[View, Sequence[str]]) -> Iterator[tuple[View, Sequence[str]]]:
-    """Cuts the photos of each view into pieces of at most `SHARD_PHOTOS`."""
+def _chunks(missing: Mapping[View, Sequence[str]], size: int) -> Iterator[tuple[View, Sequence[str]]]:
+    """Cuts the photos of each view into pieces."""
     for view, photos in missing.items():
-        for start in range(0, len(photos), SHARD_PHOTOS):
-            yield view, photos[start : start + SHARD_PHOTOS]
+        for start in range(0, len(photos), size):
+            yield view, photos[start : start + size]
 
 
 def _write(directory: Path, view: View, photos: Sequence[str], arrays: Mapping[str, Halves]) -> None:

@@ -23,7 +23,7 @@ from model.bundle import WEIGHTS, load_bundle
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import DataError
-from training.config import DistillConfig, RunConfig
+from training.config import RUN_DEFAULTS, DistillConfig, RunConfig
 from training.data.captioned import find_photos
 from training.encoder.folding import unfold
 from training.encoder.held_out import HeldOut
@@ -132,7 +132,7 @@ def adamw(learning_rate: float, weight_decay: float, total: int, clip_norm: floa
 def distill(
     directory: Path, folders: Sequence[Path], exclude: frozenset[str], teacher_source: Path,
     encoder_config: EncoderConfig, config: DistillConfig, *, start_from: Path | None = None,
-    precision: str = "float32", anew: bool = False, checkpoint_steps: int = 200, held_out_steps: int = 500,
+    precision: str = "float32", anew: bool = False, run_config: RunConfig = RUN_DEFAULTS, held_out_steps: int = 500,
 ) -> bool:  # fmt: skip
     """Trains a student encoder, from the run directory's checkpoint on where there is one.
 
@@ -146,7 +146,7 @@ def distill(
         start_from: Directory of an earlier run, or a bundle, whose encoder is trained further; None for a new one.
         precision: Keras dtype policy of the student, for example `mixed_bfloat16`.
         anew: Whether what an earlier run has learned is removed; the teacher's answers stay.
-        checkpoint_steps: Steps between two checkpoints.
+        run_config: Intervals of checkpoints and figures; those of checkpoints hold for the teacher's batches too.
         held_out_steps: Steps between two comparisons with the teacher on held-out photos.
 
     Returns:
@@ -167,7 +167,7 @@ def distill(
         restart(directory)
     check_settings(directory, settings)  # before the answers of another run are replaced
     keras.config.set_dtype_policy("float32")
-    targets = Targets(directory, photos, teacher_source, config)
+    targets = Targets(directory, photos, teacher_source, config, run_config)
     if not targets.complete:
         return False
     teacher = load_teacher(teacher_source)
@@ -187,8 +187,7 @@ def distill(
         compare=None if held_out is None else lambda: held_out.compared(trainee.student)._asdict(),
         best_figure="correlation",
     )
-    run = KerasRun(directory, lesson, RunConfig(checkpoint_steps=checkpoint_steps), compare_steps=held_out_steps)
-    return run.train()
+    return KerasRun(directory, lesson, run_config, compare_steps=held_out_steps).train()
 
 
 def estimate_distillation(

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import ConfigError, DataError
-from training.config import RunConfig, TopConfig
+from training.config import RUN_DEFAULTS, RunConfig, TopConfig
 from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.encoder.distill import FeatureLoss, SoftClassLoss, adamw
 from training.loop.checkpoint import named_variables
@@ -98,6 +98,17 @@ def _inputs(file: Path, before: Layers, views: Sequence[tuple[str, View]], maps:
     return inputs
 
 
+def check_train_from(encoder: keras.Model, first: str) -> None:
+    """Checks that an encoder has a layer behind the maps that learning can begin with.
+
+    Raises:
+        ConfigError: There is no such layer.
+    """
+    known = [layer.name for layer in encoder.layers if layer.name.startswith(("block5_conv", "fc")) and layer.weights]
+    if first not in known:
+        raise ConfigError(f"train_from: expected one of {', '.join(known)}, received {first!r}")
+
+
 def learning_part(encoder: keras.Model, first: str) -> keras.Model:
     """Cuts the learning part out of an encoder.
 
@@ -111,9 +122,7 @@ def learning_part(encoder: keras.Model, first: str) -> keras.Model:
     Raises:
         ConfigError: There is no such layer behind the maps.
     """
-    known = [layer.name for layer in encoder.layers if layer.name.startswith(("block5_conv", "fc")) and layer.weights]
-    if first not in known:
-        raise ConfigError(f"train_from: expected one of {', '.join(known)}, received {first!r}")
+    check_train_from(encoder, first)
     return keras.Model(encoder.get_layer(first).input, _outputs(encoder), name="learner")
 
 
@@ -124,7 +133,7 @@ def _outputs(encoder: keras.Model) -> dict[str, Any]:
 def distill_top(
     directory: Path, encoder: keras.Model, settings: Mapping[str, Any], data: TopData, config: TopConfig,
     classifier: Sequence[npt.NDArray[np.float32]], held_out: TopData | None = None, *, anew: bool = False,
-    checkpoint_steps: int = 500,
+    run_config: RunConfig = RUN_DEFAULTS,
 ) -> bool:  # fmt: skip
     """Trains an encoder's top, from the run directory's checkpoint on if there is one.
 
@@ -137,7 +146,7 @@ def distill_top(
         classifier: Kernel and bias of the teacher's class layer, which the encoder's starts as.
         held_out: What it is compared with the teacher on; None for nothing.
         anew: Whether what an earlier run has learned is removed.
-        checkpoint_steps: Steps between two checkpoints.
+        run_config: Intervals of checkpoints and figures.
 
     Returns:
         Whether training is complete; False after a requested stop.
@@ -169,7 +178,7 @@ def distill_top(
         best_figure="agreement",
         settle=learner.fold,
     )
-    return KerasRun(directory, lesson, RunConfig(checkpoint_steps=checkpoint_steps)).train()
+    return KerasRun(directory, lesson, run_config).train()
 
 
 def total_steps(config: TopConfig, views: int) -> int:

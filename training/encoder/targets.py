@@ -12,19 +12,19 @@ import numpy.typing as npt
 
 from model.atomic import atomic_file
 from model.manifest import sha256_of
-from training.config import DistillConfig
+from training.config import RUN_DEFAULTS, DistillConfig, RunConfig
 from training.data.ahead import ahead
 from training.encoder.teacher import MAP_SIDE, Projection, load_teacher, teacher_file
 from training.encoder.views import Photos, Pixels, read_photos, view_of
+from training.loop.checkpoint import CheckpointClock
 from training.progress import StopRequest, note, progress
 
 View = tuple[int, int]
 
 TEACHER_BATCH = 64
+"""Most views that the teacher sees at once; fewer where a step of the run has fewer."""
 FITTED_VIEWS = 2048
 """Views whose maps the projection is fitted on, 49 positions each."""
-STAMP_BATCHES = 50
-"""Batches of the teacher between two saves of its progress."""
 
 STAMP = "targets.json"
 PHOTOS = "photos.npy"
@@ -53,6 +53,7 @@ class Targets:
         paths: The photos. One that is named twice counts twice, each time with its own views.
         teacher: See `training.encoder.teacher.load_teacher`.
         config: Options of the run.
+        run_config: Most batches of the teacher, and minutes, between two saves of its progress.
 
     Attributes:
         complete: Whether all answers are there; False after a requested stop.
@@ -66,9 +67,14 @@ class Targets:
         DataError: A photo cannot be read.
     """
 
-    def __init__(self, directory: Path, paths: Sequence[Path], teacher: Path, config: DistillConfig) -> None:
+    def __init__(
+        self, directory: Path, paths: Sequence[Path], teacher: Path, config: DistillConfig,
+        run_config: RunConfig = RUN_DEFAULTS,
+    ) -> None:  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)
         self.config = config
+        self._run_config = run_config
+        self._at_once = min(TEACHER_BATCH, config.batch_size)
         self.directory = directory
         self._key = targets_key(paths, teacher, config)
         distinct = {path: place for place, path in enumerate(dict.fromkeys(paths))}
@@ -104,7 +110,8 @@ class Targets:
         note(f"computing the teacher's answers to {len(views) - done} of {len(views)} views")
         projection = Projection.load(self.directory / PROJECTION)
         files = {name: np.load(self.directory / f"{name}.npy", mmap_mode="r+") for name in teacher.output}
-        chunks = [views[start : start + TEACHER_BATCH] for start in range(done, len(views), TEACHER_BATCH)]
+        chunks = _cut(views[done:], self._at_once)
+        clock = CheckpointClock(self._run_config, 0)
         bar = progress(chunks, "teacher", unit="batch")
         with StopRequest() as stop:
             batches = zip(stop.until_requested(bar), ahead(self._images, chunks), strict=False)
@@ -115,17 +122,16 @@ class Targets:
                 files["features"][rows] = answers["features"]
                 files["logits"][rows] = answers["logits"]
                 done += len(chunk)
-                if number % STAMP_BATCHES == 0:
+                if clock.due(number):
                     self._keep(files, done)
+                    clock.saved(number)
         self._keep(files, done)
         return done
 
     def _fit(self, teacher: keras.Model, views: Sequence[View]) -> None:
         random = np.random.default_rng(self.config.seed)
-        chosen = random.permutation(len(views))[:FITTED_VIEWS]
-        chunks = [
-            [views[i] for i in chosen[start : start + TEACHER_BATCH]] for start in range(0, len(chosen), TEACHER_BATCH)
-        ]
+        chosen = [views[i] for i in random.permutation(len(views))[:FITTED_VIEWS]]
+        chunks = _cut(chosen, self._at_once)
         maps = (_answers(teacher, images)["maps"] for images in ahead(self._images, chunks))
         bar = progress(maps, "finding the principal components", total=len(chunks), unit="batch")
         Projection.fitted(bar, self.config.map_components).save(self.directory / PROJECTION)
@@ -181,6 +187,10 @@ class Targets:
             samples = len(self.photos) * self.config.views
             self._kept_order = (epoch, np.random.default_rng((self.config.seed, epoch)).permutation(samples))
         return self._kept_order[1]
+
+
+def _cut(views: Sequence[View], size: int) -> list[Sequence[View]]:
+    return [views[start : start + size] for start in range(0, len(views), size)]
 
 
 def _answers(teacher: keras.Model, images: Pixels) -> dict[str, npt.NDArray[np.float32]]:

@@ -7,9 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from model.errors import DataError
-from training.config import TopConfig
+from training.config import RUN_DEFAULTS, RunConfig, TopConfig
 from training.data.photo_cache import PhotoCache, photo_key
-from training.encoder.distill_top import INPUTS, TopData, distill_top, learning_part, new_learner, total_steps, views_of
+from training.encoder.distill_top import (
+    INPUTS,
+    TopData,
+    check_train_from,
+    distill_top,
+    new_learner,
+    total_steps,
+    views_of,
+)
 from training.encoder.lite2 import FEATURES, load_lite2
 from training.encoder.maps import FROZEN, layer_before, open_maps, run_layers
 from training.encoder.sources import encoder_file, load_encoder
@@ -21,7 +29,7 @@ MOST_COMPARED = 500
 
 def teach_top(
     directory: Path, encoder_run: Path, maps: Path, answers: Path, teacher: Path, photos: Sequence[Path],
-    excluded: Sequence[str], config: TopConfig, *, anew: bool = False,
+    excluded: Sequence[str], config: TopConfig, *, anew: bool = False, run_config: RunConfig = RUN_DEFAULTS,
 ) -> bool:  # fmt: skip
     """Trains the top of a grown encoder in a run directory, from its checkpoint on if there is one.
 
@@ -35,6 +43,7 @@ def teach_top(
         excluded: File names that are not trained on; the first of them serve to compare encoder and teacher.
         config: Options.
         anew: Whether what an earlier run has learned is removed.
+        run_config: Intervals of checkpoints and figures.
 
     Returns:
         Whether training is complete; False after a requested stop.
@@ -46,7 +55,7 @@ def teach_top(
     learned = _learned(photos, excluded)
     names = frozenset(excluded)
     compared = [photo for photo in photos if photo.name in names][:MOST_COMPARED]
-    learning_part(encoder, config.train_from)  # tells of an unknown layer before anything is written
+    check_train_from(encoder, config.train_from)  # before anything is written
     before = run_layers(encoder, FROZEN, layer_before(encoder, config.train_from))
     caches = open_maps(maps, encoder), PhotoCache(answers, key_of(teacher))
     directory.mkdir(parents=True, exist_ok=True)
@@ -54,7 +63,9 @@ def teach_top(
     held_out = TopData(directory / f"held_out_{INPUTS}", before, compared, *caches) if compared else None
     settings = {"encoder": asdict(encoder_config), "inputs": key_of(encoder_file(encoder_run), teacher)}
     classifier = load_lite2(teacher).classifier_weights
-    return distill_top(directory, encoder, settings, data, config, classifier, held_out, anew=anew)
+    return distill_top(
+        directory, encoder, settings, data, config, classifier, held_out, anew=anew, run_config=run_config
+    )
 
 
 def estimate_top(

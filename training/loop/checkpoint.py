@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.numpy import save
 
 from model.atomic import atomic_file
 from model.errors import DataError
+from training.config import RunConfig
 from training.progress import note
 
 Variables = Mapping[str, keras.Variable]
@@ -150,6 +152,32 @@ def differences(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterat
             yield from (f"{name}.{inner}" for inner in differences(old, value))
         elif old != value:
             yield name
+
+
+class CheckpointClock:
+    """The steps and the time since the last checkpoint.
+
+    Args:
+        config: Most steps and minutes between two checkpoints.
+        step: Step that the run begins with.
+
+    Attributes:
+        saved_at: Step of the last checkpoint.
+    """
+
+    def __init__(self, config: RunConfig, step: int) -> None:
+        self._config = config
+        self.saved(step)
+
+    def saved(self, step: int) -> None:
+        """Notes that the checkpoint of a step was written."""
+        self.saved_at = step
+        self._time = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Returns whether the next checkpoint is due after a step."""
+        old = time.monotonic() - self._time > 60 * self._config.checkpoint_minutes
+        return old or step - self.saved_at >= self._config.checkpoint_steps
 
 
 class CheckpointStore:

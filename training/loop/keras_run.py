@@ -19,6 +19,7 @@ from training.config import RunConfig
 from training.data.ahead import ahead
 from training.loop.checkpoint import (
     BEST,
+    CheckpointClock,
     Variables,
     differences,
     load_checkpoint,
@@ -107,8 +108,7 @@ class KerasRun:
             self.best = float("-inf") if saved.get("best") is None else float(saved["best"])
         self._log = FigureLog(directory, self.step)
         self._line_at = time.monotonic()
-        self._saved_time = time.monotonic()
-        self._saved_at = self.step
+        self._clock = CheckpointClock(config, self.step)
 
     def train(self) -> bool:
         """Trains to the end.
@@ -128,18 +128,14 @@ class KerasRun:
                     bar.set_postfix({name: f"{float(value):.3f}" for name, value in means.items()}, refresh=False)
                 if self._due(self.compare_steps):
                     self._compare()
-                if self._checkpoint_due():
+                if self._clock.due(self.step):
                     self._save()
-        if self.step > self._saved_at:
+        if self.step > self._clock.saved_at:
             self._save()
         return self.step == self.lesson.total
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.lesson.total
-
-    def _checkpoint_due(self) -> bool:
-        old = time.monotonic() - self._saved_time > 60 * self.config.checkpoint_minutes
-        return old or self._due(self.config.checkpoint_steps)
 
     def _write(self, means: Mapping[str, Any]) -> None:
         """Writes the means since the last line."""
@@ -175,8 +171,7 @@ class KerasRun:
     def _save(self) -> None:
         self._log.flush()
         self._write_to(self.directory / DISTILLED)
-        self._saved_at = self.step
-        self._saved_time = time.monotonic()
+        self._clock.saved(self.step)
 
 
 def optimizer_variables(network: keras.Model) -> Variables:

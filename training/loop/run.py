@@ -13,7 +13,15 @@ import tensorflow as tf
 from model.errors import DataError
 from training.config import RunConfig
 from training.data.records import damaged_records
-from training.loop.checkpoint import BEST, CheckpointStore, differences, named_variables, read_progress, save_checkpoint
+from training.loop.checkpoint import (
+    BEST,
+    CheckpointClock,
+    CheckpointStore,
+    differences,
+    named_variables,
+    read_progress,
+    save_checkpoint,
+)
 from training.loop.curves import draw_curves
 from training.loop.directory import CHECKPOINTS, CURVES, METRICS
 from training.loop.optimizer import Optimizer
@@ -57,8 +65,7 @@ class Run:
         self._loss_scale: dict[str, Any] = {}
         self._restore()
         self._check_workers()
-        self._saved_at = self.step
-        self._saved_time = time.monotonic()
+        self._clock = CheckpointClock(config, self.step)
         self._summaries = Summaries(directory, self.step, active=self.replicas.chief)
 
     def train(self) -> bool:
@@ -111,16 +118,12 @@ class Run:
                 bar.set_postfix({"loss": f"{self._summaries.recent('loss'):.3f}"}, refresh=False)
                 if result.stopping > 0:
                     return False
-                if self.step % steps and self._checkpoint_due():
+                if self.step % steps and self._clock.due(self.step):
                     self._save()
         return True
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
-
-    def _checkpoint_due(self) -> bool:
-        old = time.monotonic() - self._saved_time > 60 * self.config.checkpoint_minutes
-        return old or self.step - self._saved_at >= self.config.checkpoint_steps
 
     def _next(self, iterator: Iterator[Any]) -> Any:
         try:
@@ -186,8 +189,7 @@ class Run:
         self._summaries.flush()
         if self.replicas.chief:
             self.store.save(self.step, self.variables, self._place())
-        self._saved_at = self.step
-        self._saved_time = time.monotonic()
+        self._clock.saved(self.step)
 
     def _check_settings(self) -> None:
         """Refuses other options before a variable is restored, since they may describe another network."""

@@ -29,9 +29,8 @@ from ai_edge_quantizer.qtyping import (
 from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
 
 from model.bundle import LITE_DECODER, LITE_ENCODER, Bundle
-from model.config import IMAGE_PIXELS
+from model.config import IMAGE_PIXELS, MAX_BEAM_SIZE
 from model.encoder import build_encoder
-from model.engines.protocol import MAX_BEAM_SIZE
 from model.tensors import Int8Kernel
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
@@ -42,20 +41,25 @@ from training.shipping.rounding import round_weights
 Floats = npt.NDArray[np.float32]
 
 
-FLOAT_CONVOLUTION = 2**14
-FLOAT_DENSE = 2**19
-"""Most weights of a convolution and of a fully connected layer of the encoder that keep float arithmetic.
+class FloatWeights(NamedTuple):
+    """The most weights of a part that keeps float arithmetic.
 
-In the default bundle these are the first four convolutions and fc1. In int8 they would save 0.6 ms of 1.9, and five
-captions in a hundred would have another word instead of two. At full size hardly any layer is as small.
-"""
+    Attributes:
+        convolution: Of a convolution of the encoder.
+        dense: Of a fully connected layer of the encoder. In a small encoder, the first four convolutions and fc1 stay
+            float. In int8 they would save 0.6 ms of 1.9, and five captions in a hundred would have another word
+            instead of two. At full size hardly any layer is as small.
+        decoder: Of a decoder, whose weights are float16 then. They stay in the CPU's cache: int8 would save 0.1 ms of
+            0.25 ms a word, and one caption in ten would have another word. The time of a larger decoder is that of
+            reading its weights, of which int8 is a quarter.
+    """
 
-SMALL_DECODER = 8_000_000
-"""Most weights of a decoder that keeps float arithmetic, with float16 weights.
+    convolution: int = 2**14
+    dense: int = 2**19
+    decoder: int = 8_000_000
 
-They stay in the CPU's cache: int8 would save 0.1 ms of 0.25 ms a word, and one caption in ten would have another word.
-The time of a larger decoder is that of reading its weights, of which int8 is a quarter.
-"""
+
+FLOAT_WEIGHTS = FloatWeights()
 
 CALIBRATION_PHOTOS = 256
 
@@ -79,13 +83,16 @@ class Converted(NamedTuple):
     kernels: dict[str, Int8Kernel]
 
 
-def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> Converted:
+def convert(
+    bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None, *, float_weights: FloatWeights = FLOAT_WEIGHTS
+) -> Converted:
     """Converts a bundle for the CPU engine.
 
     Args:
         bundle: What to convert.
         photos: Photos on which the rounding of the encoder's weights is calibrated; see `training.shipping.rounding`.
             Shape (P, 224, 224, 3), uint8. None for rounding each weight to its nearest step.
+        float_weights: Up to which size a part keeps float arithmetic.
 
     Returns:
         Files and kernels. The encoder has the signature `encode`, from `images` (B, 224, 224, 3) uint8 to `features`
@@ -97,13 +104,13 @@ def convert(bundle: Bundle, photos: npt.NDArray[np.uint8] | None = None) -> Conv
     assign_weights(encoder, bundle.weights, "encoder")
     branched = frozenset(layer.name for layer in encoder.layers if layer.weights and gains_by_branch(layer.kernel))
     network = with_branches(encoder, branched)
-    kept = [layer for layer in network.layers if layer.weights and _keeps_float(layer)]
+    kept = [layer for layer in network.layers if layer.weights and _keeps_float(layer, float_weights)]
     kernels = round_weights(network, photos, kept)
     for name in branched:
         if name not in kernels and not network.get_layer(name).weights:  # a pure identity: not computed
             kernels[name] = Int8Kernel.nearest(np.zeros(encoder.get_layer(name).kernel.shape, np.float32))
     return Converted(
-        {LITE_ENCODER: _encoder_file(network, kept), LITE_DECODER: _decoder_file(bundle)},
+        {LITE_ENCODER: _encoder_file(network, kept), LITE_DECODER: _decoder_file(bundle, float_weights)},
         {f"encoder/{name}/kernel": replace(kernel, has_identity=name in branched) for name, kernel in kernels.items()},
     )
 
@@ -126,12 +133,12 @@ def _encoder_file(encoder: keras.Model, kept: Sequence[keras.layers.Layer]) -> b
     return _quantized_file(quantizer)
 
 
-def _keeps_float(layer: keras.layers.Layer) -> bool:
-    most = FLOAT_DENSE if isinstance(layer, keras.layers.Dense) else FLOAT_CONVOLUTION
+def _keeps_float(layer: keras.layers.Layer, most_weights: FloatWeights) -> bool:
+    most = most_weights.dense if isinstance(layer, keras.layers.Dense) else most_weights.convolution
     return bool(layer.count_params() <= most)
 
 
-def _decoder_file(bundle: Bundle) -> bytes:
+def _decoder_file(bundle: Bundle, most_weights: FloatWeights) -> bytes:
     module = tf.Module()
     graph = _DecoderGraph(bundle)
     rows = tf.TensorSpec((None,), tf.int32)
@@ -141,7 +148,7 @@ def _decoder_file(bundle: Bundle) -> bytes:
     module.step = tf.function(graph.step, input_signature=[rows, rows, state])
     signatures = {"start": module.start, "step": module.step}
     quantizer = Quantizer(_to_lite(lambda path: tf.saved_model.save(module, path, signatures), list(signatures)))
-    if sum(value.size for name, value in bundle.weights.items() if name.startswith("decoder/")) > SMALL_DECODER:
+    if sum(value.size for name, value in bundle.weights.items() if name.startswith("decoder/")) > most_weights.decoder:
         _to_int8(quantizer)
     else:
         _to_float16(quantizer)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from model.captioner import MAX_CLASSES
+from model.config import MAX_CLASSES
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 """Header with the length of the JSON in front of binary tensors."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from model.engines.protocol import MAX_BEAM_SIZE
+from model.config import MAX_BEAM_SIZE
 
 DataUri = Annotated[str, Meta(description="A photo as a data URI or base64.", extra_json_schema={"format": "byte"})]
 ModelName = Annotated[str, Meta(description="Any name: the model that serves answers, and says its own.")]

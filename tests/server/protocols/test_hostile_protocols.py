@@ -62,8 +62,8 @@ WORDS = st.sampled_from(
     ["messages", "input", "role", "user", "content", "image_url", "url", "n", "stream", "logprobs", "text", "format",
      "response_format", "json_schema", "schema", "type", "properties", "caption", "labels", "string", "array", "object",
      "items", "required", "anyOf", "null", "include", "images", "prompt", "json", "model",
-     "inputs", "instances", "examples", "b64", "name", "image", "datatype", "BYTES", "shape", "data", "parameters", "binary_data_size",
-     "outputs", "classes", "classification"]
+     "inputs", "instances", "examples", "b64", "name", "image", "datatype", "BYTES", "shape", "data",
+     "parameters", "binary_data_size", "outputs", "classes", "classification"]
 )  # fmt: skip
 PHOTOS = st.sampled_from(
     [TINY, f"data:image/png;base64,{TINY}", f"data:image/png;base64,{TINY[:41]}", "http://10.0.0.1/a"]

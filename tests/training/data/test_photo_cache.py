@@ -11,16 +11,14 @@ from PIL import Image
 
 from model.errors import DataError
 from model.image import read_image
-from training.data import photo_cache
 from training.data.photo_cache import VIEWS, PhotoCache, View, fill, photo_key
 
 SHAPES = {"corner": (3,), "mean": (1,)}
 
 
 @pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Returns seven small photos whose left upper corner tells them apart, and makes files of three."""
-    monkeypatch.setattr(photo_cache, "SHARD_PHOTOS", 3)
+def photos(tmp_path: Path) -> list[Path]:
+    """Returns seven small photos whose left upper corner tells them apart."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for index in range(7):
@@ -46,7 +44,7 @@ class Network:
 def filled(
     directory: Path, paths: Sequence[Path], network: Network, *, views: Sequence[View] = VIEWS, source: str = "a"
 ) -> PhotoCache:
-    assert fill(directory, source, SHAPES, network, paths, views, batch_size=2)
+    assert fill(directory, source, SHAPES, network, paths, views, batch_size=2, shard_photos=3)
     return PhotoCache(directory, source)
 
 

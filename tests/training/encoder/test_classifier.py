@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from click.testing import CliRunner
 from PIL import Image, ImageDraw
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -19,7 +18,7 @@ from model.bundle import ClassName, read_classes
 from model.config import EncoderConfig
 from model.errors import DataError
 from model.vocabulary import Vocabulary
-from training.cli import main
+from training.commands.classifier import classifier, configurations
 from training.config import ClassifierTrainingConfig, OptimizerConfig, PipelineConfig, RunConfig
 from training.data.captioned import CaptionedImage
 from training.data.labelled import LabelledImage
@@ -186,23 +185,14 @@ def test_an_estimate_counts_parameters_and_leaves_the_weights(records: Path) -> 
 
 
 @pytest.fixture
-def settings(records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def settings(records: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Returns a function from options of the command to the settings that a run of it would have."""
-    made: list[ClassifierTask] = []
-
-    def caught(task: ClassifierTask) -> str:
-        made.append(task)
-        return ""
-
-    # Devices cannot be set up anew in a process that has used TensorFlow.
-    monkeypatch.setattr(Replicas, "start", lambda _config: one_device())
-    monkeypatch.setattr("training.loop.estimate.estimate", caught)
 
     def run(*options: str) -> dict[str, Any]:
-        command = ["classifier", "--records", str(records), "--out", str(tmp_path / "run"), "--estimate", *options]
-        result = CliRunner().invoke(main, command)
-        assert result.exit_code == 0, result.output
-        return dict(made[-1].spec.settings)
+        words = ["--records", str(records), "--out", str(tmp_path / "run"), *options]
+        # Devices cannot be set up anew in a process that has used TensorFlow.
+        encoder, config = configurations(classifier.make_context("classifier", words).params)
+        return dict(ClassifierTask(records, encoder, config, one_device()).spec.settings)
 
     return run
 

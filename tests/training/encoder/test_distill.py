@@ -1,7 +1,6 @@
 """Distillation: targets that go on where they stopped, a student that learns them, and refusals."""
 
 import json
-import os
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from model.errors import ConfigError, DataError
 from model.presets import small
 from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import assign_weights, bundle_weights
-from training.config import DistillConfig
+from tests.training.processes import Command, terminated_when, wait_until
+from training.config import DistillConfig, RunConfig
 from training.data.captioned import find_photos
-from training.encoder import targets as targets_module
 from training.encoder.distill import FeatureLoss, SoftClassLoss, distill, estimate_distillation
 from training.encoder.held_out import HeldOut
 from training.encoder.sources import load_encoder, load_student
@@ -89,47 +88,45 @@ def test_every_view_comes_once_an_epoch(targets: Targets) -> None:
     assert list(order) != list(targets._order(2))
 
 
-def test_answers_go_on_where_they_were_stopped(
-    run: Path, drawn: Path, teacher: Path, targets: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def answered(directory: Path) -> int:
+    """Returns the number of views whose answers are kept; 0 before any are."""
+    stamp = directory / STAMP
+    return int(json.loads(stamp.read_text())["answered"]) if stamp.exists() else 0
+
+
+def test_answers_go_on_where_a_killed_process_left_them(
+    drawn: Path, teacher: Path, targets: Targets, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(targets_module, "TEACHER_BATCH", 8)
-    monkeypatch.setattr(targets_module, "STAMP_BATCHES", 2)
-    asked: list[int] = []
-    answered = targets_module._answers
-
-    def stopping(network: keras.Model, images: Any) -> Any:
-        asked.append(len(images))
-        if len(asked) == 9 + 6:  # after nine batches for the projection, in the sixth of answers
-            raise KeyboardInterrupt
-        return answered(network, images)
-
-    monkeypatch.setattr(targets_module, "_answers", stopping)
-    photos = find_photos([drawn], HELD_OUT)
-    with pytest.raises(KeyboardInterrupt):
-        Targets(tmp_path, photos, teacher, CONFIG)
-    assert json.loads((tmp_path / STAMP).read_text())["answered"] == 32
-    asked[:] = [0] * 100
-    finished = Targets(tmp_path, photos, teacher, CONFIG)
-    assert sum(asked) == 66 - 32
-    assert json.loads((tmp_path / STAMP).read_text()) == json.loads((run / STAMP).read_text())
+    (tmp_path / "held out.txt").write_text("\n".join(sorted(HELD_OUT)))
+    options = [
+        "--photos",
+        drawn,
+        "--exclude",
+        tmp_path / "held out.txt",
+        "--teacher",
+        teacher,
+        "--out",
+        tmp_path / "run",
+    ]
+    options += ["--views", "3", "--batch-size", "8", "--checkpoint-steps", "2"]
+    killed = Command(tmp_path / "log", "distill", *options)
+    wait_until(lambda: answered(tmp_path / "run") > 0, killed)
+    assert killed.kill() == -signal.SIGKILL, killed.told()
+    kept = answered(tmp_path / "run")
+    assert kept in (16, 32, 48), killed.told()
+    by_default = replace(CONFIG, map_components=DistillConfig().map_components)
+    finished = Targets(tmp_path / "run", find_photos([drawn], HELD_OUT), teacher, by_default)
+    assert f"computing the teacher's answers to {66 - kept} of 66 views" in capfd.readouterr().err
+    assert finished.complete
     np.testing.assert_allclose(finished.features, targets.features, rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(finished.logits, targets.logits, rtol=1e-2, atol=1e-3)
 
 
-def test_a_requested_stop_of_the_teacher_keeps_its_answers(
-    drawn: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(targets_module, "TEACHER_BATCH", 8)
-    answered = targets_module._answers
-
-    def stopping(network: keras.Model, images: Any) -> Any:
-        if (tmp_path / STAMP).exists():
-            os.kill(os.getpid(), signal.SIGTERM)
-        return answered(network, images)
-
-    monkeypatch.setattr(targets_module, "_answers", stopping)
-    assert not distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, CONFIG)
-    assert json.loads((tmp_path / STAMP).read_text())["answered"] == 8
+def test_a_requested_stop_of_the_teacher_keeps_its_answers(drawn: Path, teacher: Path, tmp_path: Path) -> None:
+    with terminated_when(lambda: answered(tmp_path) > 0):
+        every_batch = RunConfig(checkpoint_steps=1)
+        assert not distill(tmp_path, [drawn], HELD_OUT, teacher, STUDENT, CONFIG, run_config=every_batch)
+    assert answered(tmp_path) in range(8, 66, 8)
     assert not (tmp_path / DISTILLED).exists()
 
 

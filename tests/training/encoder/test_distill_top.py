@@ -1,7 +1,7 @@
 """An encoder's top that learns a teacher's answers from maps."""
 
 import json
-from collections.abc import Callable
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from tests.training.processes import Command, wait_until
 from training.config import TopConfig
 from training.data.photo_cache import PhotoCache, photo_key
-from training.encoder import distill_top as module
 from training.encoder.distill_top import learning_part
 from training.encoder.lite2 import cache_answers
 from training.encoder.maps import cache_maps, top_part
@@ -28,7 +28,8 @@ from training.loop.directory import DISTILLED, METRICS
 ENCODER = EncoderConfig(
     widths=(0.05,) * 5, fc_units=1280, classes=1000, input_pooling=2, pooling="average", features="average", dropout=0.0
 )
-CONFIG = TopConfig(epochs=6, batch_size=8, learning_rate=3e-3)
+CONFIG = TopConfig(epochs=12, batch_size=8, learning_rate=3e-3)
+FROM_FC1 = replace(CONFIG, train_from="fc1")
 EXCLUDED = [f"photo-{index:02}.jpg" for index in range(4)]
 
 Inputs = tuple[Path, Path, Path, Path, list[Path]]
@@ -57,11 +58,29 @@ def weights_of(directory: Path) -> dict[str, Any]:
     return {name: value for name, value in load_file(directory / DISTILLED).items() if name.startswith("encoder/")}
 
 
-@pytest.mark.parametrize("first", ["block5_conv4", "fc1"])
-def test_what_learns_learns_and_what_is_frozen_stays(inputs: Inputs, tmp_path: Path, first: str) -> None:
+@pytest.fixture(scope="module")
+def whole(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the directory of a run that was not interrupted."""
+    directory = tmp_path_factory.mktemp("whole")
+    assert teach(directory, inputs, FROM_FC1)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def deeper(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the directory of a run in which a convolution learned too."""
+    directory = tmp_path_factory.mktemp("deeper")
+    assert teach(directory, inputs, replace(CONFIG, train_from="block5_conv4"))
+    return directory
+
+
+@pytest.mark.parametrize(("run", "first"), [("deeper", "block5_conv4"), ("whole", "fc1")])
+def test_what_learns_learns_and_what_is_frozen_stays(
+    inputs: Inputs, run: str, first: str, request: pytest.FixtureRequest
+) -> None:
     notes: list[float] = []
-    assert teach(tmp_path, inputs, replace(CONFIG, train_from=first, epochs=12))
-    before, after = load_encoder(inputs[0]).network, load_encoder(tmp_path).network
+    directory: Path = request.getfixturevalue(run)
+    before, after = load_encoder(inputs[0]).network, load_encoder(directory).network
     learned = False
     for old, new in zip(before.layers, after.layers, strict=True):
         learned |= old.name == first
@@ -77,43 +96,29 @@ def test_what_learns_learns_and_what_is_frozen_stays(inputs: Inputs, tmp_path: P
         notes.append(float(np.mean(np.square(np.asarray(top(maps)) - wanted))))
     assert notes[1] < 0.5 * notes[0]
     assert top_part(after)(maps)["logits"].shape == (20, 1000)
-    assert read_progress(tmp_path / DISTILLED)["step"] == read_progress(tmp_path / DISTILLED)["total"] == 60
+    assert read_progress(directory / DISTILLED)["step"] == read_progress(directory / DISTILLED)["total"] == 60
 
 
-def test_both_views_of_the_photos_that_are_not_excluded_are_learned_from(inputs: Inputs, tmp_path: Path) -> None:
-    assert teach(tmp_path, inputs, replace(CONFIG, train_from="fc1", epochs=1))
-    assert read_progress(tmp_path / DISTILLED)["views"] == 2 * (24 - len(EXCLUDED))
-    assert np.load(tmp_path / "held_out_inputs.npy").shape == (2 * len(EXCLUDED), round(0.05 * 512))
+def test_both_views_of_the_photos_that_are_not_excluded_are_learned_from(whole: Path) -> None:
+    assert read_progress(whole / DISTILLED)["views"] == 2 * (24 - len(EXCLUDED))
+    assert np.load(whole / "held_out_inputs.npy").shape == (2 * len(EXCLUDED), round(0.05 * 512))
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_end(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(CONFIG, train_from="fc1")
-    assert teach(tmp_path / "whole", inputs, config)
-    original: Callable[..., Any] = module.distill_top
-    monkeypatch.setattr(
-        "training.encoder.teach.distill_top",
-        lambda *given, **options: original(*given, **options, checkpoint_steps=7),
-    )
-    batch, served = module.TopData.batch, []
-
-    def killed(self: module.TopData, chosen: Any) -> Any:
-        served.append(len(chosen))
-        if len(served) > 17:
-            raise KeyboardInterrupt
-        return batch(self, chosen)
-
-    monkeypatch.setattr(module.TopData, "batch", killed)
-    with pytest.raises(KeyboardInterrupt):
-        teach(tmp_path / "killed", inputs, config)
-    assert read_progress(tmp_path / "killed" / DISTILLED)["step"] in (7, 14)
-    monkeypatch.setattr(module.TopData, "batch", batch)
-    assert teach(tmp_path / "killed", inputs, config)
-    for name, value in weights_of(tmp_path / "whole").items():
+def test_a_run_that_is_killed_goes_on_to_the_same_end(inputs: Inputs, whole: Path, tmp_path: Path) -> None:
+    encoder, maps, answers, teacher, photos = inputs
+    (tmp_path / "excluded").write_text("\n".join(EXCLUDED))
+    places = ["--encoder", encoder, "--maps", maps, "--answers", answers, "--teacher", teacher]
+    places += ["--photos", photos[0].parent, "--exclude", tmp_path / "excluded", "--out", tmp_path / "killed"]
+    options = ["--train-from", "fc1", "--epochs", "12", "--batch-size", "8", "--learning-rate", "3e-3"]
+    command = Command(tmp_path / "log", "distill-top", *places, *options, "--checkpoint-steps", "1")
+    wait_until((tmp_path / "killed" / DISTILLED).exists, command)
+    assert command.kill() == -signal.SIGKILL, command.told()
+    assert 0 < read_progress(tmp_path / "killed" / DISTILLED)["step"] < 60
+    assert teach(tmp_path / "killed", inputs, FROM_FC1)
+    for name, value in weights_of(whole).items():
         np.testing.assert_allclose(weights_of(tmp_path / "killed")[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
     with pytest.raises(DataError, match=r"differs in top\.epochs"):
-        teach(tmp_path / "killed", inputs, replace(config, epochs=7))
+        teach(tmp_path / "killed", inputs, replace(FROM_FC1, epochs=7))
 
 
 def test_what_does_not_fit_is_told(inputs: Inputs, tmp_path: Path) -> None:
@@ -135,12 +140,11 @@ def test_an_option_out_of_range_is_told(option: str, value: Any) -> None:
 
 
 def test_a_run_keeps_figures_and_the_best_and_can_begin_anew(inputs: Inputs, tmp_path: Path) -> None:
-    assert teach(tmp_path, inputs, replace(CONFIG, train_from="fc1", epochs=1))
+    assert teach(tmp_path, inputs, replace(FROM_FC1, epochs=1))
     (line,) = [line for line in map(json.loads, (tmp_path / METRICS).read_text().splitlines()) if line["kind"] == "dev"]
     assert 0 <= line["agreement"] <= 1
     assert load_encoder(tmp_path).file == tmp_path / BEST
-    config = replace(CONFIG, train_from="fc1", epochs=2)
-    assert teach_top(tmp_path, *inputs, EXCLUDED, config, anew=True)
+    assert teach_top(tmp_path, *inputs, EXCLUDED, replace(FROM_FC1, epochs=2), anew=True)
     assert read_progress(tmp_path / DISTILLED)["step"] == 10
 
 
@@ -148,4 +152,4 @@ def test_an_estimate_says_what_a_run_needs(inputs: Inputs) -> None:
     encoder, maps, _, lite2, photos = inputs
     text = estimate_top(encoder, maps, lite2, photos, EXCLUDED, CONFIG)
     assert "memory on each of 1 devices" in text
-    assert "30 steps, " in text
+    assert "60 steps, " in text

@@ -41,8 +41,9 @@ class Taken(NamedTuple):
 
 
 def take(
-    replicas: Replicas, build: Build, batch: Sequence[Array], config: OptimizerConfig = PLAIN, *, steps: int = 1
-) -> Taken:
+    replicas: Replicas, build: Build, batch: Sequence[Array], config: OptimizerConfig = PLAIN, *, steps: int = 1,
+    loss_scale: dict[str, float] | None = None,
+) -> Taken:  # fmt: skip
     """Takes steps on one batch, the same each time."""
     keras.utils.set_random_seed(3)
     with replicas.strategy.scope():
@@ -50,7 +51,7 @@ def take(
         optimizer = Optimizer(variables, config)
     dataset = tf.data.Dataset.from_tensor_slices(tuple(batch)).batch(len(batch[0])).repeat(steps)
     batches = replicas.distribute(lambda share: share(dataset))
-    stepper = Stepper(replicas, loss, optimizer, batches.element_spec)
+    stepper = Stepper(replicas, loss, optimizer, batches.element_spec, loss_scale)
     for number, part in enumerate(batches):
         result = stepper.step(part, number, RATE, gradients=True)
     return Taken(result, values_of(variables), optimizer, stepper)
@@ -277,18 +278,17 @@ def test_an_overflow_of_float16_halves_the_scale_and_is_no_step(count: int) -> N
     assert later.result.gradients[0].numpy() == pytest.approx(2.0)
 
 
-def test_the_scale_grows_after_many_good_steps_up_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LossScale, "GROWTH_STEPS", 3)
-    found = {
-        steps: take(replicas_of(1, precision="float16"), squared_errors, regression(), steps=steps).stepper
-        for steps in (2, 3, 40)
-    }
-    assert {steps: stepper.loss_scale.value for steps, stepper in found.items()} == {
-        2: 2.0**15,
-        3: 2.0**16,
-        40: 2.0**24,
-    }
-    assert [stepper.loss_scale.good_steps for stepper in found.values()] == [2, 0, 1]
+@pytest.mark.parametrize(
+    ("scale", "steps", "found"),
+    [(2.0**15, 1, (2.0**15, 1999)), (2.0**15, 2, (2.0**16, 0)), (2.0**15, 3, (2.0**16, 1)), (2.0**24, 2, (2.0**24, 0))],
+)
+def test_the_scale_grows_after_many_good_steps_up_to_its_limit(
+    scale: float, steps: int, found: tuple[float, int]
+) -> None:
+    saved = {"scale": scale, "good_steps": LossScale.GROWTH_STEPS - 2}
+    replicas = replicas_of(1, precision="float16")
+    grown = take(replicas, squared_errors, regression(), steps=steps, loss_scale=saved).stepper.loss_scale
+    assert (grown.value, grown.good_steps) == found
 
 
 def test_a_gradient_too_small_for_float16_is_kept_by_the_scale() -> None:

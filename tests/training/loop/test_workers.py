@@ -1,12 +1,8 @@
 """Several worker processes on this machine train as one does, stop together, and never wait for ever."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,15 +12,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from model.bundle import ClassName
+from tests.training.processes import Command, wait_until
 from training.data.labelled import LabelledImage
 from training.data.records import write_class_records
 from training.loop.checkpoint import BEST, read_progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-ROOT = Path(__file__).parents[3]
-SECONDS = 240
-"""After this long a process has hung, even on a busy machine."""
 
 STEPS, EPOCHS = 5, 3
 TINY = ["--preset", "paper", "--widths", *["0.02"] * 5, "--input-pooling", "7", "--dropout", "0", "--batch-size", "7"]
@@ -57,77 +50,47 @@ def free_addresses(count: int) -> list[str]:
         return [f"127.0.0.1:{entry.getsockname()[1]}" for entry in sockets]
 
 
-class Trained:
-    """Holds a running `showtell-train classifier`."""
-
-    def __init__(
-        self, records: Path, out: Path, log: Path, *options: str, worker: tuple[int, list[str]] | None
-    ) -> None:
-        environment = dict(os.environ)
-        if worker is not None:
-            task = {"type": "worker", "index": worker[0]}
-            environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": worker[1]}, "task": task})
-        command = [sys.executable, "-m", "training.cli", "classifier", "--records", str(records), "--out", str(out)]
-        self.log = log
-        with log.open("w") as errors:
-            self.process = subprocess.Popen(
-                [*command, *TINY, *options], cwd=ROOT, env=environment, stdout=errors, stderr=errors
-            )
-
-    def ended(self) -> int:
-        """Waits for the end and returns the exit code."""
-        return self.process.wait(SECONDS)
-
-    def error(self) -> str:
-        """Returns the last error that was written; Python may complain of a thread pool after it, on its way out."""
-        return [line for line in self.log.read_text().splitlines() if line.startswith("Error: ")][-1]
-
-
-Start = Callable[..., list[Trained]]
+Start = Callable[..., list[Command]]
 
 
 @pytest.fixture
 def start(records: Path, tmp_path: Path) -> Iterator[Start]:
     """Returns a function from run directories, one a process, to running processes; none outlives the test."""
-    started: list[Trained] = []
+    started: list[Command] = []
 
-    def begin(*outs: Path, options: tuple[str, ...] = (), addresses: list[str] | None = None) -> list[Trained]:
+    def begin(*outs: Path, options: tuple[str, ...] = (), addresses: list[str] | None = None) -> list[Command]:
         found = free_addresses(len(outs)) if addresses is None else addresses
         begun = []
         for index, out in enumerate(outs):
-            worker = (index, found) if len(found) > 1 else None
-            log = tmp_path / f"log-{len(started)}.txt"
-            begun.append(Trained(records, out, log, *options, worker=worker))
+            task = {"type": "worker", "index": index}
+            cluster = {"TF_CONFIG": json.dumps({"cluster": {"worker": found}, "task": task})} if len(found) > 1 else {}
+            command = ("classifier", "--records", records, "--out", out, *TINY, *options)
+            begun.append(Command(tmp_path / f"log-{len(started)}.txt", *command, environment=cluster))
             started.append(begun[-1])
         return begun
 
     yield begin
     for entry in started:
-        entry.process.kill()
-        entry.process.wait()
+        entry.kill()
 
 
-def wait_for_checkpoint(out: Path, watched: list[Trained]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not list(out.glob("checkpoints/*.safetensors")):
-        assert time.monotonic() < deadline, watched[0].log.read_text()
-        assert all(entry.process.poll() is None for entry in watched), watched[0].log.read_text()
-        time.sleep(0.02)
+def has_checkpoint(out: Path) -> bool:
+    return any(out.glob("checkpoints/*.safetensors"))
 
 
 def test_two_workers_stopped_and_called_again_end_where_one_process_does(start: Start, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     options = ("--epochs", str(EPOCHS))
     workers = start(two, two, options=(*options, "--checkpoint-steps", "1"))
-    wait_for_checkpoint(two, workers)
+    wait_until(lambda: has_checkpoint(two), *workers)
     workers[1].process.send_signal(signal.SIGTERM)  # the one that writes nothing
-    assert [entry.ended() for entry in workers] == [0, 0], workers[0].log.read_text() + workers[1].log.read_text()
+    assert [entry.ended() for entry in workers] == [0, 0], workers[0].told() + workers[1].told()
     step = max(read_progress(path)["step"] for path in two.glob("checkpoints/*.safetensors"))
     assert 0 < step < EPOCHS * STEPS
     (alone,) = start(one, options=options)
     workers = start(two, two, options=options)
-    assert [entry.ended() for entry in (*workers, alone)] == [0, 0, 0], workers[0].log.read_text()
-    assert all(f"continuing from step {step} of {EPOCHS * STEPS}" in entry.log.read_text() for entry in workers)
+    assert [entry.ended() for entry in (*workers, alone)] == [0, 0, 0], workers[0].told()
+    assert all(f"continuing from step {step} of {EPOCHS * STEPS}" in entry.told() for entry in workers)
     expected, found = load_file(one / BEST), load_file(two / BEST)
     assert expected.keys() == found.keys()
     for name, values in expected.items():
@@ -141,8 +104,8 @@ def test_a_worker_that_is_killed_ends_the_other_which_names_it(start: Start, tmp
     addresses = free_addresses(2)
     workers = start(tmp_path / "chief", tmp_path / "other", options=("--epochs", "1000", "--checkpoint-steps", "1"),
                     addresses=addresses)  # fmt: skip
-    wait_for_checkpoint(tmp_path / "chief", workers)
-    workers[1].process.kill()
+    wait_until(lambda: has_checkpoint(tmp_path / "chief"), *workers)
+    workers[1].kill()
     assert workers[0].ended() == 1
     assert f"Error: expected all 2 workers to the end, lost: {addresses[1]}; " in workers[0].error()
     assert not (tmp_path / "other").exists()  # the chief alone writes
