@@ -151,7 +151,7 @@ def test_a_deadline_is_looked_at_between_words(captioner: Captioner, queue_of: Q
     class Watched:
         """The real captioner, which notes what `wanted` says, and lets one deadline pass at the second word."""
 
-        config, engine = captioner.config, "watched"
+        config, classes, engine = captioner.config, captioner.classes, "watched"
 
         def predict(self, images: Images, *, wanted: Wanted, **options: Any) -> list[Prediction]:
             def watched() -> Sequence[bool]:
