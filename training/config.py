@@ -168,7 +168,10 @@ class TopConfig:
     )
     weight_decay: float = setting(0.02, "Decoupled weight decay of all kernels (AdamW).", NOT_NEGATIVE)
     class_weight: float = setting(0.5, "Weight of the class loss; the feature loss has weight 1.", NOT_NEGATIVE)
-    seed: int = setting(1, "Seed of the order.", SEEDS)
+    mixup: float = setting(
+        0.0, "Views are mixed two by two, by a share from Beta(MIXUP, MIXUP); 0 for not at all.", NOT_NEGATIVE
+    )
+    seed: int = setting(1, "Seed of the order and of the mixing.", SEEDS)
     temperature: float = setting(2.0, "Softening of the classes of teacher and student.", POSITIVE)
 
     def __post_init__(self) -> None:

@@ -124,7 +124,10 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     multiple=True,
     help="Text file of photo names to leave out, one per line. The first ones serve to compare encoder and teacher.",
 )
-@flags(TopConfig, *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "seed"))
+@flags(
+    TopConfig,
+    *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "mixup", "seed"),
+)
 @option("--out", type=ANY, required=True, help="Run directory.")
 @keras_run_flags
 @reported

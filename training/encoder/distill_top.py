@@ -5,7 +5,9 @@ Written in Keras 3 alone. The module that computes the maps needs TensorFlow; th
 Source:
     As `training.encoder.distill`: features of the second FC layer by their squared error, classes softened (Hinton,
     Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's. The first FC layer learns anew
-    if it learns, on standardized inputs, which its weights take in afterwards; see `training.standardized`.
+    if it learns, on standardized inputs, which its weights take in afterwards; see `training.standardized`. Mixing
+    views: Zhang et al. 2018, mixup (arXiv:1710.09412). Deviation: what is mixed is what the first learning layer
+    reads, not pixels, and the teacher's answers rather than labels, so that neither has to be computed anew.
 """
 
 import json
@@ -161,8 +163,7 @@ def distill_top(
     variance = np.asarray(data.features, np.float32).var(axis=0)
     sample = data.batch(np.arange(min(len(data), _STANDARD_VIEWS)))[0]
     learner = new_learner(encoder, config, classifier, variance, len(data), sample)
-    per_epoch = len(data) // config.batch_size
-    orders = _Orders(len(data), config)
+    batches = Batches(data, config)
     lesson = Lesson(
         label="distilling the top",
         network=learner.network,
@@ -171,7 +172,7 @@ def distill_top(
             **{f"standardized/{variable.name}": variable for variable in learner.standardized},
             **optimizer_variables(learner.network),
         },
-        batch=lambda step: data.batch(orders.batch(*divmod(step, per_epoch))),
+        batch=batches.batch,
         total=total_steps(config, len(data)),
         settings=settings,
         compare=None if held_out is None else lambda: {"agreement": agreement(learner.network, held_out)},
@@ -264,19 +265,39 @@ def _standardized(encoder: keras.Model, config: TopConfig, sample: npt.NDArray[n
     return Learner(network, own.weights, lambda: dense.set_weights(own.plain_weights()))
 
 
-class _Orders:
-    """The order of the views in each epoch; views that do not fill a batch are left out of it."""
+class Batches:
+    """The batches of a run: views in another order each epoch, mixed if so wished.
 
-    def __init__(self, views: int, config: TopConfig) -> None:
-        self._views = views
+    Views that do not fill a batch are left out of an epoch.
+    """
+
+    def __init__(self, data: TopData, config: TopConfig) -> None:
+        self._data = data
         self._config = config
         self._epoch = -1
         self._order = np.empty(0, np.int64)
 
-    def batch(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
+    def batch(self, step: int) -> tuple[Any, dict[str, Any]]:
+        """Returns inputs and targets of a step, which alone decides them."""
+        size = self._config.batch_size
+        epoch, number = divmod(step, len(self._data) // size)
         if self._epoch != epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng((self._config.seed, epoch)).permutation(self._views)
-        size = self._config.batch_size
+            self._order = np.random.default_rng((self._config.seed, epoch)).permutation(len(self._data))
         # The file is read faster in rising order.
-        return np.sort(self._order[number * size : (number + 1) * size])
+        inputs, targets = self._data.batch(np.sort(self._order[number * size : (number + 1) * size]))
+        if self._config.mixup == 0:
+            return inputs, targets
+        random = np.random.default_rng((self._config.seed, epoch, number))
+        share = random.beta(self._config.mixup, self._config.mixup, size).astype(np.float32)
+        other = random.permutation(size)
+        return _mixed(inputs, share, other), {name: _mixed(values, share, other) for name, values in targets.items()}
+
+
+def _mixed(
+    values: npt.NDArray[np.float32], share: npt.NDArray[np.float32], other: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Returns for each row (B, …) its share (B,) of it with the rest of another row."""
+    share = share.reshape(-1, *[1] * (values.ndim - 1))
+    mixed: npt.NDArray[np.float32] = share * values + (1 - share) * values[other]
+    return mixed
