@@ -46,7 +46,8 @@ def mixture() -> list[Kind]:
     large = [prepared_request(PREDICT, _picture("RGB", (8000, 6250), "PNG"))]
     sixteen = form([photos[index % PHOTOS] for index in range(16)])
     halves = [_pieces(post, 2)[:1] for post in posts]
-    good, unanswered = frozenset({200}), frozenset[int]()
+    good = frozenset({200})
+    unanswered = frozenset[int]()
     return [
         Kind(name="photo", requests=_whole(posts), weight=400, statuses=good),
         Kind(name="photo in a form", requests=_whole([form([data]) for data in photos]), weight=100, statuses=good),
@@ -100,7 +101,8 @@ def _bad(photos: Sequence[bytes]) -> list[Kind]:
 
 def _attackers() -> list[Kind]:
     """Returns clients that attack the server."""
-    unanswered, undecodable = frozenset[int](), frozenset({413, 422})
+    unanswered = frozenset[int]()
+    undecodable = frozenset({413, 422})
     refused = [_post("", make()) for make in hostile.REFUSED.values()]
     borne = [_post("", make()) for make in hostile.BORNE.values()]
     pipeline = [[_get("/docs") * 200]]

@@ -23,7 +23,8 @@ def create_app(bundle: str) -> Flask:
     Returns:
         An application with `POST /predict`, and `GET /` to see whether it is there.
     """
-    captioner, lock = Captioner.load(Path(bundle)), threading.Lock()
+    captioner = Captioner.load(Path(bundle))
+    lock = threading.Lock()
     app = Flask("plain")
 
     @app.get("/")

@@ -31,7 +31,8 @@ class Decoder(keras.Model):  # type: ignore[misc]
     ) -> None:
         super().__init__(name="decoder")
         self.config = config
-        units, size = config.embedding_units, config.vocabulary_size
+        units = config.embedding_units
+        size = config.vocabulary_size
         self.projection = dense(units, name="projection") if config.project_features else None
         self.embedding = layers.Embedding(size, units, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
@@ -153,7 +154,8 @@ class WordScores(layers.Layer):  # type: ignore[misc]
 
     def __init__(self, size: int, *, tied: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._size, self._tied = size, tied
+        self._size = size
+        self._tied = tied
         self.kernel: Any = None
 
     def build(self, input_shape: Any) -> None:

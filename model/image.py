@@ -124,7 +124,8 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
             f"expected a whole {header.format} file, received one that is truncated or damaged; "
             "open it in an image viewer and save it again"
         ) from error
-    width, height = header.width, header.height
+    width = header.width
+    height = header.height
     return DecodedImage(pixels, *((height, width) if header.orientation >= 5 else (width, height)))
 
 
@@ -172,8 +173,11 @@ def max_decoded_bytes(max_pixels: int) -> int:
 
 
 def _check_size(header: Header, max_pixels: int) -> None:
-    width, height = header.width, header.height
-    size, longer, shorter = f"{width}x{height}", max(width, height), min(width, height)
+    width = header.width
+    height = header.height
+    size = f"{width}x{height}"
+    longer = max(width, height)
+    shorter = min(width, height)
     if header.largest_pixels > max_pixels:
         raise ImageTooLargeError(_too_large(size, max_pixels))
     if longer > MAX_SIDE_PIXELS or longer > MAX_ASPECT_RATIO * max(1, shorter):
@@ -220,7 +224,8 @@ def _resized(image: Image.Image, mode: str, band_pixels: int) -> Image.Image:
     differ by a level, or a few with transparency. One that becomes wider is not cut into bands.
     """
     width, height = image.size
-    size, bilinear = (IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.BILINEAR
+    size = (IMAGE_PIXELS, IMAGE_PIXELS)
+    bilinear = Image.Resampling.BILINEAR
     if width < IMAGE_PIXELS or width * height <= band_pixels:
         return _converted(image, mode).resize(size, bilinear)
     narrow = Image.new(mode, (IMAGE_PIXELS, height))

@@ -32,7 +32,8 @@ def verify_manifest(path: Path, required: frozenset[str]) -> frozenset[str]:
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        version, files = manifest["format_version"], manifest["files"]
+        version = manifest["format_version"]
+        files = manifest["files"]
         entries = {str(name): (entry["sha256"], entry["bytes"]) for name, entry in files.items()}
     except FileNotFoundError as error:
         raise BundleError(f"{path}: expected a bundle directory with {MANIFEST}, found none; check the path") from error

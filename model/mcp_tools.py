@@ -54,7 +54,8 @@ class PhotoTools:
     """
 
     def __init__(self, bundle: Path, engine: EngineName) -> None:
-        self._bundle, self._engine = bundle, engine
+        self._bundle = bundle
+        self._engine = engine
         self._lock = threading.Lock()
 
     def caption_image(self, path: str) -> str:

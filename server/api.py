@@ -22,7 +22,8 @@ from server.settings import ServerSettings
 from server.typed_json import images_of, parse_json
 from server.uploads import PARAMETERS, images_in
 
-JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
+JSON_TYPE = "application/json"
+TEXT_TYPE = "text/plain"
 DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
 
@@ -65,7 +66,8 @@ class Api:
     """
 
     def __init__(self, settings: ServerSettings, service: CaptionService) -> None:
-        self._settings, self._service = settings, service
+        self._settings = settings
+        self._service = service
 
     def register(self, app: Flask) -> None:
         """Adds the endpoints to `app`."""
@@ -121,7 +123,8 @@ class Api:
 
     def model(self) -> Json:
         """Returns what is loaded, and this server's limits."""
-        captioner, settings = self._service.captioner, self._settings
+        captioner = self._service.captioner
+        settings = self._settings
         config = captioner.config
         return {
             "name": config.name,

@@ -78,7 +78,8 @@ class InferenceQueue:
 
     def __init__(self, limits: BatchLimits, metrics: ServerMetrics) -> None:
         self._captioner: Predictor | None = None
-        self._limits, self._metrics = limits, metrics
+        self._limits = limits
+        self._metrics = metrics
         self._items: collections.deque[_Item] = collections.deque()
         self._changed = threading.Condition()
         self._batch: list[_Item] = []

@@ -13,7 +13,10 @@ CODINGS = ("gzip", "deflate")
 
 _BLOCK_BYTES = 64 * 1024
 _JSON_BYTES = 64 * 1024
-_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's names for the three wrappings
+# Values of zlib's `wbits`, one for each wrapping.
+_GZIP = 31
+_ZLIB = 15
+_RAW = -15
 
 Inflate = Callable[[bytes, int], bytes]
 
@@ -44,7 +47,9 @@ def read_body(request: Request, max_bytes: int, *, images_bytes: int | None = No
         MalformedBodyError: The body ends early, or its compression is damaged.
         UnsupportedCodingError: It is compressed in an unknown way.
     """
-    length, body, received = request.content_length, bytearray(), 0
+    length = request.content_length
+    body = bytearray()
+    received = 0
     if length is not None and length > max_bytes:
         raise too_large(max_bytes, images_bytes)
     coding = _Coding(_coding(request))

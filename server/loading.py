@@ -39,7 +39,9 @@ class Loader:
     def __init__(self, load: Callable[[], Predictor], queue: InferenceQueue, metrics: ServerMetrics) -> None:
         self.first: Future[Predictor] = Future()
         """Settles when the first captioner serves, or with the error that prevents it."""
-        self._load, self._queue, self._metrics = load, queue, metrics
+        self._load = load
+        self._queue = queue
+        self._metrics = metrics
         self._reloading = threading.Lock()
 
     def start(self) -> None:

@@ -31,7 +31,8 @@ class Prefixed:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answers a request, with the prefix moved from its path to where an application looks for it."""
-        root, path = self._root_of(environ), environ["PATH_INFO"]
+        root = self._root_of(environ)
+        path = environ["PATH_INFO"]
         environ["SCRIPT_NAME"] = root
         if root and f"{path}/".startswith(f"{root}/"):
             environ["PATH_INFO"] = path[len(root) :]

@@ -227,6 +227,7 @@ def _http_problem(error: HTTPException) -> tuple[Json, Headers]:
 def _known_paths() -> str:
     """Returns in words what an unknown path could have been; never what it was."""
     rules = sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule)
-    root, asked = request.script_root, [(rule, sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})) for rule in rules]
+    root = request.script_root
+    asked = [(rule, sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})) for rule in rules]
     known = ", ".join(f"{method} {root}{rule}" for rule, methods in asked for method in methods)
     return f"expected one of {known}; received another path; {root}/docs describes each of them"

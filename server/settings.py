@@ -228,7 +228,8 @@ class ServerSettings:
         """
         values: dict[str, Any] = {}
         for item in dataclasses.fields(cls):
-            flag, variable = flags.get(item.name), variable_of(item.name)
+            flag = flags.get(item.name)
+            variable = variable_of(item.name)
             if flag is not None:
                 values[item.name] = _parse(item, flag, flag_of(item.name))
             elif variable in environment:

@@ -41,9 +41,11 @@ class LiteEngine:
         kept = 3 if config.decoder.image_every_step else 0
         units = (config.decoder.layers + kept) * config.decoder.units
         width = min(MAX_BEAM_SIZE, config.decoder.vocabulary_size)
-        image, features = (IMAGE_PIXELS, IMAGE_PIXELS, 3), (config.encoder.feature_units,)
+        image = (IMAGE_PIXELS, IMAGE_PIXELS, 3)
+        features = (config.encoder.feature_units,)
         best = {"log_probs": (width,), "ids": (width,), "state": (units,)}
-        encoder_file, decoder_file = _File(encoder), _File(decoder)
+        encoder_file = _File(encoder)
+        decoder_file = _File(decoder)
         self._encode = encoder_file.signature(
             "encode", {"images": image}, {"features": features, "probabilities": (config.encoder.classes,)}
         )

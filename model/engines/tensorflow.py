@@ -41,7 +41,8 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, encoder: keras.Model, decoder: Decoder) -> None:
-        self._encoder, self._decoder = encoder, decoder
+        self._encoder = encoder
+        self._decoder = decoder
         self._candidates = min(MAX_BEAM_SIZE, decoder.config.vocabulary_size)
         self._functions: dict[tuple[str, int], Any] = {}
 
@@ -56,7 +57,8 @@ class TensorFlowEngine:
         for gpu in tf.config.list_physical_devices("GPU"):
             with contextlib.suppress(RuntimeError):  # the GPU is in use already, with its memory set up
                 tf.config.experimental.set_memory_growth(gpu, True)
-        config, usual = bundle.config, keras.config.dtype_policy()
+        config = bundle.config
+        usual = keras.config.dtype_policy()
         keras.config.set_dtype_policy(_POLICIES[precision])
         try:
             encoder = build_encoder(config.encoder)

@@ -45,8 +45,10 @@ def inspect(data: bytes) -> Header:
 def _read_chunks(data: bytes) -> tuple[list[bytes], bytes]:
     """Returns the chunks that decoding needs, adjacent ones joined, and the content of the EXIF chunk."""
     kept: list[bytes] = []
-    exif, seen = b"", set()
-    position = begin = _SIGNATURE_BYTES
+    exif = b""
+    seen = set()
+    position = _SIGNATURE_BYTES
+    begin = position
     parts = 0
     while position + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)

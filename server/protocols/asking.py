@@ -47,7 +47,8 @@ class Asker:
     """
 
     def __init__(self, settings: ServerSettings, service: CaptionService) -> None:
-        self.settings, self._service = settings, service
+        self.settings = settings
+        self._service = service
 
     @property
     def config(self) -> CaptionerConfig:

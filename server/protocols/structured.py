@@ -20,7 +20,8 @@ CLASSES = 5
 _MEMBERS = MappingProxyType(
     {"string": ("name", "label"), "number": ("confidence", "probability", "score", "topicality")}
 )
-_MOST_PROPERTIES, _NAME_CHARACTERS = 100, 100
+_MOST_PROPERTIES = 100
+_NAME_CHARACTERS = 100
 _LIMITING = ("enum", "const", "pattern", "format")
 
 
@@ -95,7 +96,8 @@ def _array_slot(name: str, schema: Json) -> _Slot | None:
     most = most if isinstance(most, int) and most >= 0 else CLASSES
     if "string" in kinds and not any(word in items for word in _LIMITING):
         return _Slot("texts", most)
-    members, required = items.get("properties"), _listed(items.get("required"))
+    members = items.get("properties")
+    required = _listed(items.get("required"))
     if "object" not in kinds or not isinstance(members, dict) or name not in LABEL_NAMES:
         return None
     fillable = tuple(

@@ -18,7 +18,8 @@ def test_a_page_has_the_table_of_the_code(name: str) -> None:
 
 
 def test_every_setting_and_every_problem_has_a_row() -> None:
-    settings, problems = settings_table(), problems_table()
+    settings = settings_table()
+    problems = problems_table()
     assert all(f"`{variable_of(item.name)}`" in settings for item in dataclasses.fields(ServerSettings))
     assert all(f"| {problem.status} | `{problem.type}` |" in problems for problem in PROBLEMS.values())
 

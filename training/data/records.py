@@ -234,7 +234,8 @@ def damaged_records(directory: Path, split: str, error: Exception) -> DataError:
 
 def _first_damage(path: Path, records: int) -> int | None:
     """Returns the offset of the first damaged record."""
-    offset = count = 0
+    offset = 0
+    count = 0
     try:
         for record in tf.data.TFRecordDataset(str(path)):
             offset += _FRAME_BYTES + len(record.numpy())

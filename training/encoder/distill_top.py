@@ -250,12 +250,15 @@ def new_learner(
 
 
 def _standardized(encoder: keras.Model, config: TopConfig, sample: npt.NDArray[np.float32]) -> Learner:
-    dense, values, reached = encoder.get_layer("fc1"), sample, keras.Input(sample.shape[1:])
+    dense = encoder.get_layer("fc1")
+    values = sample
+    reached = keras.Input(sample.shape[1:])
     inputs = reached
     if config.train_from != dense.name:
         before = keras.Model(encoder.get_layer(config.train_from).input, dense.input)
         parts = np.array_split(sample, -(-len(sample) // _BATCH))
-        values, reached = np.concatenate([before.predict_on_batch(part) for part in parts]), before(inputs)
+        values = np.concatenate([before.predict_on_batch(part) for part in parts])
+        reached = before(inputs)
     initial = keras.initializers.GlorotUniform(seed=config.seed)
     own = StandardizedDense(dense.units, kernel_initializer=initial, name="fc1_standardized")
     behind = keras.Model(dense.output, _outputs(encoder))

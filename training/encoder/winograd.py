@@ -40,7 +40,8 @@ def winograd_convolution(maps: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) ->
         a sixth.
     """
     _, height, width, _ = maps.shape
-    rows, columns = -(-height // TILE), -(-width // TILE)
+    rows = -(-height // TILE)
+    columns = -(-width // TILE)
     filled = tf.pad(maps, [[0, 0], [0, rows * TILE - height], [0, columns * TILE - width], [0, 0]])
     values = tf.matmul(_patches(filled), _transformed(kernel))  # (36, tiles, O)
     return _image(values, bias, rows, columns)[:, :height, :width]

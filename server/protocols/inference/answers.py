@@ -91,7 +91,8 @@ def described_outputs() -> list[InferTensor]:
 
 def infer_answer(form: Form, config: CaptionerConfig, answers: Sequence[Answered]) -> Response:
     """Returns the answer to a request."""
-    outputs, tensors = [], []
+    outputs = []
+    tensors = []
     for wanted in form.outputs:
         output = _output(wanted, [answer.prediction for answer in answers])
         if wanted.is_binary:

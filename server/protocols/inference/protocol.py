@@ -29,7 +29,8 @@ def _flag(name: str) -> Json:
 
 
 def _operations(path: str, name: str, *parameters: Json) -> tuple[Route, Route, Route]:
-    tag, missing = "open-inference", (NotReadyError, ModelNotFoundError)
+    tag = "open-inference"
+    missing = (NotReadyError, ModelNotFoundError)
     tensor = {"name": INPUT, "datatype": "BYTES", "shape": [1], "data": [EXAMPLE_PHOTO.partition(",")[2]]}
     taken = {
         "required": True,

@@ -39,7 +39,8 @@ def read_photos(asker: Asker, tail: memoryview, size: int, *, has_data: bool) ->
             f"expected binary_data_size to be the {len(tail)} bytes behind the JSON, and no data, received "
             f"{size} bytes{' and data' if has_data else ''}; correct one of them"
         )
-    settings, elements = asker.settings, []
+    settings = asker.settings
+    elements = []
     for element in _elements(tail):
         elements.append(element)
         if len(elements) > settings.max_images:
