@@ -43,7 +43,7 @@ def decoder_step_bytes(config: CaptionerConfig) -> int:
 
 
 def milliseconds_at(amount: float, billions_a_second: float) -> float:
-    """Returns how long an amount takes at a rate in thousands of millions a second.
+    """Returns the milliseconds that an amount takes at a rate in billions per second.
 
     Raises:
         ValueError: The rate is not above 0.

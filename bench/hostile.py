@@ -1,6 +1,6 @@
 """Makes hostile files: small to send, and gigantic or endless for a decoder that trusts them.
 
-Each is made in code, and in the order of what it costs a decoder that believes all it reads.
+Each is made in code. They are ordered by their cost for a decoder that trusts what it reads.
 """
 
 import io

@@ -21,13 +21,13 @@ class Kind:
     """One kind of request.
 
     Attributes:
-        name: What a report calls it.
-        requests: Taken in turn; each is the pieces that are sent one after the other.
+        name: Name in reports.
+        requests: The requests, taken in turn; each is a list of pieces that are sent one after the other.
         weight: How often it comes, relative to the others.
-        statuses: What may be answered; with none the client hangs up once it has sent the last piece.
+        statuses: Allowed statuses; with none the client hangs up after the last piece.
         pause_seconds: Time between two pieces.
-        stay_seconds: How long one that hangs up stays before, and reads nothing.
-        copies: How many are sent at once.
+        stay_seconds: Time that such a client waits before it hangs up, reading nothing.
+        copies: Number sent at once.
     """
 
     name: str

@@ -11,7 +11,7 @@ from model.captioner import Captioner
 from model.image import read_image
 
 CAPTIONS = 3
-"""As many as the server gives when it is not told."""
+"""Number of captions that the server gives by default."""
 
 
 def create_app(bundle: str) -> Flask:

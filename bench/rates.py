@@ -93,7 +93,7 @@ def _memory() -> Work:
     array = np.ones(ARRAY_BYTES // 4, np.float32)
     parts = np.array_split(array, cores())
     pool = ThreadPoolExecutor(len(parts))
-    # The largest value is found at the width of the vector unit, and without Python's lock.
+    # The largest value is found at the width of the vector unit, and without the GIL.
     return lambda: list(pool.map(np.max, parts))
 
 

@@ -129,13 +129,13 @@ def load_bundle(path: Path, info: BundleInfo | None = None) -> Bundle:
 
     Args:
         path: The bundle's directory.
-        info: What `BundleInfo.from_bundle` returned for it just now, so that no file is hashed twice; else None.
+        info: Result of `BundleInfo.from_bundle` a moment ago, so that no file is hashed twice; None to verify now.
 
     Returns:
         The bundle, with its weights in memory.
 
     Raises:
-        BundleError: Anything is missing, damaged or does not agree; the message says what and what to do.
+        BundleError: A part is missing, damaged or does not fit the others; the message says which, and what to do.
     """
     config, vocabulary, classes, has_lite_files = BundleInfo.from_bundle(path) if info is None else info
     weights = read_tensors(path / WEIGHTS, weight_shapes(config), LITE_FILES if has_lite_files else ())

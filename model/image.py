@@ -53,7 +53,7 @@ _SIGNATURE = re.compile(
     re.DOTALL,
 )
 
-# What Pillow's decoders are known to raise on hostile bytes. Not MemoryError, which says nothing of the bytes.
+# Errors that Pillow's decoders are known to raise on hostile bytes. MemoryError is no sign of bad bytes.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError, ArithmeticError,
     NotImplementedError, RuntimeError, struct.error, zlib.error,
@@ -102,7 +102,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
         UnsupportedImageError: The bytes are in no accepted format.
         ImageTooLargeError: The image has more than `max_pixels` pixels, or takes more memory than those may.
         CorruptImageError: The format is accepted, but the bytes are truncated or damaged.
-        MemoryError: There is less memory than `max_decoded_bytes` says.
+        MemoryError: The system has less memory than decoding takes.
     """
     header = inspect_image(data, max_pixels=max_pixels)
     try:
@@ -219,9 +219,9 @@ def to_square(image: Image.Image, *, band_pixels: int = BAND_PIXELS) -> Image.Im
 def _resized(image: Image.Image, mode: str, band_pixels: int) -> Image.Image:
     """Converts an image to a mode and resizes it, in bands of lines where it is large, so that no whole copy is made.
 
-    The result is that of converting and resizing at once, to the bit, where Pillow makes an image narrower first, each
-    line by itself, and then shorter. It makes much taller ones shorter first, and since it rounds in between, those
-    differ by a level, or a few with transparency. One that becomes wider is not cut into bands.
+    The result equals converting and resizing the whole image to the bit, as long as Pillow resizes each line before it
+    resizes the columns. For much taller images Pillow begins with the columns, and since it rounds in between, results
+    differ by one level, or by a few with transparency. An image that becomes wider is not cut into bands.
     """
     width, height = image.size
     size = (IMAGE_PIXELS, IMAGE_PIXELS)

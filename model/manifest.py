@@ -25,10 +25,10 @@ def verify_manifest(path: Path, required: frozenset[str]) -> frozenset[str]:
         required: Names that the manifest must have.
 
     Returns:
-        All names that it has; any other file beside them is not the bundle's.
+        All file names in it; other files in the directory do not belong to the bundle.
 
     Raises:
-        BundleError: The manifest is missing or no manifest, has another format version, or a file does not fit it.
+        BundleError: The manifest is missing or malformed, has another format version, or a file does not match it.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))

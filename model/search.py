@@ -24,7 +24,7 @@ class Step(Protocol):
         Args:
             tokens: Last word of each hypothesis. Shape (N,), int32.
             parents: Row of `state` that each hypothesis continues. Shape (N,), int32.
-            state: What the last call returned; opaque to the search.
+            state: State from the last call; opaque to the search.
 
         Returns:
             log_probs: Log-probabilities of the best next words, falling. Shape (N, M), M at least min(K, V).
@@ -41,7 +41,7 @@ class FoundCaption:
         tokens: Word ids without the end id.
         word_log_probs: Natural log-probability of each word given those before it.
         log_prob: Natural log-probability of the whole, the end included where the caption ended by itself.
-        score: What captions are ranked by: `log_prob / steps ** length_penalty`.
+        score: Ranks captions: `log_prob / steps ** length_penalty`.
     """
 
     tokens: tuple[int, ...]
@@ -71,8 +71,8 @@ def beam_search(
 
     Finished hypotheses keep their score and compete with the unfinished ones for the K places; one that loses its place
     is remembered. Only unfinished hypotheses are stepped. The search of an image stops when no unfinished hypothesis
-    can come among its K best any more, which changes nothing in what is found, or when captions have `max_words` words,
-    at which unfinished ones are taken as they are. Beam size 1 is greedy search.
+    can still become one of its K best, which does not change the result, or at `max_words` words, where unfinished
+    hypotheses are taken as they are. Beam size 1 is greedy search.
 
     Args:
         start: Log-probabilities (B, M) and ids (B, M) of the best first words, falling, and the state of B rows.
@@ -180,8 +180,8 @@ def _drop(beam: _Beam, images: npt.NDArray[np.bool_]) -> None:
 def _decided(beam: _Beam, pool: list[_Pool], config: SearchConfig) -> npt.NDArray[np.bool_]:
     """Returns for each image (B,) whether K captions are found that no unfinished hypothesis can beat.
 
-    A log-probability never rises, so that what an unfinished hypothesis has, spread over the most words, bounds its
-    score.
+    A log-probability never rises, so an unfinished hypothesis scores at most its present one, divided by the penalty of
+    the most words.
     """
     size = config.beam_size
     bounds = np.where(beam.finished, -np.inf, beam.log_probs).max(axis=1) / config.max_words**config.length_penalty

@@ -18,7 +18,7 @@ UNKNOWN_ID = 2
 SPECIAL = (PAD, END, UNKNOWN)
 
 _JOINERS = "'’-"
-"""Characters that may stand inside a word but not at its ends, nor side by side."""
+"""Characters allowed inside a word, but not at its ends nor side by side."""
 
 
 def tokenize(text: str) -> list[str]:

@@ -68,7 +68,7 @@ def register_access(app: Flask, settings: ServerSettings, also_open: frozenset[s
 
     Args:
         app: The application.
-        settings: Have the keys and the origins.
+        settings: The keys and the origins.
         also_open: Endpoints that need no key, besides `OPEN_ENDPOINTS`.
 
     Raises:

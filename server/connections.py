@@ -16,7 +16,7 @@ from server.settings import ServerSettings
 from server.sockets import PatientSocket
 
 OWN_FILES = 48
-"""Files that the server itself needs: a dozen at rest, more to read bundles and static files."""
+"""Open files that the server itself needs: a dozen when idle, more while it reads bundles and static files."""
 
 _FEWEST = 8
 

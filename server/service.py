@@ -81,7 +81,7 @@ class CaptionService:
 
     @property
     def captioner(self) -> Predictor:
-        """Returns the captioner that serves, to be asked what it is.
+        """Returns the captioner in use, for its properties.
 
         Raises:
             NotReadyError: None is loaded yet.

@@ -29,7 +29,7 @@ WARM_ROWS = MAX_ENCODE_BATCH * MAX_BEAM_SIZE
 
 
 class TensorFlowEngine:
-    """The engine that runs Keras models as three functions, traced only for powers of two: batches are padded to them.
+    """The engine that runs Keras models as three functions. Batches are padded to powers of two, so few are traced.
 
     Words and scores come to the host at every step; the state stays on the device.
 
@@ -99,7 +99,7 @@ class TensorFlowEngine:
 
     def step(self, tokens: Ints, parents: Ints, state: Any) -> tuple[Floats, Ints, Any]:
         """Scores the next words; see `Engine.step`."""
-        # Gathered out here, on the device: a graph would be traced for every pair of sizes before and after.
+        # Gathered outside the graph, which would be traced for every pair of sizes before and after.
         log_probs, ids, state = self._run(self._step_graph, _padded(tokens), tf.gather(state, _padded(parents)))
         return log_probs.numpy()[: len(tokens)], ids.numpy()[: len(tokens)], state
 

@@ -22,7 +22,7 @@ def inspect(data: bytes) -> Header:
         data: The whole file.
 
     Returns:
-        Its header, and the file with the chunks that tell pixels alone. Of an animation that is the still image.
+        Its header, and the file with only the chunks that hold pixels. An animation becomes its still image.
 
     Raises:
         DamagedFileError: It does not begin with its header, or has more chunks than it may.

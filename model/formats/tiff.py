@@ -32,7 +32,7 @@ _NEEDED: frozenset[int] = _PIECES | {
     _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH, _JPEG_TABLES,
     262, 266, 284, 292, 293, 317, 320, 332, 338, 339, 530, 532,
 }  # fmt: skip
-"""What tells how pixels are stored: photometry, fill order, planes, fax options, predictor, colours, samples, YCbCr."""
+"""Tags of how pixels are stored: photometry, fill order, planes, fax options, predictor, colours, samples, YCbCr."""
 
 _MAX_TAGS = 4096
 _MAX_VALUE_BYTES = 1024**2

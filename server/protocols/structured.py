@@ -1,4 +1,4 @@
-"""Answers in a shape that the client prescribes by a JSON schema: what can be filled is filled, by name and type."""
+"""Answers in the shape of a client's JSON schema, whose properties are filled by their names and types."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -9,13 +9,13 @@ from server.errors import ParameterError
 from server.problems import Json
 
 CAPTION_NAMES = ("caption", "description", "alt", "title")
-"""Properties that hold the caption."""
+"""Names of properties that hold the caption."""
 
 LABEL_NAMES = ("labels", "tags", "keywords")
-"""Properties that hold the labels of the classes."""
+"""Names of properties that hold the labels of the classes."""
 
 CLASSES = 5
-"""Classes that are asked for where labels are wanted."""
+"""Number of classes where labels are wanted."""
 
 _MEMBERS = MappingProxyType(
     {"string": ("name", "label"), "number": ("confidence", "probability", "score", "topicality")}
@@ -48,7 +48,7 @@ class Shape:
         """Returns the shape that a JSON schema of an object prescribes.
 
         Raises:
-            ParameterError: It requires what cannot be filled, or nothing in it can.
+            ParameterError: It requires a property that cannot be filled, or has none that can.
         """
         properties = schema.get("properties")
         required = {name for name in _listed(schema.get("required")) if isinstance(name, str)}

@@ -24,7 +24,7 @@ DEV_NAMES = "dev.txt"
 """File names of the photos kept for scoring, for `distill --exclude`."""
 
 KINDS = {"captions": "caption", "classes": "class"}
-"""Kinds of records, with their words in messages."""
+"""Kinds of records, with their names in messages."""
 
 _PREPARE = {"captions": "prepare folder", "classes": "prepare image-folder"}
 _FRAME_BYTES = 16  # around a record's bytes: its length (8) and a CRC of each (4 + 4)

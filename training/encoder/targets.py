@@ -32,7 +32,7 @@ PROJECTION = "projection.npz"
 
 
 def targets_key(paths: Sequence[Path], teacher: Path, config: DistillConfig) -> dict[str, object]:
-    """Returns what the teacher's answers are computed from, JSON values only: photos, views, teacher."""
+    """Returns the inputs of the teacher's answers, JSON values only: photos, views, teacher."""
     names = "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode()
     return {
         "photos": len(paths),
@@ -46,7 +46,7 @@ def targets_key(paths: Sequence[Path], teacher: Path, config: DistillConfig) -> 
 class Targets:
     """The photos and the teacher's answers to every view of them, on disk.
 
-    What is missing is computed at construction, which continues where an earlier call was stopped.
+    The constructor computes missing answers, and continues where an earlier call was stopped.
 
     Args:
         directory: Where they lie.
