@@ -130,7 +130,7 @@ def mcp_server(tools: PhotoTools) -> "MCPServer":
     help="Engine that runs the model; auto takes the fastest on this machine.",
 )
 def main(bundle: Path, engine: EngineName) -> None:
-    """Serve the tools caption_image(path) and classify_image(path) to an MCP client.
+    """Serves the tools caption_image(path) and classify_image(path) to an MCP client.
 
     The client starts this command and speaks with it over standard input and output. Its configuration:
 

@@ -122,7 +122,7 @@ def _kinds(item: Any) -> tuple[list[Any], Json]:
 
 
 def _kinds_alone(option: Any) -> tuple[list[Any], Json]:
-    """As `_kinds`, without alternatives in it."""
+    """Returns the same for one alternative, which has no alternatives of its own."""
     return ([option.get("type")], option) if isinstance(option, dict) else ([], {})
 
 
