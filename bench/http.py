@@ -23,7 +23,8 @@ from server.settings import ServerSettings
 
 PART = "http"
 CLIENTS = (1, 4, 16, 64)
-ANSWERS, WARM_UP = 600, 50
+ANSWERS = 600
+WARM_UP = 50
 STARTS = 3
 SOAK_CLIENTS = 4
 SOAK = (500, 5500)

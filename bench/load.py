@@ -1,7 +1,7 @@
 """A cheap load generator, because it shares the cores with the server that it measures.
 
-One process, keep-alive connections, requests that are prepared bytes, and of an answer only the status line and the
-headers that decide what comes next.
+One process and keep-alive connections. Requests are prepared bytes; of an answer only the status line and the few
+headers that matter are parsed.
 """
 
 import asyncio

@@ -47,19 +47,19 @@ Features = Literal["fc2", "average", "average_max", "grid", "average_fc2"]
 FEATURES: Mapping[Features, tuple[int, int]] = types.MappingProxyType(
     {"fc2": (0, 1), "average": (1, 0), "average_max": (2, 0), "grid": (4, 0), "average_fc2": (1, 1)}
 )
-"""Features that the decoder can read: multiples of the last map's channels, and of the FC layers' units."""
+"""Features that the decoder can read. Lengths: a factor on the last map's channels, and one on the FC layers' units."""
 
 INPUT_POOLINGS = (1, 2, 4, 7)
-"""Sides of the pool in front of the first convolution, in pixels: what divides 224 and leaves five poolings."""
+"""Sides of the pool in front of the first convolution, in pixels: divisors of 224 that leave room for five poolings."""
 
 GRID_POOLINGS = INPUT_POOLINGS[:2]
-"""Those of them that leave a last map of more than two positions a side, of which the feature `grid` makes quarters."""
+"""Those that leave a last map of more than two positions a side, as the feature `grid` needs to quarter it."""
 
 MAX_BEAM_SIZE = 10
 """Candidates that an engine returns for each hypothesis, and therefore the widest beam."""
 
 MAX_CLASSES = 20
-"""Most classes that can be asked for."""
+"""Most classes in one answer."""
 
 MIN_VOCABULARY_SIZE = len(SPECIAL) + 1
 MAX_LAYERS = 16
@@ -224,7 +224,7 @@ class CaptionerConfig:
         encoder: Architecture of the encoder.
         decoder: Architecture of the decoder.
         search: Defaults of the search.
-        format_version: Version of the bundle format; must be `FORMAT_VERSION`, to which older ones are raised.
+        format_version: Version of the bundle format; must be `FORMAT_VERSION`; older ones are converted to it.
         provenance: How it was made: data, commands, hours. Free form.
         scores: Measured scores by split and metric, for example `{"flickr8k dev": {"BLEU-4": 11.2}}`.
 

@@ -1,4 +1,4 @@
-"""Versions of the bundle format, and how an older configuration is read as a new one."""
+"""Versions of the bundle format, and the conversion of an older configuration to the current one."""
 
 import types
 from collections.abc import Mapping

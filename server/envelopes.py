@@ -1,4 +1,4 @@
-"""Says what is wrong with how a photo was sent, before anyone looks at it as a photo."""
+"""Recognises photos that were sent in a wrong form, before anything is decoded."""
 
 import binascii
 import re
@@ -23,14 +23,14 @@ _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/_-]")
 
 
 def refuse_envelope(data: bytes, *, is_field: bool = False) -> None:
-    """Refuses what is no photo but tells by itself how it came here; lets everything else through.
+    """Refuses data that are recognisably something else than a photo's bytes, such as base64; all else passes.
 
     Args:
-        data: What came as a photo.
+        data: What was sent as a photo.
         is_field: Whether it came as a text field of a form.
 
     Raises:
-        MalformedBodyError: It is an URL, base64, a file's name, or a form that does not say that it is one.
+        MalformedBodyError: It is a URL, base64, a file's name, or a form that does not say that it is one.
     """
     start = data[:_START_BYTES]
     if is_image(start):
@@ -53,9 +53,9 @@ def refuse_envelope(data: bytes, *, is_field: bool = False) -> None:
 
 
 def link_refused(example: str) -> MalformedBodyError:
-    """Returns the error for an URL in place of a photo."""
+    """Returns the error for a URL in place of a photo."""
     return MalformedBodyError(
-        "expected a photo itself, received an URL, which this server never fetches, because it would do so from inside "
+        "expected a photo itself, received a URL, which this server never fetches, because it would do so from inside "
         f"your network; download the photo and send that; {example}"
     )
 

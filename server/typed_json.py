@@ -1,4 +1,4 @@
-"""JSON bodies: read under their limit, checked against a type, and the photos in them decoded from base64."""
+"""JSON bodies: read up to a limit, checked against a type, and the photos in them decoded from base64."""
 
 import binascii
 import re
@@ -43,10 +43,10 @@ def read_json(request: Request, settings: ServerSettings, kind: type[T]) -> T:
 
 
 def parse_json(body: bytes, kind: type[T]) -> T:
-    """As `read_json`, of a body that is there."""
+    """Parses a JSON body that has been read; see `read_json`."""
     if not body or body.isspace():
         raise MalformedBodyError("expected JSON, received an empty body; send the JSON as the body")
-    # Each becomes an object of twenty times its bytes. A photo has one of these marks, a long conversation thousands.
+    # Every value becomes an object of twenty times its bytes. One photo has few values, a long conversation thousands.
     if sum(map(body.count, (b",", b"{", b"["))) > _MOST_VALUES:
         raise MalformedBodyError(
             f"expected JSON of at most {_MOST_VALUES:,} values, received more; send images as base64, not as numbers"
@@ -56,13 +56,13 @@ def parse_json(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise MalformedBodyError(f"the JSON is not as described at /docs: {_shortened(error)}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedBodyError(f"expected JSON, received a body that is none: {_shortened(error)}") from error
+        raise MalformedBodyError(f"expected JSON, received a body that is not JSON: {_shortened(error)}") from error
     except RecursionError as error:
-        raise MalformedBodyError("expected JSON, received one that is nested too deep; send less depth") from error
+        raise MalformedBodyError("expected JSON, received values that are nested too deep; nest fewer") from error
 
 
 def images_of(texts: Sequence[str], settings: ServerSettings, example: str = JSON_EXAMPLE) -> list[bytes]:
-    """Returns the bytes of photos that came as text.
+    """Returns the bytes of photos that were sent as text.
 
     Args:
         texts: Each in base64, or a data URI of it.
@@ -96,7 +96,7 @@ def _image_of(text: str, example: str) -> bytes:
         return binascii.a2b_base64("".join(text.split()), strict_mode=True)
     except ValueError as error:
         raise MalformedBodyError(
-            f"expected an image as base64, received a text that is none, or is cut off; {example}"
+            f"expected an image as base64, received a text that is not base64, or is cut off; {example}"
         ) from error
 
 

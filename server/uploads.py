@@ -27,7 +27,7 @@ _BLOCK_BYTES = 64 * 1024
 _HEAD_BYTES = 8 * 1024
 _LETTER = re.compile(rb"[\x80-\xff][\x40-\x7e]?")
 PARAMETERS = ("beam_size", "captions", "classes")
-"""What can be asked for in the query."""
+"""Names of the query parameters."""
 
 _HINT = f"send the images as multipart/form-data in the field {FIELD!r}, or one image as the body"
 

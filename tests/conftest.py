@@ -4,6 +4,8 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +38,14 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Waits until a condition holds, and fails if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        threading.Event().wait(0.002)
+
+
 def make_toy_bundle(seed: int = 7) -> Bundle:
     """Builds a whole captioner with random weights: real code all through, too small to be slow."""
     import keras
@@ -57,7 +67,8 @@ def make_toy_bundle(seed: int = 7) -> Bundle:
         search=SearchConfig(max_words=6),
         scores={"toy dev": {"BLEU-4": 0.0}},
     )
-    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
+    encoder = build_encoder(config.encoder)
+    decoder = Decoder(config.decoder, config.encoder.feature_units)
     weights = bundle_weights(encoder, decoder, np.float32)
     return Bundle(config, vocabulary, classes, weights)
 

@@ -1,4 +1,4 @@
-"""The one way from a protocol to the service: JSON, photos, options and models are read alike in all of them."""
+"""The one way from a protocol to the service: all protocols read JSON, photos, options and models alike."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish(Generic[R]):
-    """What a request wants.
+    """The contents of a request: photos, and what is wanted for each of them.
 
     Attributes:
         images: The photos, as files in memory.
@@ -39,7 +39,7 @@ class Wish(Generic[R]):
 
 
 class Asker:
-    """Asks the service for a protocol.
+    """A protocol's access to the service.
 
     Args:
         settings: The limits.
@@ -47,7 +47,8 @@ class Asker:
     """
 
     def __init__(self, settings: ServerSettings, service: CaptionService) -> None:
-        self.settings, self._service = settings, service
+        self.settings = settings
+        self._service = service
 
     @property
     def config(self) -> CaptionerConfig:
@@ -94,15 +95,15 @@ class Asker:
             )
 
     def images(self, texts: list[str], example: str) -> list[bytes]:
-        """Returns photos that came as text; see `images_of`."""
+        """Returns photos that were sent as text; see `images_of`."""
         return images_of(texts, self.settings, example)
 
     def answer_json(self, kind: type[T], read: Callable[[T], Wish[R]]) -> tuple[R, list[Answered]]:
-        """As `answer`, of a request in JSON.
+        """Captions every image of the current request, which is JSON; see `answer`.
 
         Args:
             kind: What the body must be.
-            read: Returns what the body wants.
+            read: Reads the parsed body.
         """
         most = json_limit(self.settings.max_body_bytes)
         return self.answer(lambda: read(read_json(request, self.settings, kind)), most)
@@ -118,10 +119,10 @@ class Asker:
             The rest of the wish, and one prediction for each image, in order.
 
         Raises:
-            ImageError: An image could not be read; unlike ours, other protocols have no place for that among answers.
+            ImageError: An image could not be read. These protocols have no place for an error among the answers.
             CaptionerError: No image can be answered.
         """
-        config = self.config  # before the body is read: that spares a client its upload
+        config = self.config  # before the body is read, so that no client uploads photos in vain
         rest: list[R] = []
 
         def parse() -> Asked:
@@ -134,7 +135,7 @@ class Asker:
 
 
 def _options(wish: Wish[R], config: CaptionerConfig) -> PredictOptions:
-    """Returns the options of a search that is wide enough."""
+    """Returns the options of a search whose beam is wide enough."""
     if not 1 <= wish.captions <= MAX_BEAM_SIZE or not 0 <= wish.classes <= MAX_CLASSES:
         raise ParameterError(
             f"expected 1 to {MAX_BEAM_SIZE} captions and 0 to {MAX_CLASSES} classes for each image, received "

@@ -23,7 +23,7 @@ _EXAMPLE = f"for example: curl -F {FIELD}=@photo.jpg http://127.0.0.1:8000/model
 
 
 class MaxPrediction(Struct):
-    """A caption, its rank as text, and the probability of the whole of it."""
+    """A caption, its rank as text, and the probability of the whole sentence."""
 
     index: str
     caption: str
@@ -38,7 +38,7 @@ class MaxAnswer(Struct):
 
 
 class MaxMetadata(Struct):
-    """What the model is."""
+    """Metadata of the model."""
 
     id: str
     name: str
@@ -75,7 +75,7 @@ def _predict(asker: Asker) -> Response:
 
 
 def _wish(asker: Asker) -> Wish[None]:
-    """Reads a form. Unlike our own endpoint it takes no photo as the body, and one alone."""
+    """Reads a form with one photo. Unlike `/v1/predict`, a raw body and further photos are refused."""
     body = read_body(request, asker.settings.max_body_bytes)
     if request.mimetype != _FORM_TYPE:
         received = repr(request.mimetype[:50]) if request.mimetype else "none"
@@ -90,9 +90,7 @@ def _wish(asker: Asker) -> Wish[None]:
 
 def _metadata(asker: Asker) -> Response:
     config = asker.config
-    about = (
-        f"Show and Tell, version {config.version}: a photo's features, and a network that writes a sentence of them."
-    )
+    about = f"Show and Tell, version {config.version}: an encoder of photos, and a decoder that writes a sentence."
     return as_json(
         MaxMetadata(config.name, config.name, about, "Image-to-Text Translation", "https://arxiv.org/abs/1411.4555")
     )
@@ -114,7 +112,7 @@ def _operation(name: str, summary: str, about: str, answer: str) -> Operation:
 
 _PREDICT = Operation(
     "/model/predict", "max_predict", "max", "Caption a photo as MAX does",
-    f"Answers the {CAPTIONS} best captions; the search may find fewer. All formats of photos are taken.",
+    f"Returns the {CAPTIONS} best captions, or fewer if the search finds fewer. Takes the formats of /v1/predict.",
     _content("MaxAnswer"), CAPTIONING, "post",
     body={
         "required": True,
@@ -143,9 +141,7 @@ MAX = Protocol(
     about="IBM's MAX Image Caption Generator, for its web app and other clients of it.",
     routes=(
         Route(_predict, _PREDICT),
-        Route(
-            _metadata, _operation("metadata", "What the model is", "Its name and where it comes from.", "MaxMetadata")
-        ),
+        Route(_metadata, _operation("metadata", "Model metadata", "Its name and where it comes from.", "MaxMetadata")),
         Route(_labels, _operation("labels", "The classes", "Every class that the encoder knows.", "MaxLabels")),
     ),
     prefixes=("/model",),

@@ -35,7 +35,7 @@ def open_endpoints(protocols: Sequence[Protocol]) -> frozenset[str]:
 
 
 class NameConverter(BaseConverter):
-    """A name in a path. It ends at a colon, behind which some protocols have what to do with it."""
+    """A name in a path. It ends at a colon, behind which some protocols put a verb, as in `model:predict`."""
 
     regex = "[^/:]+"
     part_isolating = True

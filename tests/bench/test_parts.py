@@ -64,7 +64,8 @@ def test_a_rate_of_nothing_is_an_error() -> None:
 
 
 def test_what_was_made_is_kept_until_its_source_changes(tmp_path: Path) -> None:
-    source, made = tmp_path / "source.txt", []
+    source = tmp_path / "source.txt"
+    made = []
     source.write_text("one")
 
     def make(folder: Path) -> None:

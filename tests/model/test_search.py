@@ -31,7 +31,7 @@ TABLE = {
 
 
 class Speaker:
-    """Is a step function whose state is everything that was said, so that a wrongly gathered state is noticed.
+    """A step function whose state is everything that was said, so that a wrongly gathered state is noticed.
 
     Args:
         speakers: For each image the log-probabilities of the next word after the words said, shape (V,).
@@ -39,7 +39,8 @@ class Speaker:
     """
 
     def __init__(self, speakers: Sequence[NextWord], width: int) -> None:
-        self.speakers, self.width = speakers, width
+        self.speakers = speakers
+        self.width = width
         self.calls = 0
         self.rows: list[int] = []
 

@@ -45,7 +45,8 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
     if set(case.operation.tags) & set(PROTOCOL_NAMES):
         return False
     body = case.body if isinstance(case.body, dict) else {}
-    query, given = case.query or {}, {name: body[name] for name in PARAMETERS if name in body}
+    query = case.query or {}
+    given = {name: body[name] for name in PARAMETERS if name in body}
     if (query and given) or any(isinstance(value, float) for value in given.values()):
         return False
     both = {**query, **given}

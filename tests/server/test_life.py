@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
-from tests.server.conftest import wait_until
+from tests.conftest import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def picture() -> bytes:
 
 
 class Running:
-    """Holds a server process that answers."""
+    """A server process that answers."""
 
     def __init__(self, bundle: Path, log: Path, *options: str) -> None:
         command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(bundle), *options]
@@ -116,7 +116,9 @@ def test_clients_that_say_nothing_take_no_thread(start: Start, toy_bundle: Path)
 
 def test_more_than_can_wait_is_refused_at_once_and_delays_no_probe(start: Start) -> None:
     server = start(DEFAULT_BUNDLE, "--max-waiting", "6", "--max-batch", "2", "--drain-seconds", "0")
-    together, statuses, seconds = threading.Barrier(61), list[int](), list[float]()
+    together = threading.Barrier(61)
+    statuses = list[int]()
+    seconds = list[float]()
 
     def ask() -> None:
         together.wait(30)
@@ -163,10 +165,12 @@ def test_a_restart_behind_a_proxy_drops_nothing(start: Start, toy_bundle: Path) 
     for client in clients:
         client.start()
     old = servers[0]
-    old.process.send_signal(signal.SIGTERM)
-    assert old.process.wait(30) == 0
-    servers[0] = start(toy_bundle)
-    done.set()
+    try:
+        old.process.send_signal(signal.SIGTERM)
+        assert old.process.wait(30) == 0
+        servers[0] = start(toy_bundle)
+    finally:
+        done.set()
     for client in clients:
         client.join()
     assert len(statuses) > 20

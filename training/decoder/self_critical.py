@@ -1,4 +1,4 @@
-"""Self-critical training: the decoder learns to raise the CIDEr of captions that it draws itself."""
+"""Self-critical training: the decoder learns to raise the CIDEr of captions that it samples itself."""
 
 import math
 from dataclasses import asdict
@@ -95,7 +95,7 @@ class SelfCriticalTask(CaptionTask):
             tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
         )  # (B * S, ...)
         tokens = tf.stop_gradient(sample(self.decoder, features, self.search.max_words, self._seed(rows, step)))
-        # Columns of padding alone are cut off. One column stays even for an empty part.
+        # Columns that hold only padding are cut off, but one column always stays.
         tokens = tokens[:, : tf.reduce_max(tf.concat([[1], tf.math.count_nonzero(tokens, axis=1)], axis=0))]
         rewards = tf.ensure_shape(tf.numpy_function(self._rewards, [rows, tokens], tf.float32), (None,))
         by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
@@ -105,12 +105,12 @@ class SelfCriticalTask(CaptionTask):
             self.decoder.hidden(features, tokens), tokens, self.decoder.output_kernel, self.decoder.output_bias
         )
         words = tf.reduce_sum(word_mask(tokens))
-        # Times the words, because figures are divided by their number.
+        # Times the number of words, because figures are later divided by it.
         reward = tf.math.divide_no_nan(tf.reduce_sum(rewards), tf.cast(tf.size(rewards), tf.float32)) * words
         return Sums(tf.reduce_sum(advantages * losses) + own, words, {"reward": reward})
 
     def _own_losses(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns the sum of the cross-entropy of true captions, weighed as if there were as many as are drawn."""
+        """Returns the sum of the cross-entropy of true captions, weighted as if there were as many as samples."""
         if self.options.cross_entropy == 0:
             return tf.zeros(())
         hidden = self.decoder.hidden(features, tokens, training=True)

@@ -4,10 +4,11 @@ Written in Keras 3 alone. The module that computes the maps needs TensorFlow; th
 
 Source:
     As `training.encoder.distill`: features of the second FC layer by their squared error, classes softened (Hinton,
-    Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's. The first FC layer learns anew
-    if it learns, on standardized inputs, which its weights take in afterwards; see `training.standardized`. Mixing
-    views: Zhang et al. 2018, mixup (arXiv:1710.09412). Deviation: what is mixed is what the first learning layer
-    reads, not pixels, and the teacher's answers rather than labels, so that neither has to be computed anew.
+    Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's. If the first FC layer
+    learns, it starts anew on standardized inputs, which are folded into its weights at the end; see
+    `training.standardized`. Mixing views: Zhang et al. 2018, mixup (arXiv:1710.09412).
+    Deviation: what is mixed is what the first learning layer reads, not pixels, and the teacher's answers rather than
+    labels, so that neither has to be computed anew.
 """
 
 import json
@@ -78,12 +79,12 @@ class TopData:
 
 
 def views_of(keys: Sequence[str], maps: PhotoCache) -> list[tuple[str, View]]:
-    """Returns the views of photos that can be learned from: each photo, and its mirror image where it has maps."""
+    """Returns the views to learn from: each photo, and its mirror image where it has maps."""
     return [(key, view) for key in keys for view in VIEWS if view == "whole" or (key, view) in maps]
 
 
 def _inputs(file: Path, before: Layers, views: Sequence[tuple[str, View]], maps: PhotoCache) -> Halves:
-    """Returns the inputs of all views (P, …), float16, on disk; those of an equal earlier call are used again."""
+    """Returns the inputs of all views (P, …), float16, on disk; an equal earlier call's file is used again."""
     stamp = file.with_suffix(".json")
     first = before(maps.read("maps", *views[0])[None].astype(np.float32))
     content = {"views": len(views), "first": list(views[0]), "last": list(views[-1]), "shape": first.shape[1:]}
@@ -119,7 +120,7 @@ def learning_part(encoder: keras.Model, first: str) -> keras.Model:
         first: Name of a convolution of the fifth block or of an FC layer.
 
     Returns:
-        From what `first` reads to `features`, always those of the second FC layer, and `logits`.
+        A model from the inputs of `first` to `features`, always those of the second FC layer, and `logits`.
 
     Raises:
         ConfigError: There is no such layer behind the maps.
@@ -143,10 +144,10 @@ def distill_top(
         directory: Run directory.
         encoder: The encoder; its layers in front of `config.train_from` stay as they are.
         settings: What a resumed run must share with the run before, JSON values; `encoder` is the architecture.
-        data: What it learns.
+        data: The inputs and targets.
         config: Options.
         classifier: Kernel and bias of the teacher's class layer, which the encoder's starts as.
-        held_out: What it is compared with the teacher on; None for nothing.
+        held_out: Photos on which it is compared with the teacher; None for no comparison.
         anew: Whether what an earlier run has learned is removed.
         run_config: Intervals of checkpoints and figures.
 
@@ -216,7 +217,7 @@ def new_learner(
     encoder: keras.Model, config: TopConfig, classifier: Sequence[npt.NDArray[np.float32]],
     variance: npt.NDArray[np.float32], views: int, sample: npt.NDArray[np.float32] | None = None,
 ) -> Learner:  # fmt: skip
-    """Returns the part of an encoder that learns, its class layer with the teacher's weights.
+    """Returns the part of an encoder that learns. Its class layer starts with the teacher's weights.
 
     Args:
         encoder: The encoder; the part shares its weights.
@@ -224,7 +225,7 @@ def new_learner(
         classifier: Kernel and bias of the teacher's class layer.
         variance: Variance of each of the teacher's features. Shape (F,).
         views: Views that are learned from.
-        sample: Inputs of the part that the standardization is computed from; None for none, to measure it alone.
+        sample: Inputs from which the standardization is computed; None for no standardization, for an estimate.
 
     Raises:
         DataError: The encoder's features are not as long as the teacher's.
@@ -251,12 +252,15 @@ def new_learner(
 
 
 def _standardized(encoder: keras.Model, config: TopConfig, sample: npt.NDArray[np.float32]) -> Learner:
-    dense, values, reached = encoder.get_layer("fc1"), sample, keras.Input(sample.shape[1:])
+    dense = encoder.get_layer("fc1")
+    values = sample
+    reached = keras.Input(sample.shape[1:])
     inputs = reached
     if config.train_from != dense.name:
         before = keras.Model(encoder.get_layer(config.train_from).input, dense.input)
         parts = np.array_split(sample, -(-len(sample) // _BATCH))
-        values, reached = np.concatenate([before.predict_on_batch(part) for part in parts]), before(inputs)
+        values = np.concatenate([before.predict_on_batch(part) for part in parts])
+        reached = before(inputs)
     initial = keras.initializers.GlorotUniform(seed=config.seed)
     own = StandardizedDense(dense.units, kernel_initializer=initial, name="fc1_standardized")
     behind = keras.Model(dense.output, _outputs(encoder))

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 Photo = Annotated[str, Meta(description="A photo as base64 or a data URI.", extra_json_schema={"format": "byte"})]
-ModelName = Annotated[str, Meta(description="Any name: the model that serves answers, and says its own.")]
+ModelName = Annotated[str, Meta(description="Any name. The served model answers, under its own name.")]
 Format = Annotated[
     Literal["", "json"] | dict[str, Any] | None,
-    Meta(description="Text if empty; labels as JSON; or what a JSON schema of captions and labels asks for."),
+    Meta(description="Empty for text, `json` for labels, or a JSON schema of captions and labels."),
 ]
-Streams = Annotated[bool | None, Meta(description="Whether to answer in lines, a word each; unless it is false.")]
+Streams = Annotated[bool | None, Meta(description="Whether to stream the answer, a line for each word; the default.")]
 Nanoseconds = Annotated[int, Meta(description="In nanoseconds.")]
 
 
@@ -25,12 +25,12 @@ class OllamaGenerateBody(Struct):
 
     @property
     def photos(self) -> list[str]:
-        """Returns the photos, as they came."""
+        """Returns the photos, as they were sent."""
         return self.images or []
 
     @property
     def only_loads(self) -> bool:
-        """Returns whether it asks for nothing but a loaded model, as clients do before they use it."""
+        """Returns whether the request only asks to load the model, as clients do before they use it."""
         return not self.prompt and not self.images
 
 
@@ -51,25 +51,25 @@ class OllamaChatBody(Struct):
 
     @property
     def photos(self) -> list[str]:
-        """Returns the photos of the last message of a user, as they came."""
+        """Returns the photos of the last message of a user, as they were sent."""
         last = (message.images for message in reversed(self.messages or []) if message.role == "user")
         return next(last, None) or []
 
     @property
     def only_loads(self) -> bool:
-        """Returns whether it asks for nothing but a loaded model."""
+        """Returns whether the request only asks to load the model."""
         return not self.messages
 
 
 class OllamaShowBody(Struct):
-    """A question what a model is; older clients call its name `name`."""
+    """A request for a model's metadata. Older clients send the model as `name`."""
 
     model: ModelName | None = None
     name: ModelName | None = None
 
 
 class OllamaAnswer(Struct, kw_only=True):
-    """What all answers have; from `done_reason` on only the last line of a stream."""
+    """Fields of every answer. Those from `done_reason` on are only in the last line of a stream."""
 
     model: str
     created_at: str
@@ -84,7 +84,7 @@ class OllamaAnswer(Struct, kw_only=True):
 
 
 class OllamaGenerateAnswer(OllamaAnswer, kw_only=True):
-    """A caption, or a part of it; of several photos, one a line."""
+    """A caption or, in a stream, one word of it; for several photos one caption a line."""
 
     response: str
 
@@ -97,13 +97,13 @@ class OllamaAnswerMessage(Struct):
 
 
 class OllamaChatAnswer(OllamaAnswer, kw_only=True):
-    """A caption as a message, or a part of it; of several photos, one a line."""
+    """A caption as a message or, in a stream, one word of it; for several photos one caption a line."""
 
     message: OllamaAnswerMessage
 
 
 class OllamaDetails(Struct):
-    """What kind of model it is."""
+    """Family and file format of a model."""
 
     parent_model: str = ""
     format: str = "safetensors"
@@ -114,7 +114,7 @@ class OllamaDetails(Struct):
 
 
 class OllamaModel(Struct):
-    """A model; its digest is that of its configuration."""
+    """A model. The digest is that of its configuration."""
 
     name: str
     model: str
@@ -125,13 +125,13 @@ class OllamaModel(Struct):
 
 
 class OllamaModels(Struct):
-    """The models that serve: one."""
+    """The models that are served: one."""
 
     models: list[OllamaModel]
 
 
 class OllamaShown(Struct):
-    """What a model is."""
+    """Metadata of a model."""
 
     modified_at: str
     model_info: dict[str, str | int]
@@ -143,7 +143,7 @@ class OllamaShown(Struct):
 
 
 class OllamaVersion(Struct):
-    """The version of Ollama whose requests are understood."""
+    """The version of Ollama's API that is implemented."""
 
     version: str
 

@@ -133,7 +133,8 @@ def test_any_json_is_answered_or_refused(client: FlaskClient, body: Any, where: 
 
 
 TENSORS = [elements(base64.b64decode(TINY)), elements(TINY.encode()), elements(b"", b"GIF89a", b"a")]
-BEFORE, AFTER = b'{"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":', b"}}]}"
+BEFORE = b'{"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":'
+AFTER = b"}}]}"
 
 
 @BOUNDED

@@ -42,7 +42,8 @@ def test_an_answer_has_the_three_best_captions_their_ranks_as_text(client: Flask
 
 
 def test_the_model_and_its_classes_are_told(client: FlaskClient, captioner: Captioner) -> None:
-    metadata, labels = client.get("/model/metadata").get_json(), client.get("/model/labels").get_json()
+    metadata = client.get("/model/metadata").get_json()
+    labels = client.get("/model/labels").get_json()
     check(reference("MaxMetadata"), metadata)
     check(reference("MaxLabels"), labels)
     assert metadata["id"] == captioner.config.name

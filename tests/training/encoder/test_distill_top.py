@@ -81,7 +81,8 @@ def test_what_learns_learns_and_what_is_frozen_stays(
 ) -> None:
     notes: list[float] = []
     directory: Path = request.getfixturevalue(run)
-    before, after = load_encoder(inputs[0]).network, load_encoder(directory).network
+    before = load_encoder(inputs[0]).network
+    after = load_encoder(directory).network
     learned = False
     for old, new in zip(before.layers, after.layers, strict=True):
         learned |= old.name == first
