@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +11,9 @@ import pytest
 
 from tests.server.test_live import drawn_photo, request
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        shutil.which("node") is None or shutil.which("npm") is None,
-        reason="Node and npm are not installed (Node 20 or newer will do)",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 KEY = "a-key-of-22-characters"
-SCRIPTS = Path(__file__).parent / "node"
-INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +30,13 @@ def url(
 
 
 @pytest.fixture(scope="module")
-def run(url: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
-    """Returns a function from the name of a script to what it says, in a directory with the locked packages."""
-    place = tmp_path_factory.mktemp("node") / "clients"
-    shutil.copytree(SCRIPTS, place, ignore=shutil.ignore_patterns("node_modules"))
-    done = subprocess.run(INSTALL, cwd=place, capture_output=True, text=True, timeout=240, check=False)
-    if done.returncode:
-        pytest.skip(f"npm could not fetch Node's clients: {done.stderr.strip()[-200:]}")
-    (place / "photo.jpg").write_bytes(drawn_photo())
+def run(url: str, node_clients: Path) -> Callable[[str], Any]:
+    """Returns a function from the name of a script to what it says."""
+    (node_clients / "photo.jpg").write_bytes(drawn_photo())
 
     def run(name: str) -> Any:
         command = ["node", name, url, KEY, "photo.jpg"]
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, cwd=node_clients, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
