@@ -28,9 +28,9 @@ def node_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def kserve_python() -> str:
     """Returns a Python that has KServe's client."""
-    apart = Path(__file__).parents[3] / "build" / "kserve" / "bin" / "python"
-    if apart.exists():
-        return str(apart)
+    apart = Path(__file__).parents[3] / "build" / "kserve"
+    if (apart / ".installed").exists():
+        return str(apart / "bin" / "python")
     if importlib.util.find_spec("kserve") is None:
         pytest.skip("KServe's client is not installed (`make kserve` installs it)")
     return sys.executable
