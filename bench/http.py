@@ -55,7 +55,7 @@ def measure() -> list[Row]:
     return [*rows, *_soak_rows(bundle)]
 
 
-def level_row(server: str, level: Level) -> Row:
+def level_row(server: str, level: Level, part: str = PART) -> Row:
     """Returns the row of one number of clients."""
     tries = sum(level.statuses.values())
     good = level.statuses.get("200", 0)
@@ -68,7 +68,7 @@ def level_row(server: str, level: Level) -> Row:
     }
     rate = round(good / level.seconds, 2) if good else None
     return Row(
-        PART, f"{level.clients} client{'s' * (level.clients > 1)}: {server}", rate, good, "images/s", figures=figures
+        part, f"{level.clients} client{'s' * (level.clients > 1)}: {server}", rate, good, "images/s", figures=figures
     )
 
 

@@ -13,14 +13,17 @@ from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS, is_image
 from server.bodies import json_limit, read_body, too_large
-from server.envelopes import JSON_EXAMPLE
+from server.envelopes import JSON_EXAMPLE, PREDICT_ADVICE
 from server.errors import MalformedBodyError, ParameterError
 from server.jobs import PredictOptions
 from server.problems import describe
 from server.service import Answered, Asked, CaptionService
 from server.settings import ServerSettings
 from server.typed_json import images_of, parse_json
-from server.uploads import PARAMETERS, images_in
+from server.uploads import images_in
+
+PARAMETERS = PREDICT_ADVICE.parameters
+"""What can be asked for in the query."""
 
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain"
@@ -107,7 +110,7 @@ class Api:
         if not body or not (is_json or body[:64].lstrip().startswith(b"{")):
             if len(body) > most:
                 raise too_large(most)
-            return Asked(images_in(body, request, self._settings), options)
+            return Asked(images_in(body, request, self._settings.max_images), options)
         asked = parse_json(body, PredictBody)
         del body
         return Asked(images_of(asked.texts, self._settings), self._options_in(asked, options, config))

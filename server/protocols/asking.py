@@ -26,8 +26,7 @@ class Wish(Generic[R]):
 
     Attributes:
         images: The photos, as files in memory.
-        rest: What is needed to write the answer. It must not hold the body: its memory counts as free once the photos
-            are decoded.
+        rest: What writing the answer needs; not the body, whose memory counts as free once the photos are decoded.
         captions: Captions for each photo.
         classes: Classes for each photo.
     """
@@ -69,7 +68,7 @@ class Asker:
         return self._service.captioner.classes
 
     def check(self) -> None:
-        """Makes sure that a photo would be captioned now; see `CaptionService.check`."""
+        """Makes sure that a photo would be captioned now."""
         self._service.check()
 
     def serves(self, name: str, version: str | None = None) -> bool:
@@ -81,7 +80,7 @@ class Asker:
         return name == self.config.name and version in (None, self.config.version)
 
     def check_model(self, name: str, version: str | None = None) -> None:
-        """Makes sure that a model is the one that serves.
+        """Refuses a model that does not serve.
 
         Raises:
             ModelNotFoundError: It is another one, or another version of it.
@@ -90,9 +89,7 @@ class Asker:
         if not self.serves(name, version):
             expected = repr(self.config.name) if version is None else f"{self.config.name!r}, {self.config.version!r}"
             received = repr(name[:50]) if version is None else f"{name[:50]!r}, {version[:50]!r}"
-            raise ModelNotFoundError(
-                f"expected the model {expected}, received {received}; ask for the one that is served"
-            )
+            raise ModelNotFoundError(f"expected the model {expected}, received {received}; ask for the one that serves")
 
     def images(self, texts: list[str], example: str) -> list[bytes]:
         """Returns photos that were sent as text; see `images_of`."""
@@ -141,8 +138,8 @@ def _options(wish: Wish[R], config: CaptionerConfig) -> PredictOptions:
             f"expected 1 to {MAX_BEAM_SIZE} captions and 0 to {MAX_CLASSES} classes for each image, received "
             f"{wish.captions} and {wish.classes}; ask for fewer"
         )
-    beam_size = max(config.search.beam_size, wish.captions)
-    return PredictOptions(beam_size=beam_size, captions=wish.captions, classes=wish.classes)
+    widest = max(config.search.beam_size, wish.captions)
+    return PredictOptions(beam_size=widest, captions=wish.captions, classes=wish.classes)
 
 
 def _whole(answers: list[Answered | ImageError]) -> list[Answered]:

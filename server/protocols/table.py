@@ -9,7 +9,7 @@ from werkzeug.routing import BaseConverter
 
 from server.protocols.asking import Asker
 from server.protocols.inference.protocol import OPEN_INFERENCE
-from server.protocols.max import MAX
+from server.protocols.max.protocol import MAX
 from server.protocols.models import with_models
 from server.protocols.ollama.protocol import OLLAMA
 from server.protocols.openai.protocol import OPENAI

@@ -51,7 +51,7 @@ def read_request(data: bytes) -> None:
         }
     )  # fmt: skip
     try:
-        images = images_in(read_body(request, _SETTINGS.max_body_bytes), request, _SETTINGS)
+        images = images_in(read_body(request, _SETTINGS.max_body_bytes), request, _SETTINGS.max_images)
     except (MalformedBodyError, BodyTooLargeError):
         return
     if not images or sum(map(len, images)) > len(body):

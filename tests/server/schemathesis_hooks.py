@@ -11,8 +11,8 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 from model.config import SearchConfig
 from model.image import FORMATS
+from server.api import PARAMETERS
 from server.settings import PROTOCOL_NAMES
-from server.uploads import PARAMETERS
 
 
 def _drawn(name: str) -> bytes:

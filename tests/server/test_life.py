@@ -23,6 +23,7 @@ from PIL import Image
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
 from tests.conftest import wait_until
+from tests.server.siege import haste
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +97,7 @@ def test_ten_slow_clients_delay_nobody_and_get_408(start: Start, toy_bundle: Pat
             for client in slow:
                 client.sendall(b"x")
             seconds += [server.ask("GET", "/livez")[2], server.ask("POST", "/v1/predict", picture())[2]]
-        assert max(seconds) < 1
+        assert max(seconds) < haste()
         for client in slow:
             answer = b"".join(iter(lambda client=client: client.recv(65536), b""))  # type: ignore[misc]
             assert answer.startswith(b"HTTP/1.1 408 "), answer
@@ -111,7 +112,7 @@ def test_clients_that_say_nothing_take_no_thread(start: Start, toy_bundle: Path)
             stack.enter_context(server.connect())
         status, _, seconds = server.ask("POST", "/v1/predict", picture())
         assert status == 200
-        assert seconds < 1
+        assert seconds < haste()
 
 
 def test_more_than_can_wait_is_refused_at_once_and_delays_no_probe(start: Start) -> None:

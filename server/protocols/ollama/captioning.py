@@ -10,15 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 from flask import Response
 
 from server.protocols.asking import Asker, Wish
-from server.protocols.ollama.bodies import (
-    Format,
-    OllamaAnswer,
-    OllamaAnswerMessage,
-    OllamaChatAnswer,
-    OllamaChatBody,
-    OllamaGenerateAnswer,
-    OllamaGenerateBody,
-)
+from server.protocols.ollama.answers import OllamaAnswer, OllamaAnswerMessage, OllamaChatAnswer, OllamaGenerateAnswer
+from server.protocols.ollama.requests import Format, OllamaChatBody, OllamaGenerateBody
 from server.protocols.streams import as_json, json_lines
 from server.protocols.structured import LABELS_SHAPE, Shape
 from server.service import Answered

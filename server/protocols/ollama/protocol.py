@@ -10,19 +10,17 @@ from server.description.schemas import reference
 from server.errors import BodyTooLargeError, MalformedBodyError, NotReadyError, UnsupportedCodingError
 from server.problems import ErrorForm, Json
 from server.protocols.asking import Asker, Wish
-from server.protocols.ollama.bodies import (
+from server.protocols.ollama.answers import (
     OllamaChatAnswer,
-    OllamaChatBody,
     OllamaError,
     OllamaGenerateAnswer,
-    OllamaGenerateBody,
     OllamaModel,
     OllamaModels,
-    OllamaShowBody,
     OllamaShown,
     OllamaVersion,
 )
 from server.protocols.ollama.captioning import chat, generate
+from server.protocols.ollama.requests import OllamaChatBody, OllamaGenerateBody, OllamaShowBody
 from server.protocols.protocol import Protocol, Route, schemas_of
 from server.protocols.streams import as_json
 

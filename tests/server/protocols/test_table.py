@@ -173,6 +173,11 @@ def test_the_page_about_the_api_has_every_route() -> None:
         assert f"`{route.operation.method.upper()} {route.operation.path}`" in text
 
 
+def test_no_module_of_a_protocol_is_long() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "server" / "protocols").rglob("*.py")}
+    assert {path: lines for path, lines in lengths.items() if lines > 150} == {}
+
+
 def test_lines_of_json_are_one_object_each() -> None:
     items: list[Any] = [{"text": "a\nb"}, {"done": True}]
     response = json_lines(items)

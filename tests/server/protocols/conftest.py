@@ -1,0 +1,36 @@
+"""The clients that are not among this Python's packages: Node's, installed once for all tests, and KServe's."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parent / "node"
+INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+
+
+@pytest.fixture(scope="session")
+def node_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a directory with the scripts in `node/` and the packages that its lock names."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("Node and npm are not installed (Node 20 or newer will do)")
+    place = tmp_path_factory.mktemp("node") / "clients"
+    shutil.copytree(SCRIPTS, place, ignore=shutil.ignore_patterns("node_modules"))
+    done = subprocess.run(INSTALL, cwd=place, capture_output=True, text=True, timeout=240, check=False)
+    if done.returncode:
+        pytest.skip(f"npm could not fetch Node's clients: {done.stderr.strip()[-200:]}")
+    return place
+
+
+@pytest.fixture(scope="session")
+def kserve_python() -> str:
+    """Returns a Python that has KServe's client."""
+    apart = Path(__file__).parents[3] / "build" / "kserve"
+    if (apart / ".installed").exists():
+        return str(apart / "bin" / "python")
+    if importlib.util.find_spec("kserve") is None:
+        pytest.skip("KServe's client is not installed (`make kserve` installs it)")
+    return sys.executable
