@@ -1,6 +1,7 @@
 """Fixtures that more than one package's tests use."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -83,15 +84,23 @@ def toy() -> Bundle:
 
 @pytest.fixture(scope="session")
 def toy_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the path of a tiny bundle with the CPU engine's files; without TensorFlow, of the default one."""
+    """Returns the path of a tiny bundle with the CPU engine's files.
+
+    Without TensorFlow that of the variable TOY_BUNDLE, which `write_toy` made elsewhere, or the default bundle.
+    """
     if not HAS_TENSORFLOW:
-        return DEFAULT_BUNDLE
+        return Path(os.environ.get("TOY_BUNDLE", DEFAULT_BUNDLE))
+    path = tmp_path_factory.mktemp("bundles") / "toy"
+    write_toy(path, request.getfixturevalue("toy"))
+    return path
+
+
+def write_toy(path: Path, toy: Bundle | None = None) -> None:
+    """Writes the tiny bundle with the CPU engine's files."""
     from training.shipping.convert import convert
 
-    toy: Bundle = request.getfixturevalue("toy")
-    path = tmp_path_factory.mktemp("bundles") / "toy"
+    toy = toy or make_toy_bundle()
     save_bundle(path, toy, convert(toy).files)
-    return path
 
 
 @contextlib.contextmanager
