@@ -199,6 +199,8 @@ class SearchConfig:
         max_words: Most words in a caption, 1 to MAX_WORDS.
         length_penalty: Exponent a of `log_probability / steps ** a` by which captions are ranked, where steps are the
             words and the end, 0 to MAX_LENGTH_PENALTY; 0 ranks by probability alone.
+        no_repeat_ngram: A caption says no sequence of so many words twice, 1 to MAX_WORDS; 0 allows all. Words are
+            said again nevertheless where no other of an engine's best words is left.
 
     Raises:
         ConfigError: A value is outside its range.
@@ -207,11 +209,13 @@ class SearchConfig:
     beam_size: int = 3
     max_words: int = 20
     length_penalty: float = 0.0
+    no_repeat_ngram: int = 0
 
     def __post_init__(self) -> None:
         check_between("search.beam_size", self.beam_size, 1, MAX_BEAM_SIZE)
         check_between("search.max_words", self.max_words, 1, MAX_WORDS)
         check_between("search.length_penalty", self.length_penalty, 0, MAX_LENGTH_PENALTY)
+        check_between("search.no_repeat_ngram", self.no_repeat_ngram, 0, MAX_WORDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

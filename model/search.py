@@ -77,7 +77,7 @@ def beam_search(
     Args:
         start: Log-probabilities (B, M) and ids (B, M) of the best first words, falling, and the state of B rows.
         step: Scores the next words.
-        config: Beam size K, most words, length penalty.
+        config: Beam size K, most words, length penalty, what may not be repeated.
         end_id: Id of the end token.
         wanted: Called between two words; returns for each image whether its captions are still waited for. None if all
             are wanted.
@@ -104,9 +104,10 @@ def beam_search(
         rows = np.flatnonzero(~beam.finished)  # (N,), positions in (B * K,)
         if not len(rows):
             break
-        log_probs, ids, state = step(
-            beam.tokens.reshape(-1, config.max_words)[rows, position - 1], parents[rows], state
-        )
+        said = beam.tokens.reshape(-1, config.max_words)[rows, :position]  # (N, position)
+        log_probs, ids, state = step(said[:, -1], parents[rows], state)
+        if config.no_repeat_ngram:
+            log_probs = _without_repeats(log_probs, ids, said, config.no_repeat_ngram)
         chosen = _extend(beam, *_spread(beam, rows, log_probs, ids), position, config.length_penalty, end_id)
         _collect(pool, beam, beam.finished & (beam.steps == position + 1), config, end_id)
         row_of = np.zeros(images * beam_size, np.int32)
@@ -168,6 +169,28 @@ def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Int
     every[rows] = log_probs
     every_id[rows] = ids
     return every.reshape(*beam.finished.shape, -1), every_id.reshape(*beam.finished.shape, -1)
+
+
+def _without_repeats(log_probs: Floats, ids: Ints, said: Ints, length: int) -> Floats:
+    """Makes words impossible that would complete an n-gram of that length which their hypothesis has already.
+
+    Args:
+        log_probs: Log-probabilities of the next words. Shape (N, M).
+        ids: Their ids. Shape (N, M).
+        said: The words of each hypothesis. Shape (N, T).
+        length: Words of an n-gram.
+
+    Returns:
+        The log-probabilities. Those of a hypothesis that no word would be left for stay as they are. Shape (N, M).
+    """
+    if said.shape[1] < length:
+        return log_probs
+    grams = np.lib.stride_tricks.sliding_window_view(said, length, axis=1)  # (N, G, n)
+    begun = said[:, None, said.shape[1] - length + 1 :]  # (N, 1, n - 1)
+    begins_so = (grams[:, :, :-1] == begun).all(axis=2)  # (N, G)
+    repeats = ((ids[:, :, None] == grams[:, None, :, -1]) & begins_so[:, None]).any(axis=2)  # (N, M)
+    repeats &= (~repeats & np.isfinite(log_probs)).any(axis=1, keepdims=True)
+    return np.where(repeats, np.float32(-np.inf), log_probs)
 
 
 def _drop(beam: _Beam, images: npt.NDArray[np.bool_]) -> None:

@@ -132,6 +132,12 @@ def recognize(bundle: Path, folder: Path) -> None:
     default=SearchConfig().length_penalty,
     help="Favours longer captions.",
 )
+@option(
+    "--no-repeat-ngram",
+    type=click.IntRange(0, MAX_WORDS),
+    default=SearchConfig().no_repeat_ngram,
+    help="Captions say no sequence of so many words twice; 0 allows all.",
+)
 @reported
 def export(
     records: Path,

@@ -95,8 +95,7 @@ class SelfCriticalTask(CaptionTask):
             tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
         )  # (B * S, ...)
         tokens = tf.stop_gradient(sample(self.decoder, features, self.search.max_words, self._seed(rows, step)))
-        # Columns that hold only padding are cut off, but one column always stays.
-        tokens = tokens[:, : tf.reduce_max(tf.concat([[1], tf.math.count_nonzero(tokens, axis=1)], axis=0))]
+        tokens = _without_padding(tokens)
         rewards = tf.ensure_shape(tf.numpy_function(self._rewards, [rows, tokens], tf.float32), (None,))
         by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
         others = tf.reduce_sum(by_image, axis=1, keepdims=True) - by_image
@@ -113,6 +112,7 @@ class SelfCriticalTask(CaptionTask):
         """Returns the sum of the cross-entropy of true captions, weighted as if there were as many as samples."""
         if self.options.cross_entropy == 0:
             return tf.zeros(())
+        tokens = _without_padding(tokens)
         hidden = self.decoder.hidden(features, tokens, training=True)
         losses = full_softmax_losses(hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias)
         return self.options.cross_entropy * self.options.samples * tf.reduce_sum(losses)
@@ -145,6 +145,11 @@ class SelfCriticalTask(CaptionTask):
             ended = [END] if END_ID in ids else []
             scores.append(self._consensus.score(int(row), [*self.vocabulary.decode(ids), *ended]))
         return np.array(scores, np.float32)
+
+
+def _without_padding(tokens: tf.Tensor) -> tf.Tensor:
+    """Cuts off the columns of captions (N, T) that hold only padding; one column always stays."""
+    return tokens[:, : tf.reduce_max(tf.concat([[1], tf.math.count_nonzero(tokens, axis=1)], axis=0))]
 
 
 def sample(decoder: Decoder, features: tf.Tensor, max_words: int, seed: tf.Tensor) -> tf.Tensor:
