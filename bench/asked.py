@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-JPEG, JSON = "image/jpeg", "application/json"
+JPEG = "image/jpeg"
+JSON = "application/json"
 OURS = "ours"
 
 

@@ -17,7 +17,8 @@ from model.bundle import BundleInfo
 
 PART = "protocols"
 CLIENTS = 16
-ANSWERS, WARM_UP = 600, 50
+ANSWERS = 600
+WARM_UP = 50
 ROUNDS = 3
 
 

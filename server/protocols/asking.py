@@ -143,9 +143,7 @@ def _options(wish: Wish[R], config: CaptionerConfig) -> PredictOptions:
 
 
 def _whole(answers: list[Answered | ImageError]) -> list[Answered]:
-    good: list[Answered] = []
     for number, item in enumerate(answers, 1):
         if isinstance(item, ImageError):
             raise type(item)(f"image {number} of {len(answers)}: {item}") from item
-        good.append(item)
-    return good
+    return [item for item in answers if not isinstance(item, ImageError)]

@@ -17,9 +17,8 @@ LABEL_NAMES = ("labels", "tags", "keywords")
 CLASSES = 5
 """Number of classes where labels are wanted."""
 
-_MEMBERS = MappingProxyType(
-    {"string": ("name", "label"), "number": ("confidence", "probability", "score", "topicality")}
-)
+_NUMBERS = ("confidence", "probability", "score", "topicality")
+_MEMBERS = MappingProxyType({"string": ("name", "label"), "number": _NUMBERS})
 _MOST_PROPERTIES = 100
 _NAME_CHARACTERS = 100
 _LIMITING = ("enum", "const", "pattern", "format")
@@ -130,11 +129,10 @@ def _filled(name: str, slot: _Slot, caption: str, classes: Sequence[ClassPredict
     if slot.form == "null":
         return None
     texts = [caption] if name in CAPTION_NAMES else [item.label for item in classes]
-    match slot.form:
-        case "text":
-            return ", ".join(texts)
-        case "texts":
-            return texts[: slot.most]
+    if slot.form == "text":
+        return ", ".join(texts)
+    if slot.form == "texts":
+        return texts[: slot.most]
     return [
         {member: item.label if member in _MEMBERS["string"] else item.probability for member in slot.members}
         for item in classes[: slot.most]

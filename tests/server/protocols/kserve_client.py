@@ -18,7 +18,8 @@ async def _v2(url: str, headers: dict[str, str], photo: bytes) -> dict[str, Any]
             await client.is_server_ready(url),
             await client.is_model_ready(url, "toy"),
         ]
-        captions, shape = {}, None
+        captions = {}
+        shape = None
         for name, element in {"base64": base64.b64encode(photo).decode(), "binary": photo}.items():
             is_binary = name == "binary"
             image = kserve.InferInput("image", [1], "BYTES")
@@ -26,7 +27,8 @@ async def _v2(url: str, headers: dict[str, str], photo: bytes) -> dict[str, Any]
             wanted = kserve.InferRequest("toy", [image], parameters={"binary_data_output": is_binary})
             answer = await client.infer(url, wanted, model_name="toy", headers=dict(headers))
             outputs = {output.name: output for output in answer.outputs}
-            captions[name], shape = list(outputs["caption"].data), list(outputs["scores"].as_numpy().shape)
+            captions[name] = list(outputs["caption"].data)
+            shape = list(outputs["scores"].as_numpy().shape)
     return {"states": states, "tensors": captions, "scores": shape}
 
 
@@ -45,8 +47,10 @@ async def _v1(url: str, headers: dict[str, str], photo: bytes) -> dict[str, Any]
 
 
 async def _main(url: str, key: str, path: str) -> None:
-    headers, photo = {"Authorization": f"Bearer {key}"}, await asyncio.to_thread(Path(path).read_bytes)
-    new, old = await _v2(url, headers, photo), await _v1(url, headers, photo)
+    headers = {"Authorization": f"Bearer {key}"}
+    photo = await asyncio.to_thread(Path(path).read_bytes)
+    new = await _v2(url, headers, photo)
+    old = await _v1(url, headers, photo)
     sys.stdout.write(json.dumps({**new, **old, "states": new["states"] + old["states"]}) + "\n")
 
 

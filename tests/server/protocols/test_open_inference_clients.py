@@ -143,7 +143,8 @@ def test_kserve_asks_in_both_of_its_protocols(kserve_python: str, url: str, expe
     command = [kserve_python, str(script), url, KEY, str(tmp_path / "photo.jpg")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    said, caption = json.loads(done.stdout.splitlines()[-1]), expected["captions"][0]["text"]
+    said = json.loads(done.stdout.splitlines()[-1])
+    caption = expected["captions"][0]["text"]
     assert said["states"] == [True, True, True, True]
     assert said["tensors"] == {"base64": [caption], "binary": [caption]}
     assert said["scores"] == [1, 5]

@@ -107,7 +107,8 @@ def test_memory_is_what_it_was_after_all_at_once(fortress: Fortress) -> None:
     """A few of the largest bodies at a time, at every route."""
     asked = [(path, body) for path in ROUTES for body in HOSTILE.values()]
     headers = {"Content-Type": "application/json"}
-    before, peak = memory_mib(fortress), 0.0
+    before = memory_mib(fortress)
+    peak = 0.0
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for status, _, _ in pool.map(lambda one: fortress.ask("POST", one[0], one[1], headers=headers), asked):
             assert status == 400

@@ -18,11 +18,12 @@ from model.errors import ConfigError, DataError
 from tests.training.processes import Command, wait_until
 from training.config import TopConfig
 from training.data.photo_cache import PhotoCache, fill, photo_key
-from training.encoder.distill_top import Batches, TopData, learning_part
+from training.encoder.distill_top import learning_part
 from training.encoder.lite2 import cache_answers
 from training.encoder.maps import cache_maps, top_part
 from training.encoder.sources import load_encoder
 from training.encoder.teach import estimate_top, teach_top
+from training.encoder.top_data import Batches, TopData
 from training.loop.checkpoint import BEST, named_variables, read_progress, save_checkpoint
 from training.loop.directory import DISTILLED, METRICS
 
