@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from tests.server.test_live import address, drawn_photo, request
 
+requests = pytest.importorskip("requests", reason="requests is not installed (`make test` installs it)")
 ollama = pytest.importorskip("ollama", reason="Ollama's client is not installed (`make test` installs it)")
 
 pytestmark = pytest.mark.slow
