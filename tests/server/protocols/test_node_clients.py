@@ -1,32 +1,17 @@
 """Node's clients of OpenAI and Ollama against a real server: two scripts in `node/`, as people would write them."""
 
-import contextlib
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server.test_live import drawn_photo, request
+from tests.server.protocols.conftest import KEY
+from tests.server.test_live import drawn_photo
 
 pytestmark = pytest.mark.slow
-
-KEY = "a-key-of-22-characters"
-
-
-@pytest.fixture(scope="module")
-def url(
-    serve: Callable[..., contextlib.AbstractContextManager[str]],
-    toy_bundle: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """Yields the URL of a server that asks for a key."""
-    keys = tmp_path_factory.mktemp("keys") / "keys"
-    keys.write_text(KEY)
-    with serve(toy_bundle, "--api-key-file", str(keys)) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +26,6 @@ def run(url: str, node_clients: Path) -> Callable[[str], Any]:
         return json.loads(done.stdout)
 
     return run
-
-
-@pytest.fixture(scope="module")
-def caption(url: str) -> str:
-    """Returns what our own endpoint says."""
-    answer = request(url, "POST", "/v1/predict", drawn_photo(), headers={"X-API-Key": KEY})[2]
-    return str(answer["results"][0]["captions"][0]["text"])
 
 
 def test_openai(run: Callable[[str], Any], caption: str) -> None:

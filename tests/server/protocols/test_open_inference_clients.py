@@ -1,43 +1,23 @@
 """Triton's and KServe's own clients against a real server, as people use them."""
 
 import base64
-import contextlib
 import json
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.server.test_live import address, drawn_photo, request
+from tests.server.protocols.conftest import KEY
+from tests.server.test_live import address, drawn_photo
 
 pytestmark = pytest.mark.slow
 
-KEY = "a-key-of-22-characters"
 BEARER = {"Authorization": f"Bearer {KEY}"}
-
-
-@pytest.fixture(scope="module")
-def url(
-    serve: Callable[..., contextlib.AbstractContextManager[str]],
-    toy_bundle: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """Yields the URL of a server that asks for a key."""
-    keys = tmp_path_factory.mktemp("keys") / "keys"
-    keys.write_text(KEY)
-    with serve(toy_bundle, "--api-key-file", str(keys)) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def expected(url: str) -> Any:
-    """Returns what our own endpoint says."""
-    return request(url, "POST", "/v1/predict", drawn_photo(), headers=BEARER)[2]["results"][0]
 
 
 @pytest.fixture(scope="module")
