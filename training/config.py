@@ -220,7 +220,10 @@ class CaptionerTrainingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfCriticalConfig:
-    """A run of self-critical training. Each drawn caption is compared with the others of its photo."""
+    """A run of self-critical training. Each drawn caption is compared with the others of its photo.
+
+    Sources that `source_weights` does not name keep the weight in the records.
+    """
 
     epochs: int = setting(15, "Passes over all photos.", POSITIVE)
     batch_size: int = setting(64, "Photos in a step, over all replicas together.", POSITIVE)
@@ -232,6 +235,7 @@ class SelfCriticalConfig:
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=2e-4, weight_decay=0.0, clip_norm=1.0)
     )
+    source_weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -120,6 +120,7 @@ def captioner(
 @click.command()
 @_trained_decoder
 @flags(SelfCriticalConfig)
+@option("--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each photo of a source; 0 leaves them out.")
 @option(
     "--maps", type=EXISTING, help="Directory from `maps` with all photos, so that only the encoder's last block runs."
 )
@@ -128,8 +129,9 @@ def captioner(
 @run_flags
 @reported
 def self_critical(
-    records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, **options: Any
-) -> None:
+    records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, weights: tuple[str, ...],
+    **options: Any,
+) -> None:  # fmt: skip
     """Trains a decoder further on captions that it samples itself; those with a better CIDEr become more likely.
 
     CIDEr rises, and captions become more alike. Keeps the best on dev.
@@ -145,7 +147,7 @@ def self_critical(
     from training.loop.replicas import Replicas
 
     config = chosen(SelfCriticalConfig(), options)
-    config = replace(config, optimizer=chosen(config.optimizer, options))
+    config = replace(config, optimizer=chosen(config.optimizer, options), source_weights=read_weights(weights))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
     task = lambda: SelfCriticalTask(encoder, captioner_run, records, config, replicas, maps=maps)  # noqa: E731
