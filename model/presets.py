@@ -23,7 +23,7 @@ def paper() -> CaptionerConfig:
 
 
 def small() -> CaptionerConfig:
-    """Returns the size of the default bundle: narrow VGG-19 at 112 pixels, wider in its last blocks, one GRU of 512."""
+    """Returns a size for little machines: narrow VGG-19 at 112 pixels, wider in its last blocks, one GRU of 512."""
     return CaptionerConfig(
         name="show-and-tell-small",
         version="1",
@@ -45,7 +45,7 @@ def small() -> CaptionerConfig:
 def vgg19() -> CaptionerConfig:
     """Returns VGG-19 of full width with average pooling, as `showtell-train grow` makes it, and one wide GRU.
 
-    The GRU sees the last map's mean beside every word.
+    The default bundle has this size. The GRU sees the last map's mean beside every word.
     """
     return CaptionerConfig(
         name="show-and-tell-vgg19",

@@ -67,14 +67,15 @@ def caption(captioner: Captioner, data: bytes) -> str:
 
 def test_it_says_how_it_was_made_and_how_well_it_does() -> None:
     config = load_bundle(DEFAULT_BUNDLE).config
-    assert config.scores["dev"]["BLEU-4"] >= 14
-    assert config.scores["dev"]["CIDEr"] >= 30
-    assert config.scores["dev"]["distinct captions"] >= 300
+    assert config.scores["dev"]["BLEU-4 flickr8k"] >= 19
+    assert config.scores["dev"]["CIDEr flickr8k"] >= 48
+    assert config.scores["dev"]["CIDEr coco"] >= 50
+    assert config.scores["dev"]["distinct captions flickr8k"] >= 500
     assert [*config.provenance["stages"]] == ["prepare", "encoder", "captioner", "export"]
 
 
-def test_it_is_at_most_40_mb() -> None:
-    assert sum(file.stat().st_size for file in DEFAULT_BUNDLE.iterdir()) <= 40e6
+def test_it_is_at_most_56_mb() -> None:
+    assert sum(file.stat().st_size for file in DEFAULT_BUNDLE.iterdir()) <= 56e6
 
 
 def test_its_classes_are_those_of_imagenet() -> None:
@@ -115,9 +116,9 @@ def drawn(seed: int) -> np.ndarray:
 def test_the_cpu_engine_says_what_the_reference_says_of_drawn_pictures(captioner: Captioner) -> None:
     assert captioner.engine == "litert"
     reference = Captioner.load(DEFAULT_BUNDLE, engine="tensorflow")
-    pictures = np.stack([drawn(seed) for seed in range(96)])
-    ours = [found for start in range(0, 96, 16) for found in captioner.predict(pictures[start : start + 16])]
-    theirs = [found for start in range(0, 96, 16) for found in reference.predict(pictures[start : start + 16])]
+    pictures = np.stack([drawn(seed) for seed in range(48)])
+    ours = [found for start in range(0, 48, 16) for found in captioner.predict(pictures[start : start + 16])]
+    theirs = [found for start in range(0, 48, 16) for found in reference.predict(pictures[start : start + 16])]
     pairs = list(zip(ours, theirs, strict=True))
     assert len({pair[1].captions[0].text for pair in pairs}) > 10
     assert sum(one.captions[0].text == other.captions[0].text for one, other in pairs) >= 0.9 * len(pairs)

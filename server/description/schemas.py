@@ -43,7 +43,7 @@ _BAD_PHOTO = describe(
     )
 )
 
-_MODEL_NAME = {"name": "show-and-tell-small", "version": "2"}
+_MODEL_NAME = {"name": "show-and-tell-vgg19", "version": "3"}
 
 EXAMPLES: Json = {
     "one": {"summary": "One photo", "value": {"model": _MODEL_NAME, "results": [_PREDICTION]}},
@@ -183,7 +183,7 @@ def _problem() -> Json:
 def _model_name() -> Json:
     return _object(
         "The model that answered.",
-        name={"type": "string", "examples": ["show-and-tell-small"]},
+        name={"type": "string", "examples": ["show-and-tell-vgg19"]},
         version={"type": "string", "examples": ["2"]},
     )
 
