@@ -1,6 +1,7 @@
 """The options of one caption search: what a caller may ask for, and the search that follows from it."""
 
 import dataclasses
+import secrets
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -81,8 +82,10 @@ class SearchOptions:
     """The options of a search that a caller may give; None where it gives none, which is the default of all."""
 
     beam_size: int | None = _option(
-        int, 1, MAX_BEAM_SIZE, "Hypotheses that the search keeps at each word: more find better captions and take longer."
-    )
+        int, 1, MAX_BEAM_SIZE,
+        "Hypotheses that the search keeps at each word: more find better captions and take longer. "
+        "Default: the model's own, or fewer where groups need room.",
+    )  # fmt: skip
     min_words: int | None = _option(int, 0, MAX_WORDS, "Fewest words in a caption; at most max_words. Default: 0.")
     max_words: int | None = _option(
         int, 1, MAX_WORDS, "Most words in a caption; at most the model's own, which is the default."
@@ -144,9 +147,8 @@ class SearchOptions:
         own = dataclasses.replace(own, **{name: value for name, value in kept.items() if value is not None})
         if self.sample:
             temperature = 1.0 if self.temperature is None else self.temperature
-            return dataclasses.replace(
-                own, beam_size=1, groups=captions, temperature=temperature, seed=0 if self.seed is None else self.seed
-            )
+            seed = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
+            return dataclasses.replace(own, beam_size=1, groups=captions, temperature=temperature, seed=seed)
         groups = self.diverse_groups or 1
         diversity = DIVERSITY if self.diversity is None else self.diversity
         return dataclasses.replace(
