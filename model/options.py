@@ -86,7 +86,7 @@ class SearchOptions:
         "Hypotheses that the search keeps at each word: more find better captions and take longer. "
         "Default: the model's own, or fewer where groups need room.",
     )  # fmt: skip
-    min_words: int | None = _option(int, 0, MAX_WORDS, "Fewest words in a caption; at most max_words. Default: 0.")
+    min_words: int | None = _option(int, 0, MAX_WORDS, "Fewest words in a caption; at most `max_words`. Default: 0.")
     max_words: int | None = _option(
         int, 1, MAX_WORDS, "Most words in a caption; at most the model's own, which is the default."
     )
@@ -95,23 +95,23 @@ class SearchOptions:
     )
     diverse_groups: int | None = _option(
         int, 1, MAX_BEAM_SIZE,
-        "Groups of beam_size hypotheses each that avoid each other's words, so that captions differ; both multiplied "
+        "Groups of `beam_size` hypotheses each that avoid each other's words, so that captions differ; both multiplied "
         f"are at most {MAX_BEAM_SIZE}. The best caption of each group comes first. Default: 1.",
     )  # fmt: skip
     diversity: float | None = _option(
         float, 0, MAX_DIVERSITY,
         "How much a group avoids the words of those before it, in nats for each time that one is said; with "
-        f"diverse_groups. Default: {DIVERSITY}.",
+        f"`diverse_groups`. Default: {DIVERSITY}.",
     )  # fmt: skip
     sample: bool | None = _option(
         bool, 0, 1, "Draws each caption at random, word by word from the ten best, instead of searching for the best."
     )
     temperature: float | None = _option(
         float, MIN_TEMPERATURE, MAX_TEMPERATURE,
-        "With sample: below 1 likely words are drawn more often, above 1 less often. Default: 1.",
+        "With `sample`: below 1 likely words are drawn more often, above 1 less often. Default: 1.",
     )  # fmt: skip
     seed: int | None = _option(
-        int, 0, MAX_SEED, "With sample: the same seed draws the same captions. Default: another one every time."
+        int, 0, MAX_SEED, "With `sample`: the same seed draws the same captions. Default: another one every time."
     )
 
     def most_captions(self, defaults: SearchConfig) -> int:
@@ -154,6 +154,14 @@ class SearchOptions:
         return dataclasses.replace(
             own, beam_size=self._beam_size(defaults), groups=groups, diversity=diversity if groups > 1 else 0.0
         )
+
+    def wide_enough(self, defaults: SearchConfig, captions: int) -> Search:
+        """Returns the search of `search`, with a beam for so many captions unless one is asked for."""
+        if self.sample or self.beam_size is not None:
+            return self.search(defaults, captions)
+        groups = self.diverse_groups or 1
+        beam_size = max(self._beam_size(defaults), -(-captions // groups))
+        return dataclasses.replace(self, beam_size=beam_size).search(defaults, captions)
 
     def _beam_size(self, defaults: SearchConfig) -> int:
         if self.beam_size is not None:

@@ -139,8 +139,7 @@ def _options(wish: Wish[R], config: CaptionerConfig) -> PredictOptions:
             f"expected 1 to {MAX_BEAM_SIZE} captions and 0 to {MAX_CLASSES} classes for each image, received "
             f"{wish.captions} and {wish.classes}; ask for fewer"
         )
-    widest = SearchOptions(beam_size=max(config.search.beam_size, wish.captions))
-    search = widest.search(config.search, wish.captions)
+    search = SearchOptions().wide_enough(config.search, wish.captions)
     return PredictOptions(search=search, captions=wish.captions, classes=wish.classes)
 
 
