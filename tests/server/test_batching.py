@@ -102,7 +102,7 @@ def test_the_predictions_of_a_split_request_are_joined_in_order(captioner: Capti
     queue = queue_of(captioner, batch=3)
     found = queue.submit(np.concatenate([pictures, pictures[::-1]]), OPTIONS, soon()).result().predictions
     assert [p.captions for p in found] == [p.captions for p in captioner.predict(
-        np.concatenate([pictures, pictures[::-1]]), beam_size=1
+        np.concatenate([pictures, pictures[::-1]]), search=OPTIONS.search
     )]  # fmt: skip
 
 

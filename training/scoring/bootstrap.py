@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
 from training.progress import progress
-
-Floats = npt.NDArray[np.float64]
+from training.scoring.java import Floats, meteor_of
 
 CHUNK = 50
 """Samples drawn at once: for 40,000 images they take 16 MB."""
@@ -45,10 +43,12 @@ class Scored(NamedTuple):
     Attributes:
         bleu: Of each image what BLEU adds up: matches and n-grams of each length, words, and words of the closest
             reference. Shape (images, 10).
+        meteor: Of each image what METEOR adds up, shape (images, 23); None where it was left out.
         means: Scores that are the mean over the images, by metric. Shape (images,).
     """
 
     bleu: Floats
+    meteor: Floats | None
     means: Mapping[str, Floats]
 
 
@@ -101,7 +101,7 @@ def paired_bootstrap(
         seed: Of the draws.
 
     Returns:
-        The difference by metric: BLEU-1 to 4, and those of `means`.
+        The difference by metric: BLEU-1 to 4, METEOR where both have it, and those of `means`.
 
     Source:
         Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation", with percentile intervals; how
@@ -129,6 +129,8 @@ def _differences(first: Scored, second: Scored, counts: Floats, strata: Sequence
     """Returns the differences on samples that have each image so many times, (samples, images), by metric."""
     bleus = bleu(counts @ second.bleu) - bleu(counts @ first.bleu)  # (samples, 4)
     found = {f"BLEU-{number}": bleus[:, number - 1] for number in range(1, 5)}
+    if first.meteor is not None and second.meteor is not None:
+        found["METEOR"] = meteor_of(counts @ second.meteor) - meteor_of(counts @ first.meteor)
     for name, values in first.means.items():
         found[name] = counts @ ((second.means[name] - values) * _weights(name, strata, len(values)))
     return found

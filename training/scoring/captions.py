@@ -13,7 +13,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from model.errors import DataError
 from model.vocabulary import tokenize
 from training.data.mixing import by_source
-from training.scoring.java import Split, meteor_scores, spice_scores
+from training.scoring.java import Floats, Split, meteor_scores, spice_scores
 
 Sentences = Mapping[str, Sequence[str]]
 Key = TypeVar("Key", bound=Hashable)
@@ -27,12 +27,14 @@ class CaptionScores(NamedTuple):
         images: Scores times 100 of each image by its name, by metric: those that are about the mean of the images.
         words: The tokenized captions, a list of one by image name.
         references: The tokenized references by image name.
+        meteor_parts: Of each image what METEOR adds up; None where METEOR was left out.
     """
 
     scores: dict[str, float]
     images: dict[str, dict[str, float]]
     words: Split
     references: Split
+    meteor_parts: Floats | None = None
 
     @property
     def ciders(self) -> dict[str, float]:
@@ -96,10 +98,12 @@ def compare_captions(
         except DataError as error:
             left_out[name] = str(error)
             continue
-        for key, (score, images) in found.items():
+        for key, new in found.items():
             before = results[key]
             results[key] = before._replace(
-                scores=_in_order(before.scores | {name: score}), images=before.images | {name: images}
+                scores=_in_order(before.scores | {name: new.score}),
+                images=before.images | {name: new.images},
+                meteor_parts=before.meteor_parts if new.parts is None else new.parts,
             )
     return results, left_out
 

@@ -11,8 +11,10 @@ import tempfile
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pycocoevalcap.spice
 from pycocoevalcap.meteor import meteor
 from tqdm import tqdm
@@ -23,6 +25,8 @@ from training.progress import progress
 Split = dict[str, list[str]]
 """Sentences by image name, their words joined by single spaces."""
 Key = TypeVar("Key", bound=Hashable)
+
+Floats = npt.NDArray[np.float64]
 
 METEOR_SECONDS = 600.0
 """Time limit of METEOR's Java program, which takes about 10 s for 1,000 images."""
@@ -37,10 +41,24 @@ PARSER = ("lib/stanford-corenlp-3.6.0.jar", "lib/stanford-corenlp-3.6.0-models.j
 """The parser that SPICE needs and that pycocoevalcap lacks, in that directory."""
 
 
+class JavaScores(NamedTuple):
+    """The scores of one set of captions, times 100.
+
+    Attributes:
+        score: Of all images, rounded to 2 digits.
+        images: Of each image, by its name.
+        parts: Of each image what METEOR adds up, in their order, shape (images, 23); None for SPICE.
+    """
+
+    score: float
+    images: dict[str, float]
+    parts: Floats | None = None
+
+
 def meteor_scores(
     truth: Mapping[str, Sequence[str]], captions: Mapping[Key, Mapping[str, Sequence[str]]], *,
     limit_seconds: float = METEOR_SECONDS,
-) -> dict[Key, tuple[float, dict[str, float]]]:  # fmt: skip
+) -> dict[Key, JavaScores]:  # fmt: skip
     """Scores sets of captions by METEOR 1.5 in one run of its Java program, which has ended when this returns.
 
     Args:
@@ -49,8 +67,7 @@ def meteor_scores(
         limit_seconds: Time after which the program is ended.
 
     Returns:
-        Of each set METEOR times 100, rounded to 2 digits, and that of each image by its name, which do not quite
-        average to it.
+        The scores of each set. METEOR of all images is that of their parts' sum, not the mean over the images.
 
     Raises:
         DataError: There is no Java, or it fails or takes longer than the limit.
@@ -68,19 +85,49 @@ def meteor_scores(
             stack.callback(watchdog.cancel)
             watchdog.start()
             plain = _without_bars(truth)
-            found = {key: program.compute_score(plain, _without_bars(ours)) for key, ours in captions.items()}
+            return {key: program.scores(plain, _without_bars(ours)) for key, ours in captions.items()}
         except (OSError, ValueError) as error:
             raise _failed("METEOR", _last_line(errors), limit_seconds) from error
-    return {
-        key: (round(100 * whole, 2), {name: 100 * score for name, score in zip(truth, parts, strict=True)})
-        for key, (whole, parts) in found.items()
-    }
+
+
+def meteor_of(parts: Floats) -> Floats:
+    """Returns METEOR times 100 of sums of parts, as its program computes it.
+
+    Args:
+        parts: Lengths of caption and reference and their function words; for each of four kinds of match the content
+            and the function words matched in both; chunks, and words matched in both. Shape (…, 23).
+
+    Returns:
+        Shape (…).
+
+    Source:
+        Denkowski & Lavie 2014, sec. 2, with the program's parameters for English.
+    """
+    alpha, beta, gamma, delta = _ENGLISH
+    lengths = parts[..., :2]
+    functions = parts[..., 2:4]
+    matches = parts[..., 4:20].reshape(*parts.shape[:-1], 4, 2, 2)  # (…, kind, content or function, caption or not)
+    found = np.einsum("...kfs,k,f->...s", matches, np.array(_KINDS), np.array([delta, 1 - delta]))
+    least = 1e-12  # instead of a division by zero: where nothing is matched the score is 0
+    precision, recall = np.moveaxis(
+        found / np.maximum(delta * (lengths - functions) + (1 - delta) * functions, least), -1, 0
+    )
+    mean = precision * recall / np.maximum(alpha * precision + (1 - alpha) * recall, least)
+    fragments = parts[..., 20] / np.maximum(parts[..., 21:].mean(axis=-1), least)
+    return np.asarray(100 * mean * (1 - gamma * fragments**beta))
+
+
+_ENGLISH = (0.85, 0.2, 0.6, 0.75)
+"""METEOR's alpha, beta, gamma and delta."""
+
+_KINDS = (1.0, 0.6, 0.8, 0.6)
+"""Weights of matches: the same word, stem, synonym, paraphrase."""
 
 
 def spice_scores(
     truth: Mapping[str, Sequence[str]], captions: Mapping[Key, Mapping[str, Sequence[str]]], *,
     limit_seconds: float = SPICE_SECONDS, directory: Path = SPICE_DIRECTORY,
-) -> dict[Key, tuple[float, dict[str, float]]]:  # fmt: skip
+) -> dict[Key, JavaScores]:  # fmt: skip
     """Scores sets of captions by SPICE 1.0, a run of its Java program for each set.
 
     The program is run as pycocoevalcap runs it, but without its cache, without writing beside its code, and without
@@ -93,7 +140,7 @@ def spice_scores(
         directory: Where the program and the parser are.
 
     Returns:
-        Of each set SPICE times 100, rounded to 2 digits, and that of each image by its name.
+        The scores of each set.
 
     Raises:
         DataError: There is no Java or no parser, or the program fails or takes longer than the limit.
@@ -116,7 +163,7 @@ def spice_scores(
 
 def _spice(
     truth: Mapping[str, Sequence[str]], ours: Mapping[str, Sequence[str]], limit_seconds: float, directory: Path
-) -> tuple[float, dict[str, float]]:
+) -> JavaScores:
     asked = [{"image_id": name, "test": ours[name][0], "refs": list(texts)} for name, texts in truth.items()]
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
         given = Path(folder, "in.json")
@@ -132,7 +179,7 @@ def _spice(
             raise _failed("SPICE", _last_line(errors), limit_seconds) from error
     # Where neither caption nor references have anything to compare.
     images = {name: 0.0 if math.isnan(score) else score for name, score in images.items()}
-    return round(sum(images.values()) / len(images), 2), images
+    return JavaScores(round(sum(images.values()) / len(images), 2), images)
 
 
 def _run(command: Sequence[str], directory: Path, errors: IO[bytes], limit_seconds: float) -> None:
@@ -160,6 +207,7 @@ class _Meteor(meteor.Meteor):  # type: ignore[misc]
 
     def __init__(self, errors: IO[bytes], bar: "tqdm[str]") -> None:
         self._bar = bar
+        self._parts: list[list[float]] = []
         command = ["java", "-Dfile.encoding=UTF-8", "-Xmx2G", "-jar", meteor.METEOR_JAR]
         self.meteor_p = subprocess.Popen(  # noqa: S603
             [*command, "-", "-", "-stdio", "-l", "en", "-norm"],
@@ -174,9 +222,17 @@ class _Meteor(meteor.Meteor):  # type: ignore[misc]
     def __del__(self) -> None:
         pass
 
+    def scores(self, truth: Split, ours: Split) -> JavaScores:
+        self._parts.clear()
+        whole, images = self.compute_score(truth, ours)
+        by_name = {name: 100 * score for name, score in zip(truth, images, strict=True)}
+        return JavaScores(round(100 * whole, 2), by_name, np.array(self._parts, np.float64))
+
     def _stat(self, hypothesis_str: str, reference_list: Sequence[str]) -> Any:
+        parts = super()._stat(hypothesis_str, reference_list)
+        self._parts.append([float(part) for part in parts.split()])
         self._bar.update()
-        return super()._stat(hypothesis_str, reference_list)
+        return parts
 
     def kill(self) -> None:
         _kill(self.meteor_p)

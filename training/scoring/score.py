@@ -43,10 +43,7 @@ class ScoreReport(NamedTuple):
         """Returns sentences that say how the scores were taken."""
         notes = [f"{self.images} images, scores times 100, tokenizer {self.tokenizer}"]
         if self.differences:
-            notes.append(
-                f"intervals hold 95 % of {self.samples} paired bootstrap samples of the images; METEOR's are of the "
-                "mean over the images, which is not quite METEOR of all of them"
-            )
+            notes.append(f"intervals hold 95 % of {self.samples} paired bootstrap samples of the images")
         return notes + [f"{name} left out: {reason}" for name, reason in self.left_out.items()]
 
     def to_json(self) -> dict[str, Any]:
@@ -132,9 +129,11 @@ def _repeats(words: Sequence[str], length: int) -> bool:
 def _as_scored(result: CaptionScores) -> Scored:
     truth = result.references
     words = [result.words[image][0].split() for image in truth]
-    means = {name: np.array([values[image] for image in truth]) for name, values in result.images.items()}
+    means = {
+        name: np.array([values[image] for image in truth]) for name, values in result.images.items() if name != "METEOR"
+    }
     means["words per caption"] = np.array([len(caption) for caption in words], np.float64)
     for length in REPEATED:
         repeated = [_repeats(caption, length) for caption in words]
         means[repeated_name(length)] = 100 * np.array(repeated, np.float64)
-    return Scored(bleu_parts(truth, result.words), means)
+    return Scored(bleu_parts(truth, result.words), result.meteor_parts, means)

@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import DataError
 from training.scoring.captions import caption_scores, compare_captions
-from training.scoring.java import PARSER, meteor_scores, spice_scores
+from training.scoring.java import PARSER, meteor_of, meteor_scores, spice_scores
 
 REFERENCES = {
     "a.jpg": ["A dog runs through the grass .", "The dog is running outside ."],
@@ -91,6 +91,19 @@ def test_meteor_of_identical_sentences_is_100_whatever_is_in_them() -> None:
     assert list(results["same"].scores)[3:6] == ["BLEU-4", "METEOR", "ROUGE-L"]
 
 
+@needs_java
+def test_meteor_of_parts_is_that_of_its_program() -> None:
+    truth = {name: [text.lower() for text in texts] for name, texts in REFERENCES.items()}
+    truth |= {"d": ["a boy swims in a pond near a car"], "e": ["a dog"], "f": ["the same word"]}
+    ours = {"a.jpg": ["a dog runs in the grass"], "b.jpg": ["a man man plays guitars"], "c.jpg": ["a dog"],
+            "d": ["the kid is swimming in the lake with an automobile"], "e": [""], "f": ["the same word"]}  # fmt: skip
+    (found,) = meteor_scores(truth, {"ours": ours}).values()
+    assert found.parts is not None
+    assert meteor_of(found.parts).tolist() == pytest.approx([found.images[name] for name in truth], abs=1e-9)
+    assert meteor_of(found.parts.sum(axis=0)) == pytest.approx(found.score, abs=0.006)
+    assert 0 < found.images["d"] < found.images["f"] == 100.0
+
+
 def fake_java(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
     """Puts a program named java in front of all others."""
     program = folder / "java"
@@ -156,7 +169,8 @@ def test_spice_averages_what_its_program_answers(monkeypatch: pytest.MonkeyPatch
     truth = {"a": ["a dog", "one dog"], "b": ["a cat"]}
     sets = {"good": {"a": ["one dog"], "b": ["a cat"]}, "half": {"a": ["a dog"], "b": ["a bus"]}}
     found = spice_scores(truth, sets, directory=parser)
-    assert found == {"good": (100.0, {"a": 100.0, "b": 100.0}), "half": (50.0, {"a": 100.0, "b": 0.0})}
+    assert found["good"] == (100.0, {"a": 100.0, "b": 100.0}, None)
+    assert found["half"] == (50.0, {"a": 100.0, "b": 0.0}, None)
 
 
 @pytest.mark.parametrize(
