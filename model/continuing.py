@@ -35,7 +35,7 @@ def allowed(log_probs: _Floats, ids: _Ints, said: _Ints, search: Search, end_id:
 def continuations(
     totals: npt.NDArray[np.float64], steps: _Ints, words: _Ints, position: int, search: Search
 ) -> npt.NDArray[np.intp]:
-    """Chooses the continuations of each group's hypotheses that become its next ones.
+    """Chooses the continuations of each group's hypotheses that become its next ones, or draws one for each.
 
     Args:
         totals: Log-probabilities with the next word, minus infinity where there is none. Shape (B, S, M): S are the
@@ -55,16 +55,15 @@ def continuations(
     """
     images, slots, width = totals.shape
     size = search.beam_size
-    noise = None if search.temperature is None else _noise(search, position, words)
+    if search.temperature is not None:
+        drawn = (totals / search.temperature + _noise(search, position, words)).argmax(axis=2)  # (B, S)
+        return np.asarray(drawn + np.arange(slots) * width)
     earlier = np.empty((images, 0), np.int32)
     chosen = np.empty((images, 0), np.intp)
     for first in range(0, slots, size):
         part = slice(first, first + size)
-        if noise is None:
-            same = (words[:, part, :, None] == earlier[:, None, None, :]).sum(axis=3)  # (B, K, M)
-            scores = (totals[:, part] - search.diversity * same) / steps[:, part, None] ** search.length_penalty
-        else:
-            scores = totals[:, part] / search.temperature + noise[:, part]
+        same = (words[:, part, :, None] == earlier[:, None, None, :]).sum(axis=3)  # (B, K, M)
+        scores = (totals[:, part] - search.diversity * same) / steps[:, part, None] ** search.length_penalty
         flat = scores.reshape(images, -1)  # (B, K * M)
         order = np.argsort(-flat, axis=1, kind="stable")[:, :size]  # (B, K)
         said = np.take_along_axis(words[:, part].reshape(images, -1), order, axis=1)

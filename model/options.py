@@ -28,8 +28,8 @@ class Search(SearchConfig):
         groups: Groups of hypotheses, each of `beam_size`, that avoid each other's words.
         diversity: What a hypothesis loses for each hypothesis of an earlier group that says the same word at the same
             place, in nats.
-        temperature: If given, each group draws its words instead of keeping the best; log-probabilities are divided by
-            it.
+        temperature: If given, each hypothesis draws its words instead of competing; log-probabilities are divided by
+            it. Groups are of one hypothesis then.
         seed: Of the draws. The same seed draws the same, whatever else is in the batch and whichever engine runs.
     """
 

@@ -93,9 +93,10 @@ def beam_search(
         simplest form discussed by Wu et al. 2016, sec. 7 (arXiv:1609.08144). Groups and draws: `model.continuing`.
     """
     search = Search.of(config)
-    images = len(start[1])
-    log_probs, ids = (np.repeat(values, search.groups, axis=0) for values in start[:2])  # each group begins alike
-    state = start[2]
+    first_log_probs, first_ids, state = start
+    images = len(first_ids)
+    log_probs = np.repeat(first_log_probs, search.groups, axis=0)  # each group begins alike
+    ids = np.repeat(first_ids, search.groups, axis=0)
     source = np.repeat(np.arange(images, dtype=np.int32), search.groups)  # row of the state behind each row
     beam = _empty_beam(images, search, end_id)
     pools: list[_Pool] = [{} for _ in range(images * search.groups)]

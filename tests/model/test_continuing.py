@@ -28,7 +28,7 @@ COLUMNS: list[tuple[dict[str, Any], list[str]]] = [
 ]
 """Options, and the captions that a speaker of `TABLE` says with them."""
 
-PLAIN = {"min_words": 0, "no_repeat_ngram": 0, "groups": 1}
+PLAIN: dict[str, Any] = {"min_words": 0, "no_repeat_ngram": 0, "groups": 1}
 SOME: list[dict[str, Any]] = [
     {"min_words": 3},
     {"no_repeat_ngram": 1},

@@ -230,7 +230,7 @@ class _Meteor(meteor.Meteor):  # type: ignore[misc]
 
     def _stat(self, hypothesis_str: str, reference_list: Sequence[str]) -> Any:
         parts = super()._stat(hypothesis_str, reference_list)
-        self._parts.append([float(part) for part in parts.split()])
+        self._parts.append(_counted([float(part) for part in parts.split()]))
         self._bar.update()
         return parts
 
@@ -244,6 +244,12 @@ class _Meteor(meteor.Meteor):  # type: ignore[misc]
                 if pipe is not None:
                     pipe.close()
         self.meteor_p.wait()
+
+
+def _counted(parts: list[float]) -> list[float]:
+    """Returns parts as the program adds them up: a caption that is a reference, word for word, has no chunk."""
+    is_whole = parts[20] == 1 and parts[21:] == parts[:2]
+    return [*parts[:20], 0.0 if is_whole else parts[20], *parts[21:]]
 
 
 def _kill(program: "subprocess.Popen[Any]") -> None:
