@@ -234,7 +234,7 @@ def test_both_engines_draw_the_same_for_the_same_seed(toy: Bundle, images: Image
         searches = [SearchOptions(sample=True, seed=seed).search(toy.config.search, 3) for seed in range(5)]
         found = [p for search in searches for p in captioner.predict(images, search=search, captions=3)]
         drawn.append([{caption.text for caption in prediction.captions} for prediction in found])
-    assert len(set.union(*drawn[0])) > 20
+    assert len(set.union(*drawn[0])) > 10
     same = sum(len(ours & theirs) for ours, theirs in zip(*drawn, strict=True))
     # In the others two words are so close that the int8 weights of one engine decide.
     assert same >= 0.8 * sum(map(len, drawn[0]))

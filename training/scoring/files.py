@@ -155,8 +155,8 @@ def matched(
             f"expected images that are in {', '.join(files)} and in the references, found none; "
             f"captions are of {_some(next(iter(files.values())))}, references of {_some(references.captions)}"
         )
-    captions = {name: {image: found[image] for image in images} for name, found in keyed.items()}
-    return {image: references.captions[image] for image in images}, captions
+    ours = {name: {image: found[image] for image in images} for name, found in keyed.items()}
+    return {image: references.captions[image] for image in images}, ours
 
 
 def _check_images(name: str, known: Sequence[str], found: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ def _row(place: str, fields: Any) -> Row:
     captions = next((values[name] for name in _CAPTION_FIELDS if name in values), None)
     listed: list[Any] = captions if isinstance(captions, list) else [captions]
     # `showtell --json` prints objects with the words of each caption.
-    texts = [item.get("text") if isinstance(item, dict) else item for item in listed]
+    texts: list[Any] = [item.get("text") if isinstance(item, dict) else item for item in listed]
     is_known = isinstance(image, str | int) and not isinstance(image, bool) and str(image) != ""
     if not is_known or not texts or not all(isinstance(item, str) for item in texts):
         raise DataError(f"{place}: expected {FORMS}, received {str(fields)[:80]!r}")
