@@ -31,6 +31,9 @@ Floats = npt.NDArray[np.float64]
 METEOR_SECONDS = 600.0
 """Time limit of METEOR's Java program, which takes about 10 s for 1,000 images."""
 
+METEOR_PARTS = 23
+"""Numbers that METEOR counts in a caption and adds up over all of them; see `meteor_of`."""
+
 SPICE_SECONDS = 3600.0
 """Time limit of SPICE's Java program for one set of captions; it parses every sentence."""
 
@@ -248,6 +251,8 @@ class _Meteor(meteor.Meteor):  # type: ignore[misc]
 
 def _counted(parts: list[float]) -> list[float]:
     """Returns parts as the program adds them up: a caption that is a reference, word for word, has no chunk."""
+    if len(parts) != METEOR_PARTS:
+        raise ValueError(f"expected {METEOR_PARTS} numbers, received {len(parts)}")
     is_whole = parts[20] == 1 and parts[21:] == parts[:2]
     return [*parts[:20], 0.0 if is_whole else parts[20], *parts[21:]]
 
