@@ -14,8 +14,10 @@ from tqdm import tqdm
 from model.bundle import DEFAULT_BUNDLE, load_bundle
 from model.config import MAX_BEAM_SIZE, MAX_CLASSES
 from model.engines.choice import ENGINES, EngineName
-from model.errors import CaptionerError, ImageError
+from model.errors import CaptionerError, ImageError, SearchOptionError
 from model.image import SUFFIXES, read_image
+from model.options import SearchOptions
+from model.search_flags import search_flags
 
 if TYPE_CHECKING:
     from model.captioner import Captioner, Prediction
@@ -42,6 +44,8 @@ def main() -> None:
     Examples:
       showtell photo.jpg
       showtell --captions 3 --beam-size 5 holiday/ 'more/*.png'
+      showtell --captions 3 --diverse-groups 3 photo.jpg
+      showtell --captions 3 --sample --temperature 0.7 --seed 1 photo.jpg
       showtell --json photo.jpg > photo.json
       showtell info model/bundles/default
 
@@ -73,10 +77,11 @@ def main() -> None:
     show_default=True,
     help="Engine that runs the model; auto takes the fastest on this machine.",
 )
+@search_flags("beam_size")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def caption(
-    photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int | None, classes: int, engine: EngineName,
-    as_json: bool,
+    photos: tuple[str, ...], bundle: Path, captions: int, classes: int, engine: EngineName, as_json: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Captions PHOTOS: files, folders (searched recursively) or glob patterns.
 
@@ -87,13 +92,11 @@ def caption(
 
     try:
         loaded = Captioner.load(bundle, engine=engine)
+        search = SearchOptions(**options).wide_enough(loaded.config.search, captions)
+    except SearchOptionError as error:
+        raise click.UsageError(str(error)) from error
     except CaptionerError as error:
         raise click.ClickException(str(error)) from error
-    beam = beam_size if beam_size is not None else max(captions, loaded.config.search.beam_size)
-    if captions > beam:
-        raise click.BadParameter(
-            f"expected at most the beam size ({beam}), received {captions}", param_hint="--captions"
-        )
     paths = list(_expand(photos))
     if not paths:
         raise click.ClickException(
@@ -102,7 +105,7 @@ def caption(
     failed = 0
     for path in tqdm(paths, unit="photo", disable=len(paths) < MANY or not sys.stderr.isatty()):
         try:
-            prediction = _predict(loaded, path, beam_size=beam, captions=captions, classes=classes)
+            prediction = _predict(loaded, path, search=search, captions=captions, classes=classes)
         except (OSError, ImageError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             tqdm.write(f"{click.format_filename(path)}: {reason}", file=sys.stderr)

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from model.image import is_image
+from model.options import OPTIONS
 from server.errors import MalformedBodyError
 
 HOST = "http://127.0.0.1:8000"
@@ -39,7 +40,7 @@ PREDICT_ADVICE = Advice(
     url=f"{HOST}/v1/predict",
     hint="send the images as multipart/form-data in the field 'image', or one image as the body",
     base64=JSON_EXAMPLE,
-    parameters=("beam_size", "captions", "classes"),
+    parameters=tuple(dict.fromkeys(("beam_size", "captions", "classes", *OPTIONS))),
 )
 """Our own endpoint's."""
 

@@ -17,6 +17,7 @@ import pytest
 from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import read_image
+from model.options import Search
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
@@ -276,7 +277,9 @@ def test_a_server_whose_engine_hangs_is_not_ready_and_shows_it(
     client = create_app(settings, held_inference, pool, metrics, threading.Event()).test_client()
     assert client.get("/readyz").status_code == 200
     job = held_inference.submit(
-        np.zeros((1, 224, 224, 3), np.uint8), PredictOptions(beam_size=1, captions=1, classes=1), soon(20)
+        np.zeros((1, 224, 224, 3), np.uint8),
+        PredictOptions(search=Search(beam_size=1), captions=1, classes=1),
+        soon(20),
     )
     assert held.started.wait(10)
     wait_until(lambda: client.get("/readyz").status_code == 503, 5)
