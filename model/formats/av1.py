@@ -29,7 +29,7 @@ def coded_pixels(config: bytes, data: bytes) -> Stream:
         DamagedFileError: It has no sequence header, or more pictures than an image has layers.
         ValueError: It ends within a header; so does IndexError.
     """
-    sizes: list[int] = []
+    sizes: list[tuple[int, float]] = []
     pictures = parts = 0
     for stream in (config[_CONFIG_BYTES:], data):
         for kind, content in _units(stream):
@@ -38,10 +38,10 @@ def coded_pixels(config: bytes, data: bytes) -> Stream:
             pictures += kind in (_FRAME_HEADER, _FRAME)
             count_parts(pictures, "pictures in an item of an AVIF", most=MAX_PICTURES)
             if kind == _SEQUENCE:
-                sizes.append(_sequence_pixels(content))
+                sizes.append(_sequence(content))
     if not sizes:
         raise DamagedFileError("expected a sequence header in an AVIF, received none")
-    return Stream(max(sizes), parts)
+    return Stream(*(max(values) for values in zip(*sizes, strict=True)), parts)
 
 
 def _units(stream: bytes) -> Iterator[tuple[int, bytes]]:
@@ -68,9 +68,11 @@ def _length(stream: bytes, position: int) -> tuple[int, int]:
     raise ValueError("expected a length of at most eight bytes in an AV1 stream, received a longer one")
 
 
-def _sequence_pixels(content: bytes) -> int:
+def _sequence(content: bytes) -> tuple[int, float]:
+    """Returns the pixels of a picture, and the bytes for each."""
     bits = Bits(content)
-    bits.read(4)  # profile, and whether it is a still picture
+    samples = 3 if bits.read(3) else 1.5  # of the main profile 4:2:0 or grey
+    bits.read(1)
     is_reduced = bits.read(1)
     if is_reduced:
         bits.read(5)
@@ -78,8 +80,11 @@ def _sequence_pixels(content: bytes) -> int:
         _skip_operating_points(bits)
     lengths = bits.read(4) + 1, bits.read(4) + 1
     width, height = (bits.read(length) + 1 for length in lengths)
-    # Any picture of a stream with full headers may tell another size, as large as so many bits can.
-    return width * height if is_reduced else 1 << sum(lengths)
+    if not is_reduced:
+        # Any picture may tell another size, as large as so many bits can.
+        return 1 << sum(lengths), 2 * samples
+    bits.read(6)
+    return width * height, samples * (1 + bits.read(1))
 
 
 def _skip_operating_points(bits: Bits) -> None:

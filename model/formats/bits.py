@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 
 class Stream(NamedTuple):
-    """What a codec's stream asks of a decoder: the pixels of its largest picture, and how many units there are."""
+    """What a codec's stream asks of a decoder: its largest picture, the bytes for a pixel of it, and its units."""
 
     pixels: int
+    pixel_bytes: float
     units: int
 
 

@@ -14,6 +14,9 @@ from model.formats.header import DamagedFileError, count_parts
 
 _SEQUENCE, _PICTURES = 33, range(32)
 _SEQUENCE_BYTES = 256
+_SAMPLES = (1, 1.5, 2, 3)
+"""Samples for a pixel, by how the colours are subsampled: grey alone, 4:2:0, 4:2:2, 4:4:4."""
+
 _ARRAYS_BEGIN = 22
 
 
@@ -28,7 +31,7 @@ def coded_pixels(config: bytes, data: bytes) -> Stream:
         DamagedFileError: It has no sequence parameters, or more pictures than there should be.
         struct.error: It ends within a header; so do ValueError and IndexError.
     """
-    sizes: list[int] = []
+    sizes: list[tuple[int, float]] = []
     pictures = parts = 0
     for unit in (*_parameters(config), *_units(data, (config[21] & 3) + 1)):
         parts += 1
@@ -37,10 +40,10 @@ def coded_pixels(config: bytes, data: bytes) -> Stream:
         pictures += kind in _PICTURES and unit[2] >> 7
         count_parts(pictures, "pictures in an item of a HEIC", most=MAX_PICTURES)
         if kind == _SEQUENCE:
-            sizes.append(_sequence_pixels(unit))
+            sizes.append(_sequence(unit))
     if not sizes:
         raise DamagedFileError("expected sequence parameters in a HEIC, received none")
-    return Stream(max(sizes), parts)
+    return Stream(*(max(values) for values in zip(*sizes, strict=True)), parts)
 
 
 def _parameters(config: bytes) -> Iterator[bytes]:
@@ -65,7 +68,8 @@ def _units(stream: bytes, length_bytes: int) -> Iterator[bytes]:
         position += length
 
 
-def _sequence_pixels(unit: bytes) -> int:
+def _sequence(unit: bytes) -> tuple[int, float]:
+    """Returns the pixels of a picture, and the bytes for each."""
     # A third byte keeps two zeros and a small number from looking like the begin of a unit.
     bits = Bits(unit[2:].replace(b"\0\0\x03", b"\0\0"))
     bits.read(4)
@@ -75,6 +79,11 @@ def _sequence_pixels(unit: bytes) -> int:
         present = [(bits.read(1), bits.read(1)) for _ in range(8)][:layers]
         bits.read(sum(88 * has_profile + 8 * has_level for has_profile, has_level in present))
     bits.read_golomb()
-    if bits.read_golomb() == 3:
+    chroma = bits.read_golomb()
+    if chroma == 3:
         bits.read(1)
-    return bits.read_golomb() * bits.read_golomb()
+    pixels = bits.read_golomb() * bits.read_golomb()
+    for _ in range(4 * bits.read(1)):  # what is cut off at the edges
+        bits.read_golomb()
+    is_deep = bits.read_golomb() > 0
+    return pixels, _SAMPLES[min(chroma, 3)] * (1 + is_deep)

@@ -82,11 +82,11 @@ _OTHERS = (
     (rb"FOVb", "a RAW photo (X3F)", _DEVELOP),
     (rb"\0MRM", "a RAW photo (MRW)", _DEVELOP),
     (rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", "a film", "save one picture of it as JPEG or PNG"),
-    (rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<svg|\s*<\?xml[^>]*>\s*<!DOCTYPE svg", "an SVG drawing",
+    (rb"(?i:\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?(?:<svg|<!DOCTYPE svg))", "an SVG drawing",
      "open it in a browser or drawing program and save it as PNG"),
     (rb"%PDF-", "a PDF document", "save the picture in it as JPEG or PNG"),
     (rb"8BPS", "a Photoshop document (PSD)", _SAVE),
-    (rb"\0\0\1\0|\0\0\2\0", "an icon (ICO)", _SAVE),
+    (rb"\0\0[\x01\x02]\0", "an icon (ICO)", _SAVE),
 )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def refusal(data: bytes) -> str | None:
     if found == "HEIF":
         return _refused("a HEIC photo, which is not read here", _HEIC_ADVICE)
     for pattern, received, advice in _OTHERS:
-        if re.match(pattern, data[:_START_BYTES], re.DOTALL | re.IGNORECASE):
+        if re.match(pattern, data[:_START_BYTES], re.DOTALL):
             return _refused(received, advice)
     return _refused("bytes of no such format", "convert the file to JPEG or PNG")
 
