@@ -3,6 +3,7 @@
 Each is made in code, and in the order of what it costs a decoder that believes all it reads.
 """
 
+import functools
 import io
 import struct
 import zlib
@@ -30,9 +31,18 @@ def photo(width: int = 500, height: int = 375) -> Image.Image:
 
 def encoded(image: Image.Image, name: str, **options: object) -> bytes:
     """Returns the bytes of a file in the format that Pillow calls `name`."""
+    if name == "HEIF":
+        _let_pillow_write_heic()
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
     return buffer.getvalue()
+
+
+@functools.cache
+def _let_pillow_write_heic() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
 
 
 def exif_flood(segments: int = EXIF_SEGMENTS) -> bytes:

@@ -139,7 +139,9 @@ class _Reader:
         told = struct.unpack_from(">II" if content[1] & 1 else ">HH", content, 4)
         expected = (content[2] + 1) * (content[3] + 1)
         if (expected, told) != (len(tiles), self._size(item)):
-            raise DamagedFileError(f"expected {expected} tiles and their size as told, received {len(tiles)} or another")
+            raise DamagedFileError(
+                f"expected {expected} tiles and their size as told, received {len(tiles)} or another"
+            )
         if any(self.meta.kinds.get(tile) != self.codec.item for tile in tiles):
             raise DamagedFileError(f"expected tiles of the kind {self.codec.item!r}, received others")
         made: list[tuple[Item, int]] = []

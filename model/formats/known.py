@@ -99,7 +99,9 @@ def format_of(start: bytes) -> str | None:
         end = min(_BRANDS_END, int.from_bytes(start[:4], "big"))
         brands = (start[8:12], *(start[at : at + 4] for at in range(16, end, 4)))
         # Two brands tell the container alone; with nothing else it holds what phones write.
-        return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), "HEIF" if _CONTAINER & set(brands) else None)
+        return next(
+            (_BRANDS[brand] for brand in brands if brand in _BRANDS), "HEIF" if _CONTAINER & set(brands) else None
+        )
     signature = _SIGNATURE.match(start)
     return signature.lastgroup if signature else None
 

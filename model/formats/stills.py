@@ -21,7 +21,9 @@ class Item(NamedTuple):
     tiles: Sequence[int] = ()
 
 
-def write_still(data: bytes, brand: bytes, items: Sequence[Item], references: Sequence[tuple[bytes, int, int]]) -> bytes:
+def write_still(
+    data: bytes, brand: bytes, items: Sequence[Item], references: Sequence[tuple[bytes, int, int]]
+) -> bytes:
     """Returns a container of these items; the first is the image.
 
     Args:

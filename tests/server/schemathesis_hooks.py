@@ -1,7 +1,6 @@
 """What schemathesis cannot know from the description of the API: what an image is, and what no schema can say."""
 
 import base64
-import io
 from typing import Any
 
 import schemathesis
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from bench.hostile import encoded
 from model.config import SearchConfig
 from model.image import FORMATS
 from server.settings import PROTOCOL_NAMES
@@ -18,9 +18,7 @@ from server.uploads import PARAMETERS
 def _drawn(name: str) -> bytes:
     image = Image.new("RGB", (24, 16), "skyblue")
     ImageDraw.Draw(image).ellipse((4, 4, 16, 12), fill="saddlebrown")
-    buffer = io.BytesIO()
-    image.save(buffer, name)
-    return buffer.getvalue()
+    return encoded(image, name)
 
 
 PHOTOS = st.sampled_from([_drawn(name) for name in FORMATS])

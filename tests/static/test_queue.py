@@ -49,7 +49,7 @@ def test_a_bad_file_among_good_ones_has_its_error_in_its_own_card(page: Page) ->
     expect(progress(page)).to_have_text("2 of 3 done, 1 failed")
     bad = card(page, "two.jpg")
     expect(bad).to_contain_text("not an image we can read")
-    expect(bad).to_contain_text("Choose a JPEG, PNG, WebP, GIF, BMP or TIFF")
+    expect(bad).to_contain_text("Choose a JPEG, PNG, WebP, AVIF, GIF, BMP")
     expect(bad).to_contain_text("The server said: ")
     expect(bad.get_by_role("button", name="Try again")).to_be_hidden()
     expect(captions(bad)).to_have_count(0)
