@@ -17,8 +17,8 @@ _OTHER_ORDER = {";16B": ";16L", ";16L": ";16B", ";16N": _NATIVE_OTHER}
 def range_of(top: float) -> int:
     """Returns the largest value that the samples of a 16-bit photo may have: 1023, 4095 or 65535.
 
-    No file tells it. A photo of which not even the brightest pixel needs more than 10 or 12 bits was taken with so many;
-    one below 256 is as good as black.
+    No file tells it. A photo whose brightest pixel needs no more than 10 or 12 bits was taken with so many; one below 256 is
+    as good as black.
 
     Args:
         top: The largest value that they have.

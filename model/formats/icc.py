@@ -1,7 +1,7 @@
 """ICC: the colour profile of an RGB photo, cut down to what tells its three colours and their curves.
 
-A profile is a file within the file, and as easily hostile: tables that claim to be huge, elements that are used over and
-over. Those of screens, cameras and phones tell their colours by a matrix and three curves. These alone are kept; what
+A profile is a file within the file, and as easily hostile: tables that claim to be huge, elements that are used over
+and over. Those of screens, cameras and phones tell their colours by a matrix and three curves. These alone are kept; what
 has only tables of colours, or is none of RGB, counts as no profile.
 
 Source:
@@ -12,7 +12,7 @@ import struct
 import zlib
 
 MAX_PROFILE_BYTES = 1024**2
-"""Largest profile that is looked at; those of screens have some kilobytes, those with tables for printers a megabyte."""
+"""Largest profile that is looked at; those of screens have some kilobytes, printers' tables a megabyte."""
 
 _MAX_TAGS, _MAX_CURVE_BYTES = 128, 2 * 4096 + 12
 _HEADER = struct.Struct(">I4s4s4s4s4s12s4s")

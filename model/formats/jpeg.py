@@ -56,7 +56,7 @@ class _Segment(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """The part of a JPEG in front of its first scan: what decoding needs of it, the frame, EXIF, profile, and the scan."""
+    """The part of a JPEG in front of its first scan: what decoding needs, the frame, EXIF, profile, and the scan."""
 
     kept: list[bytes]
     frame: bytes

@@ -38,9 +38,10 @@ def inspect(data: bytes) -> Header:
     kept, told = _read_chunks(data)
     pixels = width * height
     return Header(
-        format="PNG", width=width, height=height, largest_pixels=pixels, orientation=orientation_of(told.get(b"eXIf", b"")),
-        # Pillow has a byte for a pixel of one channel, two where those have 16 bits, and four for all others. Colours of
-        # 16 bits may be decoded twice, see `model.depth`.
+        format="PNG", width=width, height=height, largest_pixels=pixels,
+        orientation=orientation_of(told.get(b"eXIf", b"")),
+        # Pillow has a byte for a pixel of one channel, two where those have 16 bits, and four for all others.
+        # Colours of 16 bits may be decoded twice, see `model.depth`.
         decoded_bytes=pixels * (1 + (bits > 8)) * (4 if _CHANNELS[colours] > 1 else 1),
         decode_seconds=pixels * (40e-9 if colours in _WITH_ALPHA else 15e-9),
         data=data[:_SIGNATURE_BYTES] + b"".join(kept), profile=_profile(told),
@@ -56,7 +57,7 @@ def _profile(told: Mapping[bytes, bytes]) -> bytes:
 
 
 def _read_chunks(data: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
-    """Returns the chunks that decoding needs, adjacent ones joined, and the contents of those that tell how it looks."""
+    """Returns the chunks that decoding needs, adjacent ones joined, and contents of those that tell how it looks."""
     kept: list[bytes] = []
     seen: set[bytes] = set()
     told: dict[bytes, bytes] = {}

@@ -96,7 +96,8 @@ def inspect(data: bytes) -> Header:
         format="TIFF", width=width, height=height, largest_pixels=max(pixels, piece),
         orientation=orientation if 1 <= orientation <= 8 else 1,
         # The image, twice where `model.depth` may decode it again, and the piece of it that is decoded.
-        decoded_bytes=pixels * (4 + 4 * (bits > 8) if samples > 1 else 4 if bits > 16 else 1 + (bits > 8)) + piece_bytes,
+        decoded_bytes=pixels * (4 * (1 + (bits > 8)) if samples > 1 else 4 if bits > 16 else 1 + (bits > 8))
+        + piece_bytes,
         decode_seconds=max(pixels, piece) * 15e-9,
         data=_with_directory(data, layout, [entry.raw for tag, entry in sorted(entries.items()) if tag in _NEEDED]),
         profile=_profile(data, entries.get(_PROFILE)),

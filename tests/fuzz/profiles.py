@@ -22,9 +22,14 @@ def xyz(colour: Triple) -> bytes:
 
 SRGB_CURVE = b"para\0\0\0\0\0\3\0\0" + _fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 SRGB_POINTS = b"curv" + struct.pack(
-    ">II1024H", 0, 1024,
-    *(round(65535 * (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4)) for x in (i / 1023 for i in range(1024))),
-)  # fmt: skip
+    ">II1024H",
+    0,
+    1024,
+    *(
+        round(65535 * (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4))
+        for x in (point / 1023 for point in range(1024))
+    ),
+)
 
 
 def gamma(number: float) -> bytes:
@@ -80,12 +85,14 @@ P3_TAGS = tags_of(_P3_COLOURS, SRGB_CURVE)
 
 BROKEN: dict[str, bytes] = {
     "empty": b"", "text": b"secret" * 99, "half": DISPLAY_P3[:200], "header alone": DISPLAY_P3[:128],
-    "grey": GREY, "Lab": LAB, "CMYK": written(P3_TAGS, space=b"CMYK"), "of a device link": written(P3_TAGS, kind=b"link"),
-    "told in Lab": written(P3_TAGS, connection=b"Lab "), "without a curve": written({**P3_TAGS, b"gTRC": b"none" + bytes(12)}),
+    "grey": GREY, "Lab": LAB, "CMYK": written(P3_TAGS, space=b"CMYK"),
+    "of a device link": written(P3_TAGS, kind=b"link"),
+    "told in Lab": written(P3_TAGS, connection=b"Lab "),
+    "without a curve": written({**P3_TAGS, b"gTRC": b"none" + bytes(12)}),
     "endless curve": written({**P3_TAGS, b"gTRC": b"curv" + struct.pack(">II", 0, 2**32 - 1) + bytes(64)}),
     "long curve": written({**P3_TAGS, b"gTRC": b"curv" + struct.pack(">II", 0, 100_000) + bytes(200_000)}),
     "unknown curve": written({**P3_TAGS, b"gTRC": b"para\0\0\0\0\0\x09\0\0" + bytes(64)}),
-    "all black": written({name: content if name[1:] == b"TRC" else xyz((0, 0, 0)) for name, content in P3_TAGS.items()}),
+    "all black": written(P3_TAGS | dict.fromkeys((b"rXYZ", b"gXYZ", b"bXYZ"), xyz((0, 0, 0)))),
     "too large": DISPLAY_P3 + bytes(1024**2), "many tags": DISPLAY_P3[:128] + b"\xff" * 4 + DISPLAY_P3[132:],
     "places beyond the end": DISPLAY_P3[:132] + b"\xff" * 96 + DISPLAY_P3[228:],
 }  # fmt: skip

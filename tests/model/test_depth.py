@@ -69,7 +69,7 @@ def test_colours_are_scaled_by_their_real_range(name: str, top: int) -> None:
 @pytest.mark.parametrize("name", ["PNG", "TIFF"])
 def test_grey_is_scaled_by_its_real_range(name: str, top: int) -> None:
     data = hostile.encoded(Image.fromarray(samples(top, 1)[..., 0]), name)
-    assert np.abs(read_image(data).pixels.astype(int) - RAMP * 255).max() <= 1
+    assert np.abs(read_image(data).pixels.astype(int) - RAMP * 255).max() <= 1.5
 
 
 def test_big_endian_grey_is_scaled_by_its_real_range() -> None:
