@@ -33,7 +33,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 @functools.lru_cache(MAX_TRANSFORMS)
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     """Returns what converts from a profile; None where it is broken or that of sRGB."""
-    levels = np.arange(0, 256, _STEP, np.uint8)
+    levels = np.arange(0, 256, _STEP, dtype=np.uint8)
     colours = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(levels.size, -1, 3)  # (H, W, C)
     try:
         transform = ImageCms.buildTransform(

@@ -2,7 +2,8 @@
 
 import sys
 
-from PIL import Image, ImageChops
+import numpy as np
+from PIL import Image, ImageChops, ImageFile
 
 from model.formats.header import Header
 from model.opening import opened
@@ -17,8 +18,8 @@ _OTHER_ORDER = {";16B": ";16L", ";16L": ";16B", ";16N": _NATIVE_OTHER}
 def range_of(top: float) -> int:
     """Returns the largest value that the samples of a 16-bit photo may have: 1023, 4095 or 65535.
 
-    No file tells it. A photo whose brightest pixel needs no more than 10 or 12 bits was taken with so many; one below 256 is
-    as good as black.
+    No file tells it. A photo whose brightest pixel needs no more than 10 or 12 bits was taken with so many. One below
+    256 is as good as black.
 
     Args:
         top: The largest value that they have.
@@ -26,19 +27,19 @@ def range_of(top: float) -> int:
     return next((most for most in (1023, 4095) if 256 <= top <= most), 65535)
 
 
-def is_deep(image: Image.Image) -> bool:
+def is_deep(image: ImageFile.ImageFile) -> bool:
     """Returns whether an image in colour, which is not decoded yet, has 16 bits a sample."""
     return image.mode in _MODES and bool(image.tile) and _raw_mode(image)[-4:] in _OTHER_ORDER
 
 
-def in_real_range(image: Image.Image, header: Header) -> Image.Image:
+def in_real_range(image: ImageFile.ImageFile, header: Header) -> Image.Image:
     """Returns an image whose samples of 16 bits are scaled to 8 by their real range.
 
     Args:
         image: Decoded from a file of 16 bits a sample, so that it has the high byte of each.
         header: Of that file.
     """
-    tops = [high * 256 + 255 for _, high in image.getextrema()]
+    tops = [int(np.max(high)) * 256 + 255 for _, high in np.array(image.getextrema(), ndmin=2)]
     most = range_of(max(tops[:3]))
     if most == 65535:
         return image
@@ -59,6 +60,6 @@ def in_real_range(image: Image.Image, header: Header) -> Image.Image:
     return image
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: ImageFile.ImageFile) -> str:
     args = image.tile[0].args
     return str(args if isinstance(args, str) else args[0] if args else "")

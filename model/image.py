@@ -247,4 +247,4 @@ def _top_of(image: Image.Image, band_pixels: int) -> float:
     width, height = image.size
     lines = max(1, band_pixels // width)
     bands = (image.crop((0, top, width, min(top + lines, height))) for top in range(0, height, lines))
-    return max(float(_converted(band, "F").getextrema()[1]) for band in bands)
+    return max(float(np.max(_converted(band, "F").getextrema())) for band in bands)

@@ -8,7 +8,7 @@ from PIL import AvifImagePlugin, Image, ImageFile
 from model.formats.header import Header
 
 
-def opened(header: Header) -> Image.Image:
+def opened(header: Header) -> ImageFile.ImageFile:
     """Returns an image that is not decoded yet.
 
     Args:

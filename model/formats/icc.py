@@ -1,8 +1,8 @@
 """ICC: the colour profile of an RGB photo, cut down to what tells its three colours and their curves.
 
 A profile is a file within the file, and as easily hostile: tables that claim to be huge, elements that are used over
-and over. Those of screens, cameras and phones tell their colours by a matrix and three curves. These alone are kept; what
-has only tables of colours, or is none of RGB, counts as no profile.
+and over. Those of screens, cameras and phones tell their colours by a matrix and three curves. These alone are kept;
+what has only tables of colours, or is none of RGB, counts as no profile.
 
 Source:
     ICC.1:2022, 7.2 (header), 7.3 (tags), 8.4.3 (matrix and curves), 10.6 and 10.18 (types of curves).

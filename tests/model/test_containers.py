@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import hostile
 from model.errors import CorruptImageError, ImageTooLargeError
 from model.formats import av1, hevc
 from model.formats.header import MAX_PARTS, DamagedFileError
@@ -17,6 +16,9 @@ from model.formats.heif import MAX_TILES
 from model.image import inspect_image, read_image
 from tests.fuzz import containers
 from tests.fuzz.corpus import SIZE, encoded, picture
+
+# Pillow says of damaged metadata that they are.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 NAMES = ("AVIF", "HEIF")
 ORIENTATION = 0x0112
@@ -83,7 +85,7 @@ def test_a_heic_of_ten_bits_is_scaled_to_eight() -> None:
     pillow_heif.from_bytes(mode="RGB;16", size=(64, 64), data=ramp.tobytes()).save(buffer, quality=95, chroma=444)
     pixels = read_image(buffer.getvalue()).pixels.astype(int)
     assert inspect_image(buffer.getvalue()).decoded_bytes == int(64 * 64 * (8.5 + 2 * 3))
-    assert np.abs(pixels[100, ::32, 1] - np.linspace(0, 255, 7)).max() < 8
+    assert np.abs(pixels[100, ::32, 1] - np.arange(0, 224, 32) * 255 / 223).max() < 8
 
 
 @pytest.mark.parametrize("size", [(1, 1), (61, 43), (4000, 3000), (65536, 65536)])
@@ -142,20 +144,17 @@ def test_a_gigantic_image_is_refused_whichever_place_tells_it(make: Callable[[],
 
 
 def test_tiles_larger_than_their_image_count_with_their_own_pixels() -> None:
-    tile = containers.still(containers.av1_sequence(4000, 4000), b"\x81\0\0\0", (4000, 4000))
+    tile = encoded(picture(size=(64, 64)), "AVIF")
     kind, stream, config = containers.parts_of(tile)
-    assert kind == b"av01"
-    tiles = containers.tiled(encoded(picture(size=(64, 64)), "AVIF"), 2, 2)
-    small = containers.parts_of(encoded(picture(size=(64, 64)), "AVIF"))[2]
-    assert inspect_image(tiles).largest_pixels == 128 * 128
-    assert len(config) == len(small[:4])
-    assert stream
+    large = containers.still(containers.av1_sequence(4000, 3000) + stream, config, (64, 64), kind=kind)
+    assert inspect_image(containers.tiled(tile, 2, 2)).largest_pixels == 128 * 128
+    assert inspect_image(containers.tiled(large, 2, 2, told=(128, 128))).largest_pixels == 4 * 4000 * 3000
 
 
 REFUSED: dict[str, tuple[Callable[[str], bytes], str]] = {
     "reused bytes": (lambda name: containers.reused_tiles(picture(size=(64, 64)), name), "received some used again"),
     "too few tiles": (lambda name: containers.tiled(tile_of(name), 3, 3, tiles=8), "expected 9 tiles"),
-    "other size": (lambda name: containers.tiled(tile_of(name), 3, 3, told=(500, 10)), "expected an image of the size"),
+    "other size": (lambda name: containers.tiled(tile_of(name), 3, 3, told=(500, 10)), "truncated or damaged"),
     "many tiles": (lambda name: containers.tiled(tile_of(name), 33, 32), f"at most {MAX_TILES} tiles"),
     "film": (lambda name: encoded(picture(), name).replace(b"meta", b"moov"), "received a film"),
     "no size": (lambda name: encoded(picture(), name).replace(b"ispe", b"free"), "the property b'ispe'"),
@@ -233,4 +232,3 @@ def test_the_largest_photos_of_phones_are_accepted() -> None:
     config = containers.hevc_config(containers.hevc_sequence(8064, 6048))
     _, stream, _ = containers.parts_of(encoded(picture(), "HEIF"))
     assert inspect_image(containers.still(stream, config, (8064, 6048), kind=b"hvc1")).width == 8064
-    assert hostile.photo().width == 500
