@@ -46,7 +46,7 @@ def in_real_range(image: ImageFile.ImageFile, header: Header) -> Image.Image:
     low = opened(header)
     tile = low.tile[0]
     other = _raw_mode(low)[:-4] + _OTHER_ORDER[_raw_mode(low)[-4:]]
-    low.tile = [tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))]
+    low.tile = [tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)]
     low.load()
     shift = most.bit_length() - 8
     # Transparency that uses all 16 bits stays as it is.

@@ -41,7 +41,7 @@ def coded_pixels(config: bytes, data: bytes) -> Stream:
                 sizes.append(_sequence(content))
     if not sizes:
         raise DamagedFileError("expected a sequence header in an AVIF, received none")
-    return Stream(*(max(values) for values in zip(*sizes, strict=True)), parts)
+    return Stream(max(pixels for pixels, _ in sizes), max(each for _, each in sizes), parts)
 
 
 def _units(stream: bytes) -> Iterator[tuple[int, bytes]]:

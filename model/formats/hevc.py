@@ -43,7 +43,7 @@ def coded_pixels(config: bytes, data: bytes) -> Stream:
             sizes.append(_sequence(unit))
     if not sizes:
         raise DamagedFileError("expected sequence parameters in a HEIC, received none")
-    return Stream(*(max(values) for values in zip(*sizes, strict=True)), parts)
+    return Stream(max(pixels for pixels, _ in sizes), max(each for _, each in sizes), parts)
 
 
 def _parameters(config: bytes) -> Iterator[bytes]:
