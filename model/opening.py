@@ -29,7 +29,7 @@ def opened(header: Header) -> ImageFile.ImageFile:
 @functools.cache
 def _heic() -> type[ImageFile.ImageFile]:
     """Returns the class that decodes HEIC; Pillow's own list of formats is left as it is."""
-    from pillow_heif import HeifImageFile, options
+    from pi_heif import HeifImageFile, options
 
     options.DECODE_THREADS = 1
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False

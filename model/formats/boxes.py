@@ -13,6 +13,10 @@ from typing import NamedTuple
 from model.formats.header import MAX_PARTS, DamagedFileError, count_parts
 
 
+Property = tuple[bytes, bytes]
+"""A property of an item: its name and content."""
+
+
 class Box(NamedTuple):
     """One box: its name, and where its content begins and ends."""
 
@@ -29,33 +33,39 @@ class Meta:
         primary: Id of the item that is the image.
         kinds: What each item is, by id.
         places: Where the bytes of each item are, by id: begin and length of each piece.
-        properties: What is told of each item, by id, in order.
+        properties: Name and content of what is told of each item, by id, in order.
         references: Items that an item refers to, by kind of reference and its id.
     """
 
     primary: int
     kinds: Mapping[int, bytes]
     places: Mapping[int, list[tuple[int, int]]]
-    properties: Mapping[int, list[Box]]
+    properties: Mapping[int, list[Property]]
     references: Mapping[tuple[bytes, int], list[int]]
 
-    def find(self, item: int, name: bytes) -> Box:
-        """Returns an item's first property of that name.
+    def find(self, item: int, name: bytes) -> bytes | None:
+        """Returns the content of an item's first property of that name; None where it has none."""
+        return next((content for title, content in self.properties.get(item, ()) if title == name), None)
+
+    def need(self, item: int, name: bytes) -> bytes:
+        """Returns the content of an item's first property of that name.
 
         Raises:
             DamagedFileError: It has none.
         """
-        for box in self.properties.get(item, ()):
-            if box.name == name:
-                return box
-        raise DamagedFileError(f"expected the property {name!r} of an image, received none")
+        content = self.find(item, name)
+        if content is None:
+            raise DamagedFileError(f"expected the property {name!r} of an image, received none")
+        return content
 
 
 class _Numbers:
     """Reads numbers one behind the other."""
 
     def __init__(self, data: bytes, box: Box) -> None:
-        self._data, self._position, self._end = data, box.begin, box.end
+        self._data = data
+        self._position = box.begin
+        self._end = box.end
         self.version, self.flags = divmod(self.next(4), 1 << 24)
 
     def next(self, size: int) -> int:
@@ -163,13 +173,13 @@ def _absolute(pieces: list[tuple[int, int]], method: int, inline: Box | None) ->
     return []
 
 
-def _properties(data: bytes, box: Box) -> dict[int, list[Box]]:
+def _properties(data: bytes, box: Box) -> dict[int, list[Property]]:
     inside = list(boxes(data, box.begin, box.end))
     container = next((one for one in inside if one.name == b"ipco"), None)
     if container is None:
         raise DamagedFileError("expected properties in a container, received none")
-    every = list(boxes(data, container.begin, container.end))
-    properties: dict[int, list[Box]] = {}
+    every = [(one.name, data[one.begin : one.end]) for one in boxes(data, container.begin, container.end)]
+    properties: dict[int, list[Property]] = {}
     parts = 0
     for association in (one for one in inside if one.name == b"ipma"):
         numbers = _Numbers(data, association)

@@ -13,7 +13,7 @@ from model.formats import bmp, gif, heif, jpeg, png, tiff, webp
 from model.formats.header import Header
 from model.formats.raw import raw_kind
 
-HAS_HEIC = importlib.util.find_spec("pillow_heif") is not None
+HAS_HEIC = importlib.util.find_spec("pi_heif") is not None
 """Whether the library that decodes HEIC is installed (extra `heic`)."""
 
 

@@ -26,7 +26,7 @@ def inspect(data: bytes) -> Header:
         data: The whole file.
 
     Returns:
-        Its header, and the file with the chunks that tell pixels alone. Of an animation that is the still image.
+        Its header, and the file with only the chunks that hold pixels. An animation becomes its still image.
 
     Raises:
         DamagedFileError: It does not begin with its header, or has more chunks than it may.
@@ -61,7 +61,8 @@ def _read_chunks(data: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
     kept: list[bytes] = []
     seen: set[bytes] = set()
     told: dict[bytes, bytes] = {}
-    position = begin = _SIGNATURE_BYTES
+    position = _SIGNATURE_BYTES
+    begin = position
     parts = 0
     while position + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)

@@ -8,26 +8,23 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from model.formats.boxes import Box
+from model.formats.boxes import Property
 
 
 class Item(NamedTuple):
-    """One item: its number, kind and bytes, its properties in the file that it comes from, and its tiles."""
+    """One item: its number, kind and bytes, name and content of its properties, and the numbers of its tiles."""
 
     number: int
     kind: bytes
     content: bytes
-    properties: Sequence[Box]
+    properties: Sequence[Property]
     tiles: Sequence[int] = ()
 
 
-def write_still(
-    data: bytes, brand: bytes, items: Sequence[Item], references: Sequence[tuple[bytes, int, int]]
-) -> bytes:
+def write_still(brand: bytes, items: Sequence[Item], references: Sequence[tuple[bytes, int, int]]) -> bytes:
     """Returns a container of these items; the first is the image.
 
     Args:
-        data: The file that the items come from.
         brand: Of the format, four letters.
         items: Numbered from 1 on, without a gap.
         references: Kind, from and to, besides those from an image to its tiles.
@@ -35,18 +32,16 @@ def write_still(
     kind = _box(b"ftyp", brand + bytes(4) + brand + b"mif1miaf")
     tiles = [_reference(b"dimg", item.number, item.tiles) for item in items if item.tiles]
     others = [_reference(name, sender, [target]) for name, sender, target in references]
-    parts = [
+    parts = (
         _full(b"hdlr", bytes(4) + b"pict" + bytes(13)),
         _full(b"pitm", struct.pack(">H", 1)),
         _full(b"iinf", struct.pack(">H", len(items)) + b"".join(map(_entry, items))),
         _full(b"iref", b"".join(tiles + others)) if tiles or others else b"",
-        _box(b"iprp", _properties(data, items)),
-    ]
-    # Places are of a fixed size, so that they can be written once it is known how long all else is.
-    size = sum(map(len, parts)) + len(_full(b"iloc", _places(items, 0))) + 12
-    begin = len(kind) + size + 8
-    meta = _full(b"meta", b"".join(parts) + _full(b"iloc", _places(items, begin)))
-    return kind + meta + _box(b"mdat", b"".join(item.content for item in items))
+        _box(b"iprp", _properties(items)),
+        # The contents come first, so that it is known where they are.
+        _full(b"iloc", _places(items, len(kind) + 8)),
+    )
+    return kind + _box(b"mdat", b"".join(item.content for item in items)) + _full(b"meta", b"".join(parts))
 
 
 def _box(name: bytes, content: bytes) -> bytes:
@@ -73,14 +68,14 @@ def _places(items: Sequence[Item], begin: int) -> bytes:
     return b"".join(places)
 
 
-def _properties(data: bytes, items: Sequence[Item]) -> bytes:
+def _properties(items: Sequence[Item]) -> bytes:
     """Returns the properties, each once, and which items have them."""
-    indexes: dict[Box, int] = {}
+    indexes: dict[Property, int] = {}
     associations: list[bytes] = []
     for item in items:
-        own = [indexes.setdefault(box, len(indexes) + 1) for box in item.properties]
+        own = [indexes.setdefault(one, len(indexes) + 1) for one in item.properties]
         # A decoder has to understand all of them.
         associations.append(struct.pack(f">HB{len(own)}H", item.number, len(own), *(0x8000 | index for index in own)))
-    container = _box(b"ipco", b"".join(_box(box.name, data[box.begin : box.end]) for box in indexes))
+    container = _box(b"ipco", b"".join(_box(*one) for one in indexes))
     flags = b"\0\0\0\1"  # indexes of two bytes
     return container + _box(b"ipma", flags + struct.pack(">I", len(items)) + b"".join(associations))

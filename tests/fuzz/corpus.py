@@ -8,6 +8,8 @@ from typing import Any
 from PIL import Image
 
 from bench import hostile
+from model.formats.known import HAS_HEIC
+from model.image import FORMATS
 from tests.fuzz import containers, profiles
 
 SIZE = (61, 43)
@@ -104,26 +106,29 @@ def handmade_tiffs() -> Iterator[tuple[str, bytes]]:
 
 
 def stills() -> Iterator[tuple[str, bytes]]:
-    """Yields AVIFs and HEICs: in one piece and in tiles, with and without transparency, in every subsampling."""
+    """Yields AVIFs and, where they are read, HEICs: with transparency, in tiles, in every subsampling and depth."""
     clear = picture("RGBA")
     clear.putalpha(picture("L"))
-    for name, title in (("AVIF", "AVIF"), ("HEIF", "HEIC")):
+    for name in ("AVIF", "HEIF") if HAS_HEIC else ("AVIF",):
         for mode in ("L", "RGB"):
-            yield f"{title} {mode}", encoded(picture(mode), name)
-        yield f"{title} with transparency", encoded(clear, name)
-        yield f"{title} of tiles", containers.tiled(encoded(picture(size=(64, 64)), name), 3, 2)
+            yield f"{name} {mode}", encoded(picture(mode), name)
+        yield f"{name} with transparency", encoded(clear, name)
+        tile = encoded(picture(size=(64, 64)), name)
+        yield f"{name} of tiles", containers.tiled(tile, 3, 2)
+        yield f"{name} with a thumbnail", containers.with_others(tile, b"mark")
     for sampling in ("4:4:4", "4:2:2"):
         yield f"AVIF {sampling}", encoded(picture(), "AVIF", subsampling=sampling)
     others = [picture().rotate(30 * turn) for turn in (1, 2)]
     yield "AVIF animated", encoded(picture(), "AVIF", save_all=True, append_images=others)
-    yield "HEIC 4:4:4", encoded(picture(), "HEIF", chroma=444)
-    yield "HEIC of several", encoded(picture(), "HEIF", save_all=True, append_images=others)
+    if HAS_HEIC:
+        yield "HEIF 4:4:4 of 12 bits", encoded(picture(), "HEIF", chroma=444, bits=12)
 
 
 def profiled() -> Iterator[tuple[str, bytes]]:
     """Yields a file of each format that can have a colour profile, with one of them."""
-    for name in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"):
-        yield f"{name} with a profile", encoded(picture(), name, icc_profile=profiles.DISPLAY_P3)
+    for name in FORMATS:
+        if name not in ("GIF", "BMP"):
+            yield f"{name} with a profile", encoded(picture(), name, icc_profile=profiles.DISPLAY_P3)
 
 
 def files() -> dict[str, bytes]:

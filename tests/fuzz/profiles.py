@@ -41,7 +41,8 @@ def written(
 ) -> bytes:
     """Returns a profile of these tags."""
     begin = 132 + 12 * len(tags)
-    table, body = b"", b""
+    table = b""
+    body = b""
     for name, content in tags.items():
         table += struct.pack(">4sII", name, begin + len(body), len(content))
         body += content + b"\0" * (-len(content) % 4)
@@ -76,9 +77,10 @@ def table_bomb() -> bytes:
 
 
 def element_bomb(elements: int = 20_000) -> bytes:
-    """Returns a profile with a chain of elements that are all the same one."""
+    """Returns a profile with a chain of elements that are all the same one; LittleCMS follows it for 20 seconds."""
     chain = b"mpet\0\0\0\0\0\3\0\3" + struct.pack(">I", elements) + struct.pack(">II", 16 + 8 * elements, 60) * elements
-    return written(tags_of(_P3_COLOURS, SRGB_CURVE) | {b"D2B0": chain + b"matf\0\0\0\0\0\3\0\3" + bytes(48)})
+    same = struct.pack(">12f", 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
+    return written(tags_of(_P3_COLOURS, SRGB_CURVE) | {b"D2B1": chain + b"matf\0\0\0\0\0\3\0\3" + same})
 
 
 P3_TAGS = tags_of(_P3_COLOURS, SRGB_CURVE)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
-from model.formats.known import FORMATS_IN_WORDS
+from model.formats.known import FORMATS_IN_WORDS, HAS_HEIC
 from model.image import FORMATS, DecodedImage, read_image
 
 Encode = Callable[..., bytes]
@@ -40,8 +40,9 @@ FILES = {
     "TIFF": noise("RGB", "TIFF"),
     "float TIFF": noise("F", "TIFF"),
     "AVIF": noise("RGBA", "AVIF"),
-    "HEIC": noise("RGBA", "HEIF"),
 }
+if HAS_HEIC:
+    FILES["HEIC"] = noise("RGBA", "HEIF")
 
 
 def png_header(width: int, height: int) -> bytes:
