@@ -37,6 +37,7 @@ _TURNS: Mapping[int, tuple[int, int | None]] = MappingProxyType(
 )
 """By EXIF's orientation: right angles to the left, and then over which axis the image is mirrored."""
 
+
 def heic(
     image: Image.Image, *, icc_profile: bytes = b"", orientation: int = 1, chroma: int = 420, bits: int = 8
 ) -> bytes:
@@ -154,8 +155,8 @@ def _slices(planes: list[npt.NDArray[np.uint16]], bits: int) -> Iterator[bytes]:
             for plane in planes
             for scale in [height // plane.shape[0]]
         ]
-        samples = np.concatenate(parts).astype(np.uint32)
-        samples = samples << bits - 8 | samples >> 16 - bits
+        bytes_each = np.concatenate(parts).astype(np.uint32)
+        samples = bytes_each << (bits - 8) | bytes_each >> (16 - bits)
         stored = np.packbits((samples[:, None] >> places & 1).astype(np.uint8)).tobytes()
         first = "0" if number else "1"
         yield unit(20, first + "0" + golomb(0) + address + golomb(2, 0), _BEFORE + stored + _BEHIND)

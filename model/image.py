@@ -101,7 +101,8 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
         if header.format == "JPEG":
             # Lets libjpeg decode at 1/2, 1/4 or 1/8 where that still leaves twice the pixels needed.
             image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
-        deep, size = is_deep(image), image.size
+        deep = is_deep(image)
+        size = image.size
         image.load()
         if image.size != size:
             raise ValueError(f"expected {size} pixels, as announced, received {image.size}")

@@ -29,8 +29,11 @@ def opened(header: Header) -> ImageFile.ImageFile:
 @functools.cache
 def _heic() -> type[ImageFile.ImageFile]:
     """Returns the class that decodes HEIC; Pillow's own list of formats is left as it is."""
-    from pi_heif import HeifImageFile, options
+    import pi_heif
 
-    options.DECODE_THREADS = 1
-    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
-    return HeifImageFile
+    pi_heif.options.DECODE_THREADS = 1
+    pi_heif.options.THUMBNAILS = False
+    pi_heif.options.DEPTH_IMAGES = False
+    pi_heif.options.AUX_IMAGES = False
+    image: type[ImageFile.ImageFile] = pi_heif.HeifImageFile
+    return image

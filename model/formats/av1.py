@@ -12,7 +12,9 @@ from model.formats.header import DamagedFileError, count_parts
 MAX_PICTURES = 8
 """Most pictures in one item of a file: one, or the layers of which it is made."""
 
-_SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
+_SEQUENCE = 1
+_FRAME_HEADER = 3
+_FRAME = 6
 _SEQUENCE_BYTES = 256
 _CONFIG_BYTES = 4
 _MAX_LENGTH_BYTES = 8
@@ -30,7 +32,8 @@ def coded_pixels(config: bytes, data: bytes) -> Stream:
         ValueError: It ends within a header; so does IndexError.
     """
     sizes: list[tuple[int, float]] = []
-    pictures = parts = 0
+    pictures = 0
+    parts = 0
     for stream in (config[_CONFIG_BYTES:], data):
         for kind, content in _units(stream):
             parts += 1
@@ -88,8 +91,8 @@ def _sequence(content: bytes) -> tuple[int, float]:
 
 
 def _skip_operating_points(bits: Bits) -> None:
-    has_timing, delay_bits = bits.read(1), 0
-    if has_timing:
+    delay_bits = 0
+    if bits.read(1):  # tells times
         bits.read(64)
         if bits.read(1):
             bits.read_golomb()

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from model.formats.header import MAX_PARTS, DamagedFileError, count_parts
 
-
 Property = tuple[bytes, bytes]
 """A property of an item: its name and content."""
 

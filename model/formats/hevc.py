@@ -12,7 +12,8 @@ from model.formats.av1 import MAX_PICTURES
 from model.formats.bits import Bits, Stream
 from model.formats.header import DamagedFileError, count_parts
 
-_SEQUENCE, _PICTURES = 33, range(32)
+_SEQUENCE = 33
+_PICTURES = range(32)
 _SEQUENCE_BYTES = 256
 _SAMPLES = (1, 1.5, 2, 3)
 """Samples for a pixel, by how the colours are subsampled: grey alone, 4:2:0, 4:2:2, 4:4:4."""
@@ -32,7 +33,8 @@ def coded_pixels(config: bytes, data: bytes) -> Stream:
         struct.error: It ends within a header; so do ValueError and IndexError.
     """
     sizes: list[tuple[int, float]] = []
-    pictures = parts = 0
+    pictures = 0
+    parts = 0
     for unit in (*_parameters(config), *_units(data, (config[21] & 3) + 1)):
         parts += 1
         count_parts(parts, "units of an HEVC stream")

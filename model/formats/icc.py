@@ -14,10 +14,12 @@ import zlib
 MAX_PROFILE_BYTES = 1024**2
 """Largest profile that is looked at; those of screens have some kilobytes, printers' tables a megabyte."""
 
-_MAX_TAGS, _MAX_CURVE_BYTES = 128, 2 * 4096 + 12
+_MAX_TAGS = 128
+_MAX_CURVE_BYTES = 2 * 4096 + 12
 _HEADER = struct.Struct(">I4s4s4s4s4s12s4s")
 _CLASSES = frozenset({b"mntr", b"scnr", b"spac"})
-_COLOURS, _CURVES = (b"rXYZ", b"gXYZ", b"bXYZ"), (b"rTRC", b"gTRC", b"bTRC")
+_COLOURS = (b"rXYZ", b"gXYZ", b"bXYZ")
+_CURVES = (b"rTRC", b"gTRC", b"bTRC")
 _PARAMETERS = (1, 3, 4, 5, 7)
 
 

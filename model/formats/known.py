@@ -62,7 +62,8 @@ _BRANDS: Mapping[bytes, str] = MappingProxyType(
     | dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIF")
 )
 _CONTAINER = frozenset({b"mif1", b"msf1"})
-_BRANDS_END, _START_BYTES = 64, 512
+_BRANDS_END = 64
+_START_BYTES = 512
 
 _SAVE = "save it as JPEG or PNG"
 _DEVELOP = "export it as JPEG from the program that develops it, or send the JPEG that the camera stored beside it"

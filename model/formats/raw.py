@@ -8,7 +8,11 @@ import struct
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_IS_SMALLER, _PHOTOMETRY, _MAKER, _OTHER_IMAGES, _DNG = 254, 262, 271, 330, 50706
+_IS_SMALLER = 254
+_PHOTOMETRY = 262
+_MAKER = 271
+_OTHER_IMAGES = 330
+_DNG = 50706
 _SENSOR = (32803, 34892)
 """Photometry of one colour a pixel, as a sensor has it."""
 

@@ -27,9 +27,7 @@ FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "AVIF", HEIC]
 
 def converted(image: Image.Image, profile: bytes) -> Image.Image:
     """Returns what LittleCMS makes of a whole image."""
-    source, target = (
-        ImageCms.getOpenProfile(io.BytesIO(data)) for data in (profile, profiles.SRGB["of LittleCMS"])
-    )
+    source, target = (ImageCms.getOpenProfile(io.BytesIO(data)) for data in (profile, profiles.SRGB["of LittleCMS"]))
     found = ImageCms.profileToProfile(image, source, target, ImageCms.Intent.RELATIVE_COLORIMETRIC)
     assert found is not None
     return found

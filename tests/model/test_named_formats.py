@@ -76,7 +76,7 @@ def test_brands_tell_avif_from_heic() -> None:
 
 def test_endings_and_formats_are_those_of_all_that_is_read() -> None:
     assert {".jpg", ".jpe", ".jfif", ".avif", ".heic", ".heif", ".tif"} <= SUFFIXES
-    assert FORMATS == ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", *(["HEIF"] if HAS_HEIC else []))
+    assert ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", *(["HEIF"] if HAS_HEIC else [])) == FORMATS
     assert all(is_image(hostile.encoded(picture(), name)[:64]) for name in FORMATS)
 
 

@@ -100,10 +100,9 @@ def thumbnail(data: bytes) -> bytes:
         ImageError: The bytes are no whole image.
     """
     decoded = read_image(data)  # checks the bytes and the number of pixels before anything else is decoded
-    image: Image.Image = Image.fromarray(decoded.pixels)
-    if format_of(data) != "HEIF":  # which Pillow does not know by itself
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if image.format and image.mode in ("RGB", "L") and "transparency" not in image.info:
+    is_heic = format_of(data) == "HEIF"  # Pillow does not read it by itself
+    image: Image.Image = Image.fromarray(decoded.pixels) if is_heic else Image.open(io.BytesIO(data), formats=FORMATS)
+    if not is_heic and image.mode in ("RGB", "L") and "transparency" not in image.info:
         image.draft("RGB", (PHOTO_PIXELS, PHOTO_PIXELS))
         image = ImageOps.exif_transpose(image).convert("RGB")
     else:  # palettes, transparency, 16 bits, CMYK, HEIC: the encoder's pixels, stretched to the photo's shape
