@@ -15,11 +15,7 @@ const REASONS = {
   401: ['This server asks for a key', 'The page has none to give. Ask from a program that has one.', false],
   408: ['The upload took too long', 'Try again on a faster connection, or with a smaller photo.', true],
   413: ['That photo is too large', 'Save it smaller, or choose another photo.', false],
-  415: [
-    'That file is not an image we can read',
-    'Save it as JPEG or PNG first.',
-    false,
-  ],
+  415: ['That file is not an image we can read', 'Save it as JPEG or PNG first.', false],
   422: [
     'That image could not be opened',
     'It seems to be damaged or cut short. Save it once more, or choose another photo.',
