@@ -130,10 +130,12 @@ class _Reader:
         return _ORIENTATIONS[axis][turns % 4]
 
     def profile(self) -> bytes:
-        """Returns the colour profile."""
-        for name, content in self.meta.properties.get(self.meta.primary, ()):
-            if name == b"colr" and content[:4] in _PROFILES:
-                return rgb_profile(content[4:])
+        """Returns the colour profile: of the image, or of its first tile, where older iPhones have it."""
+        tiles = self.meta.references.get((b"dimg", self.meta.primary), [])
+        for item in (self.meta.primary, *tiles[:1]):
+            for name, content in self.meta.properties.get(item, ()):
+                if name == b"colr" and content[:4] in _PROFILES:
+                    return rgb_profile(content[4:])
         return b""
 
     def _tiles(self, item: int, content: bytes, number: int) -> list[tuple[Item, int]]:

@@ -57,7 +57,8 @@ def tiled(
     header = inspect_image(data)
     size = told or (header.width * columns, header.height * rows)
     own = properties_of(data)
-    whole = [(b"ispe", struct.pack(">III", 0, *size)), *(one for one in own if one[0] == b"colr")]
+    colours = [(name, content) for name, content in own if name == b"colr" and content.startswith(b"nclx")]
+    whole = [(b"ispe", struct.pack(">III", 0, *size)), *colours]
     count = columns * rows if tiles is None else tiles
     grid = bytes([0, 1, rows - 1, columns - 1]) + struct.pack(">II", *size)
     items = [Item(1, b"grid", grid, whole, range(2, count + 2))]

@@ -15,8 +15,9 @@ from model.colours import NEAR, to_srgb
 from model.formats.icc import MAX_PROFILE_BYTES, rgb_profile
 from model.image import inspect_image, read_image
 from tests.fuzz import profiles
+from tests.fuzz.containers import tiled
 from tests.fuzz.corpus import encoded, picture, png_chunk
-from tests.model.heic import HEIC
+from tests.model.heic import HEIC, needs_heic
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {}, "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}, "TIFF": {},
@@ -49,6 +50,12 @@ def test_pure_red_of_display_p3_is_known() -> None:
     # (200, 50, 50) of Display P3 is (217.6, 23.8, 40.0) of sRGB, by the matrices of both.
     pixels = read_image(encoded(Image.new("RGB", (8, 8), (200, 50, 50)), "PNG", icc_profile=profiles.DISPLAY_P3)).pixels
     assert np.abs(pixels[0, 0].astype(int) - (218, 24, 40)).max() <= 1
+
+
+@needs_heic
+def test_the_profile_of_tiles_is_that_of_their_image() -> None:
+    tile = encoded(picture(size=(64, 64)), "HEIF", icc_profile=profiles.DISPLAY_P3)
+    assert inspect_image(tiled(tile, 2, 2)).profile == rgb_profile(profiles.DISPLAY_P3)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P"])
