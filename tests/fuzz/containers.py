@@ -102,5 +102,14 @@ def av1_sequence(width: int, height: int, *, is_reduced: bool = True, size_bits:
     """Returns a stream of a sequence header alone, of the main profile."""
     begin = "000" + "1" + ("1" + "00000" if is_reduced else "0" + "0" + "0" + "00000" + "0" * 12 + "00000")
     sizes = f"{size_bits - 1:04b}" * 2 + f"{width - 1:0{size_bits}b}" + f"{height - 1:0{size_bits}b}"
-    content = packed(begin + sizes + "0" * 24)
-    return bytes([1 << 3 | 2, len(content)]) + content
+    return _av1_unit(1, begin + sizes + "0" * 24)
+
+
+def av1_picture(*, is_resized: bool, kind: int = 3) -> bytes:
+    """Returns a unit with the begin of a key frame's header, of a sequence that leaves no choices."""
+    return _av1_unit(kind, "0" + "00" + "1" + "0" + ("1" if is_resized else "0"))
+
+
+def _av1_unit(kind: int, bits: str) -> bytes:
+    content = packed(bits)
+    return bytes([kind << 3 | 2, len(content)]) + content

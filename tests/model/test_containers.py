@@ -118,9 +118,14 @@ def test_the_samples_of_a_stream_are_counted() -> None:
             assert hevc.coded_pixels(config, b"").pixel_bytes == samples * (1 + (bits > 8))
 
 
-def test_a_stream_that_may_change_its_size_counts_as_large_as_it_can() -> None:
-    stream = containers.av1_sequence(64, 64, is_reduced=False, size_bits=13)
-    assert av1.coded_pixels(b"\x81\0\0\0", stream).pixels == 1 << 26
+@pytest.mark.parametrize(("is_resized", "pixels"), [(False, 4100 * 4200), (True, 1 << 26)])
+@pytest.mark.parametrize("kind", [3, 6, 7])
+def test_only_a_picture_with_a_size_of_its_own_counts_as_large_as_it_can(
+    is_resized: bool, pixels: int, kind: int
+) -> None:
+    stream = containers.av1_sequence(4100, 4200, is_reduced=False, size_bits=13)
+    picture = containers.av1_picture(is_resized=is_resized, kind=kind)
+    assert av1.coded_pixels(b"\x81\0\0\0", stream + picture).pixels == pixels
 
 
 def av1_bomb() -> bytes:
