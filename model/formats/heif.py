@@ -20,8 +20,8 @@ from model.formats.header import DamagedFileError, Header, count_parts
 from model.formats.icc import rgb_profile
 from model.formats.stills import Item, write_still
 
-MAX_TILES = 1024
-"""Most tiles of an image; phones make 48 of 12 megapixels."""
+MAX_TILES = 900
+"""Most tiles of an image; phones make 48 of 12 megapixels, and libheif reads 1,000 items."""
 
 _GRID = b"grid"
 _OTHER_BYTES = 8.5
@@ -93,7 +93,9 @@ class _Reader:
             pixels = self._pixels(item, content)
             return _Picture([Item(number, kind, content, self._kept(item))], width, height, pixels)
         if kind != _GRID:
-            raise DamagedFileError(f"expected an image of the kind {self._codec.item!r} or in tiles, received {kind!r}")
+            raise DamagedFileError(
+                f"expected an image in one piece or in tiles, received one of the kind {kind!r}; save it as JPEG or PNG"
+            )
         tiles = self._tiles(item, content, number + 1)
         grid = Item(number, _GRID, content, self._kept(item), [tile.number for tile, _ in tiles])
         pixels = max(width * height, sum(pixels for _, pixels in tiles))

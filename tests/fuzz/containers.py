@@ -67,14 +67,14 @@ def tiled(
 
 
 def reused_tiles(image: Image.Image, name: str) -> bytes:
-    """Returns a grid of 32x32 tiles that are all in the same place, so that a small file is a large image."""
-    data = tiled(hostile.encoded(image, name), 32, 32)
+    """Returns a grid of 30x30 tiles that are all in the same place, so that a small file is a large image."""
+    data = tiled(hostile.encoded(image, name), 30, 30)
     _, contents, meta = boxes(data, 0, len(data))
     # Four numbers stand in front of the entries, each of 14 bytes, with the place of its item in the last eight.
     begin = next(box for box in boxes(data, meta.begin + 4, meta.end) if box.name == b"iloc").begin + 8
     place = data[begin + 20 : begin + 28]
     told = bytearray(data[meta.begin - 8 : meta.end])
-    for number in range(1, 1025):
+    for number in range(1, 901):
         at = begin - meta.begin + 8 + 14 * number
         told[at + 6 : at + 14] = place
     end = sum(struct.unpack(">II", place))

@@ -58,6 +58,14 @@ def test_a_bad_file_among_good_ones_has_its_error_in_its_own_card(page: Page) ->
         expect(card(page, name).locator(".problem")).to_be_hidden()
 
 
+def test_a_photo_in_a_format_that_is_not_read_hears_which_it_is(page: Page) -> None:
+    raw = b"II*\0\x10\0\0\0CR\2\0" + bytes(40)
+
+    choose(page, {"name": "one.cr2", "mimeType": "image/x-canon-cr2", "buffer": raw})
+
+    expect(card(page, "one.cr2")).to_contain_text("received a RAW photo (CR2); export it as JPEG")
+
+
 def test_a_cut_off_picture_is_told_from_a_file_that_is_none(page: Page) -> None:
     whole = picture("cut.png")
 
