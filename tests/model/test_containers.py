@@ -187,7 +187,7 @@ REFUSED: dict[str, tuple[Callable[[str], bytes], str]] = {
         lambda name: encoded(picture(), name).replace(b"av1C", b"free").replace(b"hvcC", b"free"), "the property b",
     ),
     "other kind": (
-        lambda name: encoded(picture(), name).replace(b"av01", b"jpeg").replace(b"hvc1", b"jpeg"), "of the kind b'jpeg'",
+        lambda name: encoded(picture(), name).replace(b"av01", b"jpeg").replace(b"hvc1", b"jpeg"), "the kind b'jpeg'",
     ),
 }  # fmt: skip
 
