@@ -13,6 +13,7 @@ import click
 from model.bundle import DEFAULT_BUNDLE
 from model.engines.choice import ENGINES, EngineName
 from model.errors import CaptionerError, ImageError
+from model.formats.known import FORMATS_IN_WORDS
 from model.image import read_image
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _CLASSIFY = (
     f"Names what is in a photo: the {CLASSES} most probable of ImageNet's classes, each with its probability from 0 to "
     "1, most probable first."
 )
-_PATH = "path: an image file on this machine (JPEG, PNG, WebP, GIF, BMP or TIFF), absolute or beginning with ~."
+_PATH = f"path: an image file on this machine ({FORMATS_IN_WORDS}), absolute or beginning with ~."
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from model.formats.known import FORMATS_IN_WORDS
 from model.image import FORMATS
 from model.options import Option
 from server.description.operation import CAPTIONING, Operation
@@ -19,10 +20,9 @@ def operations(settings: ServerSettings) -> tuple[Operation, ...]:
 
 
 def _predict(settings: ServerSettings) -> Operation:
-    *formats, last = FORMATS
     body = (
         f"At most {settings.max_body_bytes:,} bytes, those of the images where they are base64; compressed by gzip or "
-        f"deflate if `Content-Encoding` says so. Each image is {', '.join(formats)} or {last}, recognised by its "
+        f"deflate if `Content-Encoding` says so. Each image is {FORMATS_IN_WORDS}, recognised by its "
         f"bytes, of at most {settings.max_pixels:,} pixels."
     )
     forms = {

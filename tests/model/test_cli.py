@@ -13,6 +13,7 @@ from PIL import Image
 from model.bundle import Bundle
 from model.captioner import Captioner
 from model.cli import main
+from model.formats.known import FORMATS_IN_WORDS
 from model.image import read_image
 from model.options import SearchOptions
 
@@ -75,7 +76,7 @@ def test_what_fails_is_named_on_its_own_line_and_the_others_are_done(photos: Pat
     *failed, total = result.stderr.splitlines()
     assert failed[0] == "missing.jpg: No such file or directory"
     assert failed[1] == f"{photos / 'nothing-*.png'}: No such file or directory"
-    assert failed[2].startswith(f"{photos / 'notes.txt'}: expected a JPEG, PNG, WebP, GIF, BMP or TIFF image")
+    assert failed[2].startswith(f"{photos / 'notes.txt'}: expected a {FORMATS_IN_WORDS} image")
     assert failed[3].startswith(f"{photos / 'broken.jpg'}: expected a whole JPEG file")
     assert len(failed) == 4
     assert total == "4 of 6 photos failed"

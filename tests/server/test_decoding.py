@@ -16,7 +16,7 @@ import pytest
 
 from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
-from model.image import read_image
+from model.image import FORMATS, read_image
 from model.options import Search
 from server.app import create_app
 from server.batching import InferenceQueue
@@ -54,7 +54,7 @@ def replaced(metrics: ServerMetrics, reason: str) -> float:
     return metrics.registry.get_sample_value("showtell_decoders_replaced_total", {"reason": reason}) or 0.0
 
 
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_decoder_gives_what_reading_gives(pool: DecodingPool, name: str) -> None:
     data = hostile.encoded(hostile.photo(), name)
     found = pool.decode(data, soon())
