@@ -15,7 +15,7 @@ ARG BASE=python:3.13-slim
 FROM ${BASE} AS build
 ARG EXTRAS=""
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY locks locks
 COPY model model
 COPY server server

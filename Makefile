@@ -14,13 +14,14 @@ COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.
 	--generate-hashes --no-annotate --custom-compile-command 'make lock'
 SUBSET := $(COMPILE) --constraint build/lock/all.txt
 
-.PHONY: help serve test quick check types-of-scripts fuzz bench docs lock format clean
+.PHONY: help serve test quick check types-of-scripts kserve fuzz bench docs lock format clean
 
 help:
 	@echo "make serve [PORT=8000]  serve captions and the demo page on 127.0.0.1"
 	@echo "make test               run every test"
 	@echo "make quick              run the tests that take seconds"
 	@echo "make check              format, lint, types, import contracts, then every test"
+	@echo "make kserve             install KServe's client by itself, for its tests"
 	@echo "make fuzz [SECONDS=60]  feed damaged photos and forms to what reads them"
 	@echo "make bench              measure this machine; minutes, with nothing else running"
 	@echo "make docs               write the tables of the documents from the code"
@@ -58,6 +59,14 @@ types-of-scripts:
 	@if command -v npx >/dev/null; then npx --yes --package typescript@7.0.2 tsc --project tsconfig.json; \
 	else echo "npx is not installed; the types of static/*.js are not checked"; fi
 
+kserve: build/kserve/.installed
+
+build/kserve/.installed: locks/build.txt locks/kserve.txt
+	$(PYTHON) -m venv --clear build/kserve
+	build/kserve/bin/python $(INSTALL) --disable-pip-version-check --requirement locks/build.txt
+	build/kserve/bin/python $(INSTALL) --requirement locks/kserve.txt
+	@touch $@
+
 # Atheris has no wheel for every machine; without it the same targets get inputs that are damaged at random.
 fuzz: $(STAMP)
 	-$(BIN)/python $(INSTALL) --requirement locks/fuzz.txt
@@ -81,6 +90,7 @@ lock:
 	$(SUBSET) pyproject.toml --group quick --output-file locks/quick.txt
 	$(SUBSET) pyproject.toml --extra training --group dev --output-file locks/dev.txt
 	$(SUBSET) --group fuzz --output-file locks/fuzz.txt
+	$(COMPILE) --upgrade --group kserve --output-file locks/kserve.txt
 	$(SUBSET) --group build --output-file locks/build.txt
 	$(SUBSET) --group lock --output-file locks/lock.txt
 

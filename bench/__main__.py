@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from bench import engines, http, library, limits, training
+from bench import engines, http, library, limits, protocols, training
 from bench.report import Row, write_report
 
 PARTS = {
     "limits": limits.measure,
     "engines": engines.measure,
     "http": http.measure,
+    "protocols": protocols.measure,
     "library": library.measure,
     "training": training.measure,
 }

@@ -20,7 +20,9 @@ def encoder_multiply_adds(config: EncoderConfig, without: Container[str] = ()) -
         config: The architecture.
         without: Names of convolutions that are not computed, such as `block3_conv4`.
     """
-    inputs, side, total = 3, IMAGE_PIXELS // config.input_pooling, 0
+    inputs = 3
+    side = IMAGE_PIXELS // config.input_pooling
+    total = 0
     for number, (block, width) in enumerate(zip(BLOCKS, config.widths, strict=True), start=1):
         channels = block.scaled(width)
         for convolution in range(1, block.convolutions + 1):
@@ -35,12 +37,13 @@ def encoder_multiply_adds(config: EncoderConfig, without: Container[str] = ()) -
 
 def decoder_step_bytes(config: CaptionerConfig) -> int:
     """Returns the bytes of int8 kernels that one word reads, the embedding folded through the first input kernel."""
-    units, layers = config.decoder.units, config.decoder.layers
+    units = config.decoder.units
+    layers = config.decoder.layers
     return 3 * units * units * (2 * layers - 1) + units * config.decoder.vocabulary_size
 
 
 def milliseconds_at(amount: float, billions_a_second: float) -> float:
-    """Returns how long an amount takes at a rate in thousands of millions a second.
+    """Returns the milliseconds that an amount takes at a rate in billions per second.
 
     Raises:
         ValueError: The rate is not above 0.
@@ -54,7 +57,9 @@ def identity_convolutions(bundle: Bundle) -> set[str]:
     """Returns the names of the encoder's convolutions that pass their input on unchanged, which are not computed."""
     found = set()
     for name, kernel in bundle.weights.items():
-        part, layer, kind = name.split("/")[0], name.split("/")[1], name.split("/")[-1]
+        part = name.split("/")[0]
+        layer = name.split("/")[1]
+        kind = name.split("/")[-1]
         if part == "encoder" and kind == "kernel" and "_conv" in layer and kernel.shape[2] == kernel.shape[3]:
             bias = bundle.weights[f"encoder/{layer}/bias"]
             if not bias.any() and np.array_equal(kernel, identity_kernel(len(bias))):

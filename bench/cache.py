@@ -1,4 +1,4 @@
-"""Caches what takes minutes to make, until something that it was made from changes."""
+"""Caches directories that take minutes to make, until their inputs change."""
 
 import hashlib
 import shutil
@@ -15,12 +15,12 @@ def cached(name: str, made_from: Sequence[str | Path], make: Callable[[Path], No
 
     Args:
         name: Name of the directory, without a dot.
-        made_from: Texts, and files of which the content counts; another one of any makes the directory anew.
+        made_from: Texts and files. If a text or a file's content changes, the directory is made anew.
         make: Fills an empty directory.
         folder: Where the directories are.
 
     Returns:
-        The directory; those of the same name that were made from something else are gone.
+        The directory. Those of the same name made from other inputs are removed.
     """
     digest = hashlib.sha256()
     for item in made_from:

@@ -23,7 +23,7 @@ class Contender:
         loaded_from: The artifact that it is loaded from.
         tolerance: How far it may be from the reference.
         modules: Libraries that it needs and that the project does not install.
-        remark: What to know about it.
+        remark: Note for the report.
     """
 
     key: str

@@ -27,7 +27,8 @@ from model.image import read_image
 from model.search import beam_search
 
 PART = "engines"
-WARM_UP, RUNS = 5, 25
+WARM_UP = 5
+RUNS = 25
 STARTS = 3
 WORDS = 12
 NEVER = -1
@@ -49,7 +50,8 @@ def measured(contender: Contender, size: Size) -> Measured:
     Returns:
         Seconds of each run by stage, `ready` in seconds, `memory` in MiB, `differences` from the reference.
     """
-    folder, reference = prepared(contender.loaded_from, size), prepared("reference", size)
+    folder = prepared(contender.loaded_from, size)
+    reference = prepared("reference", size)
     return cast(Measured, process.run_timed("bench.engines", contender.key, folder, reference / RECORD))
 
 

@@ -1,6 +1,6 @@
 """Makes hostile files: small to send, and gigantic or endless for a decoder that trusts them.
 
-Each is made in code, and in the order of what it costs a decoder that believes all it reads.
+Each is made in code. They are ordered by their cost for a decoder that trusts what it reads.
 """
 
 import io
@@ -119,7 +119,8 @@ def tall_tiff() -> bytes:
 
 def strip_flood(strips: int = 1_200_000) -> bytes:
     """Returns an uncompressed TIFF with a strip for each pixel."""
-    offsets, sizes = struct.pack("<I", 8) * strips, struct.pack("<I", 1) * strips
+    offsets = struct.pack("<I", 8) * strips
+    sizes = struct.pack("<I", 1) * strips
     data = b"\x80" + bytes(3) + offsets + sizes
     one, first, second = (struct.pack("<I", number) for number in (1, 12, 12 + len(offsets)))
     return tiff(1, strips, data, (273, 4, strips, first), (279, 4, strips, second), (278, 4, 1, one))

@@ -23,7 +23,8 @@ from server.settings import ServerSettings
 
 PART = "http"
 CLIENTS = (1, 4, 16, 64)
-ANSWERS, WARM_UP = 600, 50
+ANSWERS = 600
+WARM_UP = 50
 STARTS = 3
 SOAK_CLIENTS = 4
 SOAK = (500, 5500)
@@ -54,7 +55,7 @@ def measure() -> list[Row]:
     return [*rows, *_soak_rows(bundle)]
 
 
-def level_row(server: str, level: Level) -> Row:
+def level_row(server: str, level: Level, part: str = PART) -> Row:
     """Returns the row of one number of clients."""
     tries = sum(level.statuses.values())
     good = level.statuses.get("200", 0)
@@ -67,7 +68,7 @@ def level_row(server: str, level: Level) -> Row:
     }
     rate = round(good / level.seconds, 2) if good else None
     return Row(
-        PART, f"{level.clients} client{'s' * (level.clients > 1)}: {server}", rate, good, "images/s", figures=figures
+        part, f"{level.clients} client{'s' * (level.clients > 1)}: {server}", rate, good, "images/s", figures=figures
     )
 
 

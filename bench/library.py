@@ -28,10 +28,13 @@ from model.library.pipeline import BATCH
 from model.library.request import Request
 
 PART = "library"
-PHOTOS, RUNS = 2000, 3
+PHOTOS = 2000
+RUNS = 3
 WARM_UP = 4 * BATCH
 
-LOOP, PIPELINE, ENGINE = "one by one", "showtell --write jsonl", f"the engine alone, batches of {BATCH} in memory"
+LOOP = "one by one"
+PIPELINE = "showtell --write jsonl"
+ENGINE = f"the engine alone, batches of {BATCH} in memory"
 
 
 def measure(photos: int = PHOTOS, runs: int = RUNS) -> list[Row]:

@@ -1,17 +1,18 @@
 """A cheap load generator, because it shares the cores with the server that it measures.
 
-One process, keep-alive connections, requests that are prepared bytes, and of an answer only the status line and the
-headers that decide what comes next.
+One process and keep-alive connections. Requests are prepared bytes; of an answer only the status line and the few
+headers that matter are parsed.
 """
 
 import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+from bench.asked import ASKED, JPEG, OURS
 from bench.photos import photo
 from bench.process import answer_json
 
@@ -53,9 +54,11 @@ class Level:
     cpu_seconds: float
 
 
-def prepared_request(path: str, body: bytes) -> bytes:
-    """Returns the bytes of a POST with a JPEG."""
-    head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+def prepared_request(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    """Returns the bytes of a POST, with a JPEG unless the headers say otherwise."""
+    told = {"Content-Type": JPEG} if headers is None else headers
+    lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
@@ -159,13 +162,14 @@ def _close(connection: Connection | None) -> None:
         connection[1].close()
 
 
-def _main(port: int, path: str, clients: int, answers: int, warm_up: int) -> None:
-    requests = [prepared_request(path, photo(seed)) for seed in range(PHOTOS)]
+def _main(port: int, path: str, clients: int, answers: int, warm_up: int, name: str) -> None:
+    sent = [ASKED[name].sent(photo(seed)) for seed in range(PHOTOS)]
+    requests = [prepared_request(path, body, headers) for headers, body in sent]
     if warm_up:
         run_level(port, requests, clients, warm_up)
     answer_json(asdict(run_level(port, requests, clients, answers)))
 
 
 if __name__ == "__main__":
-    _port, _path, _clients, _answers, _warm_up = sys.argv[1:]
-    _main(int(_port), _path, int(_clients), int(_answers), int(_warm_up))
+    _port, _path, _clients, _answers, _warm_up, *_name = sys.argv[1:]
+    _main(int(_port), _path, int(_clients), int(_answers), int(_warm_up), *(_name or [OURS]))

@@ -21,13 +21,13 @@ class Kind:
     """One kind of request.
 
     Attributes:
-        name: What a report calls it.
-        requests: Taken in turn; each is the pieces that are sent one after the other.
+        name: Name in reports.
+        requests: The requests, taken in turn; each is a list of pieces that are sent one after the other.
         weight: How often it comes, relative to the others.
-        statuses: What may be answered; with none the client hangs up once it has sent the last piece.
+        statuses: Allowed statuses; with none the client hangs up after the last piece.
         pause_seconds: Time between two pieces.
-        stay_seconds: How long one that hangs up stays before, and reads nothing.
-        copies: How many are sent at once.
+        stay_seconds: Time that such a client waits before it hangs up, reading nothing.
+        copies: Number sent at once.
     """
 
     name: str
@@ -46,7 +46,8 @@ def mixture() -> list[Kind]:
     large = [prepared_request(PREDICT, _picture("RGB", (8000, 6250), "PNG"))]
     sixteen = form([photos[index % PHOTOS] for index in range(16)])
     halves = [_pieces(post, 2)[:1] for post in posts]
-    good, unanswered = frozenset({200}), frozenset[int]()
+    good = frozenset({200})
+    unanswered = frozenset[int]()
     return [
         Kind(name="photo", requests=_whole(posts), weight=400, statuses=good),
         Kind(name="photo in a form", requests=_whole([form([data]) for data in photos]), weight=100, statuses=good),
@@ -100,7 +101,8 @@ def _bad(photos: Sequence[bytes]) -> list[Kind]:
 
 def _attackers() -> list[Kind]:
     """Returns clients that attack the server."""
-    unanswered, undecodable = frozenset[int](), frozenset({413, 422})
+    unanswered = frozenset[int]()
+    undecodable = frozenset({413, 422})
     refused = [_post("", make()) for make in hostile.REFUSED.values()]
     borne = [_post("", make()) for make in hostile.BORNE.values()]
     pipeline = [[_get("/docs") * 200]]

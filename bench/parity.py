@@ -50,7 +50,8 @@ def record(engine: Engine, words: Array | None = None) -> Record:
     """
     encoded = engine.encode(read_image(photo(0)).pixels[None])
     log_probs, ids, state = engine.start(encoded.features)
-    seen, fed = [(log_probs, ids)], []
+    seen = [(log_probs, ids)]
+    fed = []
     parents = np.zeros(HYPOTHESES, np.int32)
     for step in range(STEPS):
         tokens = (ids[0, :HYPOTHESES] if words is None else words[step]).astype(np.int32)

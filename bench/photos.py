@@ -5,7 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-WIDTH, HEIGHT = 500, 375
+WIDTH = 500
+HEIGHT = 375
 DETAIL = ((4, 70.0), (16, 40.0), (64, 20.0), (256, 8.0))
 """Sides of coarse noise in points, and its strength: as in photos, less the finer it is."""
 

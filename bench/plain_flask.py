@@ -11,7 +11,7 @@ from model.captioner import Captioner
 from model.image import read_image
 
 CAPTIONS = 3
-"""As many as the server gives when it is not told."""
+"""Number of captions that the server gives by default."""
 
 
 def create_app(bundle: str) -> Flask:
@@ -23,7 +23,8 @@ def create_app(bundle: str) -> Flask:
     Returns:
         An application with `POST /predict`, and `GET /` to see whether it is there.
     """
-    captioner, lock = Captioner.load(Path(bundle)), threading.Lock()
+    captioner = Captioner.load(Path(bundle))
+    lock = threading.Lock()
     app = Flask("plain")
 
     @app.get("/")

@@ -16,7 +16,7 @@ def run_json(module: str, *arguments: object, timeout_seconds: float = TIMEOUT_S
     """Runs `python -m module arguments…` and returns the JSON on the last line that it prints.
 
     Raises:
-        RuntimeError: It failed; the message ends with what it said.
+        RuntimeError: It failed; the message ends with its output.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_seconds)  # noqa: S603
@@ -32,12 +32,12 @@ def run_timed(module: str, *arguments: object) -> Any:
 
 
 def answer_json(value: object) -> None:
-    """Prints what `run_json` returns on the other side."""
+    """Prints the value that `run_json` returns in the calling process."""
     sys.stdout.write("\n" + json.dumps(value) + "\n")
 
 
 def family(process: int) -> list[int]:
-    """Returns a process and all that it has started, as far as they run."""
+    """Returns a process and all that it has started, those that still run."""
     found = [process]
     for one in found:
         for children in Path(f"/proc/{one}/task").glob("*/children"):

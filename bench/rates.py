@@ -11,9 +11,12 @@ import numpy as np
 from bench.machine import cores
 from model.engines.quiet import quiet_tensorflow
 
-WARM_UP, RUNS = 5, 25
-ROWS, SIDE = 1024, 2048
-CHANNELS, POSITIONS = 512, 28
+WARM_UP = 5
+RUNS = 25
+ROWS = 1024
+SIDE = 2048
+CHANNELS = 512
+POSITIONS = 28
 ARRAY_BYTES = 2**30
 
 Work = Callable[[], object]
@@ -71,7 +74,8 @@ def _random(*shape: int) -> Any:
 
 
 def _float32_numpy() -> Work:
-    left, right = _random(ROWS, SIDE), _random(SIDE, SIDE)
+    left = _random(ROWS, SIDE)
+    right = _random(SIDE, SIDE)
     return lambda: left @ right
 
 
@@ -79,7 +83,8 @@ def _float32_tensorflow() -> Work:
     quiet_tensorflow()
     import tensorflow as tf
 
-    left, right = tf.constant(_random(ROWS, SIDE)), tf.constant(_random(SIDE, SIDE))
+    left = tf.constant(_random(ROWS, SIDE))
+    right = tf.constant(_random(SIDE, SIDE))
     multiply = tf.function(tf.matmul)
     return lambda: multiply(left, right).numpy()
 
@@ -88,7 +93,7 @@ def _memory() -> Work:
     array = np.ones(ARRAY_BYTES // 4, np.float32)
     parts = np.array_split(array, cores())
     pool = ThreadPoolExecutor(len(parts))
-    # The largest value is found at the width of the vector unit, and without Python's lock.
+    # The largest value is found at the width of the vector unit, and without the GIL.
     return lambda: list(pool.map(np.max, parts))
 
 

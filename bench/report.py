@@ -22,11 +22,11 @@ class Row:
     Attributes:
         part: Part of the benchmark.
         what: What was measured.
-        value: Median, or what else the remark says; None where nothing could be measured.
+        value: Median, unless the remark says otherwise; None if nothing could be measured.
         runs: Measurements behind it.
         unit: Unit of the value.
         ratio: How many times better than `against` this is, above 1 is better; None where there is nothing to compare.
-        against: What it is compared with, by its `what`.
+        against: `what` of the row that it is compared with.
         remark: Anything else, in words.
         figures: Further figures by name, the unit in the name.
     """

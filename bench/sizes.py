@@ -16,7 +16,8 @@ SIZES: tuple[Size, ...] = ("full size", "default bundle")
 _INPUT_DEVIATION = {"caffe": 70.0, "unit": 0.5}
 _BIAS_DEVIATION = 0.05
 # Without these the states of stacked GRUs fade, and every word is about as probable as any other.
-_GATE_GAIN, _SHARPNESS = 3.0, 3.0
+_GATE_GAIN = 3.0
+_SHARPNESS = 3.0
 
 
 def source(size: Size) -> Bundle:
@@ -43,7 +44,8 @@ def random_bundle(config: CaptionerConfig, seed: int = 1) -> Bundle:
     Source:
         He et al. 2015, eq. 10 (arXiv:1502.01852).
     """
-    random, pixels = np.random.default_rng(seed), _INPUT_DEVIATION[config.encoder.normalization]
+    random = np.random.default_rng(seed)
+    pixels = _INPUT_DEVIATION[config.encoder.normalization]
     weights = {
         name: (random.standard_normal(shape, np.float32) * np.float32(_deviation(name, shape, pixels))).astype(
             np.float16

@@ -33,7 +33,8 @@ from model.bundle import DEFAULT_BUNDLE
 MOST_AT_ONCE = 200
 TIMEOUT_SECONDS = 40.0
 SAMPLE_SECONDS = 2.0
-WARM_UP_SHARE, END_SHARE = 0.2, 0.2
+WARM_UP_SHARE = 0.2
+END_SHARE = 0.2
 GROWTH_MIB = 32.0
 """How much the memory of all processes may grow from just after the warm-up to the end, each by its median."""
 TOLD = 10
@@ -68,7 +69,8 @@ class Record:
 
     def memory_mib(self) -> tuple[float, float]:
         """Returns the median memory of the time just after the warm-up and of the end."""
-        memory, count = [sample.memory_mib for sample in self.samples], len(self.samples)
+        memory = [sample.memory_mib for sample in self.samples]
+        count = len(self.samples)
         size = max(1, int(count * END_SHARE))
         start = int(count * WARM_UP_SHARE)
         return percentile(memory[start : start + size], 50), percentile(memory[-size:], 50)

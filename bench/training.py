@@ -22,8 +22,11 @@ from model.config import IMAGE_PIXELS
 from model.presets import small
 
 PART = "training"
-BATCH, CLASSES, IMAGES = 32, 10, 640
-WARM_UP, STEPS = 4, 24
+BATCH = 32
+CLASSES = 10
+IMAGES = 640
+WARM_UP = 4
+STEPS = 24
 VARIANTS = {
     "synthetic": "our step, synthetic data",
     "records": "our step, from records, augmented",
@@ -97,7 +100,9 @@ def _steps(task: Any, replicas: Any, *, synthetic: bool) -> dict[str, list[float
 
     distributed = replicas.distribute(batches)
     stepper = Stepper(replicas, task.loss, optimizer, distributed.element_spec)
-    iterator, steps, waits = iter(distributed), [], []
+    iterator = iter(distributed)
+    steps = []
+    waits = []
     for number in range(WARM_UP + STEPS):
         started = time.perf_counter()
         batch = next(iterator)

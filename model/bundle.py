@@ -22,8 +22,12 @@ from model.vocabulary import Vocabulary
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 """The bundle that comes with the project."""
 
-CONFIG, VOCABULARY, CLASSES, WEIGHTS = "config.json", "vocabulary.txt", "classes.json", "weights.safetensors"
-LITE_ENCODER, LITE_DECODER = "encoder.tflite", "decoder.tflite"
+CONFIG = "config.json"
+VOCABULARY = "vocabulary.txt"
+CLASSES = "classes.json"
+WEIGHTS = "weights.safetensors"
+LITE_ENCODER = "encoder.tflite"
+LITE_DECODER = "decoder.tflite"
 REQUIRED = frozenset({CONFIG, VOCABULARY, CLASSES, WEIGHTS})
 LITE_FILES = frozenset({LITE_ENCODER, LITE_DECODER})
 """Files of the CPU engine: both are there or neither."""
@@ -125,13 +129,13 @@ def load_bundle(path: Path, info: BundleInfo | None = None) -> Bundle:
 
     Args:
         path: The bundle's directory.
-        info: What `BundleInfo.from_bundle` returned for it just now, so that no file is hashed twice; else None.
+        info: Result of `BundleInfo.from_bundle` a moment ago, so that no file is hashed twice; None to verify now.
 
     Returns:
         The bundle, with its weights in memory.
 
     Raises:
-        BundleError: Anything is missing, damaged or does not agree; the message says what and what to do.
+        BundleError: A part is missing, damaged or does not fit the others; the message says which, and what to do.
     """
     config, vocabulary, classes, has_lite_files = BundleInfo.from_bundle(path) if info is None else info
     weights = read_tensors(path / WEIGHTS, weight_shapes(config), LITE_FILES if has_lite_files else ())
@@ -149,7 +153,8 @@ def weight_shapes(config: CaptionerConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _encoder_shapes(config: EncoderConfig) -> Iterable[tuple[str, tuple[int, ...]]]:
-    inputs, side = 3, IMAGE_PIXELS // config.input_pooling
+    inputs = 3
+    side = IMAGE_PIXELS // config.input_pooling
     for block, width in zip(BLOCKS, config.widths, strict=True):
         channels = block.scaled(width)
         for index in range(1, block.convolutions + 1):
@@ -165,7 +170,9 @@ def _encoder_shapes(config: EncoderConfig) -> Iterable[tuple[str, tuple[int, ...
 
 
 def _decoder_shapes(config: DecoderConfig, feature_units: int) -> Iterable[tuple[str, tuple[int, ...]]]:
-    inputs, units, embedding = config.input_units, config.units, config.embedding_units
+    inputs = config.input_units
+    units = config.units
+    embedding = config.embedding_units
     yield "embedding/embeddings", (config.vocabulary_size, embedding)
     if config.project_features:
         yield "projection/kernel", (feature_units, embedding)

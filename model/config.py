@@ -47,19 +47,19 @@ Features = Literal["fc2", "average", "average_max", "grid", "average_fc2"]
 FEATURES: Mapping[Features, tuple[int, int]] = types.MappingProxyType(
     {"fc2": (0, 1), "average": (1, 0), "average_max": (2, 0), "grid": (4, 0), "average_fc2": (1, 1)}
 )
-"""Features that the decoder can read: multiples of the last map's channels, and of the FC layers' units."""
+"""Features that the decoder can read. Lengths: a factor on the last map's channels, and one on the FC layers' units."""
 
 INPUT_POOLINGS = (1, 2, 4, 7)
-"""Sides of the pool in front of the first convolution, in pixels: what divides 224 and leaves five poolings."""
+"""Sides of the pool in front of the first convolution, in pixels: divisors of 224 that leave room for five poolings."""
 
 GRID_POOLINGS = INPUT_POOLINGS[:2]
-"""Those of them that leave a last map of more than two positions a side, of which the feature `grid` makes quarters."""
+"""Those that leave a last map of more than two positions a side, as the feature `grid` needs to quarter it."""
 
 MAX_BEAM_SIZE = 10
 """Candidates that an engine returns for each hypothesis, and therefore the widest beam."""
 
 MAX_CLASSES = 20
-"""Most classes that can be asked for."""
+"""Most classes in one answer."""
 
 MIN_VOCABULARY_SIZE = len(SPECIAL) + 1
 MAX_LAYERS = 16
@@ -199,6 +199,8 @@ class SearchConfig:
         max_words: Most words in a caption, 1 to MAX_WORDS.
         length_penalty: Exponent a of `log_probability / steps ** a` by which captions are ranked, where steps are the
             words and the end, 0 to MAX_LENGTH_PENALTY; 0 ranks by probability alone.
+        no_repeat_ngram: A caption says no sequence of so many words twice, 1 to MAX_WORDS; 0 allows all. Words are
+            said again nevertheless where no other of an engine's best words is left.
 
     Raises:
         ConfigError: A value is outside its range.
@@ -207,11 +209,13 @@ class SearchConfig:
     beam_size: int = 3
     max_words: int = 20
     length_penalty: float = 0.0
+    no_repeat_ngram: int = 0
 
     def __post_init__(self) -> None:
         check_between("search.beam_size", self.beam_size, 1, MAX_BEAM_SIZE)
         check_between("search.max_words", self.max_words, 1, MAX_WORDS)
         check_between("search.length_penalty", self.length_penalty, 0, MAX_LENGTH_PENALTY)
+        check_between("search.no_repeat_ngram", self.no_repeat_ngram, 0, MAX_WORDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +228,7 @@ class CaptionerConfig:
         encoder: Architecture of the encoder.
         decoder: Architecture of the decoder.
         search: Defaults of the search.
-        format_version: Version of the bundle format; must be `FORMAT_VERSION`, to which older ones are raised.
+        format_version: Version of the bundle format; must be `FORMAT_VERSION`; older ones are converted to it.
         provenance: How it was made: data, commands, hours. Free form.
         scores: Measured scores by split and metric, for example `{"flickr8k dev": {"BLEU-4": 11.2}}`.
 

@@ -31,7 +31,8 @@ class Decoder(keras.Model):  # type: ignore[misc]
     ) -> None:
         super().__init__(name="decoder")
         self.config = config
-        units, size = config.embedding_units, config.vocabulary_size
+        units = config.embedding_units
+        size = config.vocabulary_size
         self.projection = dense(units, name="projection") if config.project_features else None
         self.embedding = layers.Embedding(size, units, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
@@ -58,14 +59,14 @@ class Decoder(keras.Model):  # type: ignore[misc]
 
     @property
     def output_kernel(self) -> Any:
-        """Returns what `hidden` is multiplied with to score words, shape (U, V) or, tied, (E, V), float32."""
+        """Returns the kernel that turns `hidden` into scores of words, shape (U, V) or, tied, (E, V), float32."""
         if self.output_layer.kernel is not None:
             return self.output_layer.kernel
         return keras.ops.cast(keras.ops.transpose(self.embedding.embeddings), "float32")
 
     @property
     def output_bias(self) -> Any:
-        """Returns what is added to the scores of words, shape (V,)."""
+        """Returns the bias of the scores of words, shape (V,)."""
         return self.output_layer.bias
 
     def hidden(self, features: Any, tokens: Any, *, training: bool = False) -> Any:
@@ -77,7 +78,7 @@ class Decoder(keras.Model):  # type: ignore[misc]
             training: Whether dropout is on.
 
         Returns:
-            What words are scored by; position t predicts `tokens[:, t]`. Shape (B, T, U), or (B, T, E) where tied.
+            Vectors that score words; position t predicts `tokens[:, t]`. Shape (B, T, U), or (B, T, E) where tied.
         """
         image = self._image(features)[:, None]  # (B, 1, E)
         words = self.word_dropout(self.embedding(tokens[:, :-1]), training=training)
@@ -144,7 +145,7 @@ class Decoder(keras.Model):  # type: ignore[misc]
 
 
 class WordScores(layers.Layer):  # type: ignore[misc]
-    """Scores of all words: a dense layer, or its bias alone where the embeddings are the kernel.
+    """A dense layer that scores all words, or its bias alone where the embeddings are the kernel.
 
     Args:
         size: Number of words V.
@@ -153,7 +154,8 @@ class WordScores(layers.Layer):  # type: ignore[misc]
 
     def __init__(self, size: int, *, tied: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._size, self._tied = size, tied
+        self._size = size
+        self._tied = tied
         self.kernel: Any = None
 
     def build(self, input_shape: Any) -> None:

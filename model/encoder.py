@@ -76,9 +76,8 @@ def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras
     values = pool(values)
     for name in ("fc1", "fc2"):
         layer = layers.Dense(config.fc_units, kernel_initializer=_initializer(config), name=name)
-        values = fc = _with_relu(config, layer, values, synchronized)
-        if config.dropout > 0:
-            values = layers.Dropout(config.dropout, name=f"{name}_dropout")(values)
+        fc = _with_relu(config, layer, values, synchronized)
+        values = layers.Dropout(config.dropout, name=f"{name}_dropout")(fc) if config.dropout > 0 else fc
     logits = layers.Dense(config.classes, name="predictions")(values)
     outputs = {
         "features": layers.Activation("linear", dtype="float32", name="features")(_features(config, maps, fc)),
@@ -139,11 +138,13 @@ def fold(encoder: keras.Model) -> dict[str, np.ndarray]:
         if f"{layer.name}_bn" in names:
             norm = encoder.get_layer(f"{layer.name}_bn")
             scale = _to_numpy(norm.gamma) / np.sqrt(_to_numpy(norm.moving_variance) + norm.epsilon)
-            kernel, bias = kernel * scale, (bias - _to_numpy(norm.moving_mean)) * scale + _to_numpy(norm.beta)
+            kernel = kernel * scale
+            bias = (bias - _to_numpy(norm.moving_mean)) * scale + _to_numpy(norm.beta)
         if f"{layer.name}_add" in names:
             kernel = kernel.copy()
             kernel[1, 1] += np.eye(kernel.shape[-1], dtype=np.float32)
-        weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"] = kernel, bias
+        weights[f"{layer.name}/kernel"] = kernel
+        weights[f"{layer.name}/bias"] = bias
     return weights
 
 

@@ -53,7 +53,7 @@ _SIGNATURE = re.compile(
     re.DOTALL,
 )
 
-# What Pillow's decoders are known to raise on hostile bytes. Not MemoryError, which says nothing of the bytes.
+# Errors that Pillow's decoders are known to raise on hostile bytes. MemoryError is no sign of bad bytes.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError, ArithmeticError,
     NotImplementedError, RuntimeError, struct.error, zlib.error,
@@ -102,7 +102,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
         UnsupportedImageError: The bytes are in no accepted format.
         ImageTooLargeError: The image has more than `max_pixels` pixels, or takes more memory than those may.
         CorruptImageError: The format is accepted, but the bytes are truncated or damaged.
-        MemoryError: There is less memory than `max_decoded_bytes` says.
+        MemoryError: The system has less memory than decoding takes.
     """
     header = inspect_image(data, max_pixels=max_pixels)
     try:
@@ -124,7 +124,8 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
             f"expected a whole {header.format} file, received one that is truncated or damaged; "
             "open it in an image viewer and save it again"
         ) from error
-    width, height = header.width, header.height
+    width = header.width
+    height = header.height
     return DecodedImage(pixels, *((height, width) if header.orientation >= 5 else (width, height)))
 
 
@@ -172,8 +173,11 @@ def max_decoded_bytes(max_pixels: int) -> int:
 
 
 def _check_size(header: Header, max_pixels: int) -> None:
-    width, height = header.width, header.height
-    size, longer, shorter = f"{width}x{height}", max(width, height), min(width, height)
+    width = header.width
+    height = header.height
+    size = f"{width}x{height}"
+    longer = max(width, height)
+    shorter = min(width, height)
     if header.largest_pixels > max_pixels:
         raise ImageTooLargeError(_too_large(size, max_pixels))
     if longer > MAX_SIDE_PIXELS or longer > MAX_ASPECT_RATIO * max(1, shorter):
@@ -215,12 +219,13 @@ def to_square(image: Image.Image, *, band_pixels: int = BAND_PIXELS) -> Image.Im
 def _resized(image: Image.Image, mode: str, band_pixels: int) -> Image.Image:
     """Converts an image to a mode and resizes it, in bands of lines where it is large, so that no whole copy is made.
 
-    The result is that of converting and resizing at once, to the bit, where Pillow makes an image narrower first, each
-    line by itself, and then shorter. It makes much taller ones shorter first, and since it rounds in between, those
-    differ by a level, or a few with transparency. One that becomes wider is not cut into bands.
+    The result equals converting and resizing the whole image to the bit, as long as Pillow resizes each line before it
+    resizes the columns. For much taller images Pillow begins with the columns, and since it rounds in between, results
+    differ by one level, or by a few with transparency. An image that becomes wider is not cut into bands.
     """
     width, height = image.size
-    size, bilinear = (IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.BILINEAR
+    size = (IMAGE_PIXELS, IMAGE_PIXELS)
+    bilinear = Image.Resampling.BILINEAR
     if width < IMAGE_PIXELS or width * height <= band_pixels:
         return _converted(image, mode).resize(size, bilinear)
     narrow = Image.new(mode, (IMAGE_PIXELS, height))

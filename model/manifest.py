@@ -25,14 +25,15 @@ def verify_manifest(path: Path, required: frozenset[str]) -> frozenset[str]:
         required: Names that the manifest must have.
 
     Returns:
-        All names that it has; any other file beside them is not the bundle's.
+        All file names in it; other files in the directory do not belong to the bundle.
 
     Raises:
-        BundleError: The manifest is missing or no manifest, has another format version, or a file does not fit it.
+        BundleError: The manifest is missing or malformed, has another format version, or a file does not match it.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        version, files = manifest["format_version"], manifest["files"]
+        version = manifest["format_version"]
+        files = manifest["files"]
         entries = {str(name): (entry["sha256"], entry["bytes"]) for name, entry in files.items()}
     except FileNotFoundError as error:
         raise BundleError(f"{path}: expected a bundle directory with {MANIFEST}, found none; check the path") from error

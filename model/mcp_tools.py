@@ -1,4 +1,4 @@
-"""`showtell-mcp`: offers the captioner to assistants as tools, by the Model Context Protocol over standard input."""
+"""`showtell-mcp`: offers the captioner to assistants as tools, by the Model Context Protocol on standard input."""
 
 import stat
 import threading
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from model.captioner import Captioner, Prediction
 
 CLASSES = 5
-"""Classes of a photo that are told."""
+"""Number of classes in an answer."""
 
 MAX_FILE_BYTES = 256 * 1024**2
-"""Largest file that is read, in bytes: more than 50 megapixels take without compression."""
+"""Largest file that is read, in bytes: more than 50 uncompressed megapixels."""
 
 _CAPTION = (
     "Describes a photo in one plain English sentence, by a small network on this machine that was trained on everyday "
@@ -54,7 +54,8 @@ class PhotoTools:
     """
 
     def __init__(self, bundle: Path, engine: EngineName) -> None:
-        self._bundle, self._engine = bundle, engine
+        self._bundle = bundle
+        self._engine = engine
         self._lock = threading.Lock()
 
     def caption_image(self, path: str) -> str:
@@ -76,7 +77,7 @@ class PhotoTools:
 
     def _predict(self, path: str, classes: int) -> "Prediction":
         pixels = read_image(_read_file(path)).pixels
-        # Tools are called in threads, and a captioner has one caller at a time.
+        # Tools are called in several threads, but a captioner allows one caller at a time.
         with self._lock:
             return self._captioner.predict(pixels[None], classes=classes)[0]
 
@@ -89,7 +90,7 @@ class PhotoTools:
 
 
 def mcp_server(tools: PhotoTools) -> "MCPServer":
-    """Returns an MCP server with the tools, whose errors reach the client in words."""
+    """Returns an MCP server with the tools. Their errors reach the client as text."""
     from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp_types import ToolAnnotations
@@ -129,7 +130,7 @@ def mcp_server(tools: PhotoTools) -> "MCPServer":
     help="Engine that runs the model; auto takes the fastest on this machine.",
 )
 def main(bundle: Path, engine: EngineName) -> None:
-    """Serve the tools caption_image(path) and classify_image(path) to an MCP client.
+    """Serves the tools caption_image(path) and classify_image(path) to an MCP client.
 
     The client starts this command and speaks with it over standard input and output. Its configuration:
 

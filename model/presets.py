@@ -9,7 +9,7 @@ from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchCo
 def paper() -> CaptionerConfig:
     """Returns the full-size design: VGG-19 with ImageNet input and four GRU layers of 1000 on unprojected features.
 
-    Nothing was trained to its end at this size here: it needs the ImageNet weights file and a data set such as COCO.
+    No run at this size was completed for this project: it needs the ImageNet weights file and a data set such as COCO.
     """
     return CaptionerConfig(
         name="show-and-tell-paper",

@@ -10,12 +10,12 @@ def check(name: str, value: object, holds: bool, expected: str) -> None:
 
     Args:
         name: The field.
-        value: Its value.
-        holds: Whether the value is as it must be.
-        expected: How it must be.
+        value: The value.
+        holds: Whether the value is allowed.
+        expected: The allowed values, in words.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: The value is not allowed.
     """
     if not holds:
         raise ConfigError(f"{name}: expected {expected}, received {value!r}")
@@ -32,11 +32,11 @@ def check_between(name: str, value: float, low: int, high: int) -> None:
 
 
 def check_fraction(name: str, value: float) -> None:
-    """Checks that a number is a share that is never the whole; raises ConfigError."""
+    """Checks that a number is in [0, 1); raises ConfigError."""
     check(name, value, 0 <= value < 1, "a number in [0, 1)")
 
 
 def check_choice(name: str, value: object, choices: Sequence[object], condition: str = "") -> None:
-    """Checks that a value is one of a few; `condition` says when only these are allowed. Raises ConfigError."""
+    """Checks that a value is one of a few; raises ConfigError. `condition` ends the message: why only these."""
     *others, last = map(str, choices)
     check(name, value, value in choices, f"{', '.join(others)} or {last}{condition}")

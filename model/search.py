@@ -24,7 +24,7 @@ class Step(Protocol):
         Args:
             tokens: Last word of each hypothesis. Shape (N,), int32.
             parents: Row of `state` that each hypothesis continues. Shape (N,), int32.
-            state: What the last call returned; opaque to the search.
+            state: State from the last call; opaque to the search.
 
         Returns:
             log_probs: Log-probabilities of the best next words, falling. Shape (N, M), M at least min(K, V).
@@ -41,7 +41,7 @@ class FoundCaption:
         tokens: Word ids without the end id.
         word_log_probs: Natural log-probability of each word given those before it.
         log_prob: Natural log-probability of the whole, the end included where the caption ended by itself.
-        score: What captions are ranked by: `log_prob / steps ** length_penalty`.
+        score: Ranks captions: `log_prob / steps ** length_penalty`.
     """
 
     tokens: tuple[int, ...]
@@ -71,13 +71,13 @@ def beam_search(
 
     Finished hypotheses keep their score and compete with the unfinished ones for the K places; one that loses its place
     is remembered. Only unfinished hypotheses are stepped. The search of an image stops when no unfinished hypothesis
-    can come among its K best any more, which changes nothing in what is found, or when captions have `max_words` words,
-    at which unfinished ones are taken as they are. Beam size 1 is greedy search.
+    can still become one of its K best, which does not change the result, or at `max_words` words, where unfinished
+    hypotheses are taken as they are. Beam size 1 is greedy search.
 
     Args:
         start: Log-probabilities (B, M) and ids (B, M) of the best first words, falling, and the state of B rows.
         step: Scores the next words.
-        config: Beam size K, most words, length penalty.
+        config: Beam size K, most words, length penalty, what may not be repeated.
         end_id: Id of the end token.
         wanted: Called between two words; returns for each image whether its captions are still waited for. None if all
             are wanted.
@@ -90,7 +90,8 @@ def beam_search(
         simplest form discussed by Wu et al. 2016, sec. 7 (arXiv:1609.08144).
     """
     log_probs, ids, state = start
-    images, beam_size = len(ids), config.beam_size
+    images = len(ids)
+    beam_size = config.beam_size
     beam = _first_beam(log_probs, ids, config, end_id)
     pool: list[_Pool] = [{} for _ in range(images)]
     _collect(pool, beam, beam.finished, config, end_id)
@@ -103,9 +104,10 @@ def beam_search(
         rows = np.flatnonzero(~beam.finished)  # (N,), positions in (B * K,)
         if not len(rows):
             break
-        log_probs, ids, state = step(
-            beam.tokens.reshape(-1, config.max_words)[rows, position - 1], parents[rows], state
-        )
+        said = beam.tokens.reshape(-1, config.max_words)[rows, :position]  # (N, position)
+        log_probs, ids, state = step(said[:, -1], parents[rows], state)
+        if config.no_repeat_ngram:
+            log_probs = _without_repeats(log_probs, ids, said, config.no_repeat_ngram)
         chosen = _extend(beam, *_spread(beam, rows, log_probs, ids), position, config.length_penalty, end_id)
         _collect(pool, beam, beam.finished & (beam.steps == position + 1), config, end_id)
         row_of = np.zeros(images * beam_size, np.int32)
@@ -117,7 +119,8 @@ def beam_search(
 
 
 def _first_beam(log_probs: Floats, ids: Ints, config: SearchConfig, end_id: int) -> _Beam:
-    images, size = len(ids), config.beam_size
+    images = len(ids)
+    size = config.beam_size
     count = min(size, ids.shape[1])
     shape = (images, size)
     beam = _Beam(
@@ -148,10 +151,12 @@ def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: f
     row = np.arange(images)[:, None]
     was_finished = beam.finished[row, slots]
     words = np.where(was_finished, end_id, ids.reshape(images, -1)[row, order])
-    beam.tokens, beam.word_log_probs = beam.tokens[row, slots], beam.word_log_probs[row, slots]
+    beam.tokens = beam.tokens[row, slots]
+    beam.word_log_probs = beam.word_log_probs[row, slots]
     beam.tokens[:, :, position] = words
     beam.word_log_probs[:, :, position] = added.reshape(images, -1)[row, order]
-    beam.log_probs, beam.steps = totals.reshape(images, -1)[row, order], steps[row, slots]
+    beam.log_probs = totals.reshape(images, -1)[row, order]
+    beam.steps = steps[row, slots]
     beam.finished = was_finished | (words == end_id) | ~np.isfinite(beam.log_probs)
     return slots
 
@@ -159,22 +164,47 @@ def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: f
 def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Ints) -> tuple[Floats, Ints]:
     """Moves the scores of `rows` (N, M) to their hypotheses' places (B, K, M); the other places have no words."""
     shape = (beam.finished.size, ids.shape[1])
-    every, every_id = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32)
-    every[rows], every_id[rows] = log_probs, ids
+    every = np.full(shape, -np.inf, np.float32)
+    every_id = np.zeros(shape, np.int32)
+    every[rows] = log_probs
+    every_id[rows] = ids
     return every.reshape(*beam.finished.shape, -1), every_id.reshape(*beam.finished.shape, -1)
+
+
+def _without_repeats(log_probs: Floats, ids: Ints, said: Ints, length: int) -> Floats:
+    """Makes words impossible that would complete an n-gram of that length which their hypothesis has already.
+
+    Args:
+        log_probs: Log-probabilities of the next words. Shape (N, M).
+        ids: Their ids. Shape (N, M).
+        said: The words of each hypothesis. Shape (N, T).
+        length: Words of an n-gram.
+
+    Returns:
+        The log-probabilities. Those of a hypothesis that no word would be left for stay as they are. Shape (N, M).
+    """
+    if said.shape[1] < length:
+        return log_probs
+    grams = np.lib.stride_tricks.sliding_window_view(said, length, axis=1)  # (N, G, n)
+    begun = said[:, None, said.shape[1] - length + 1 :]  # (N, 1, n - 1)
+    begins_so = (grams[:, :, :-1] == begun).all(axis=2)  # (N, G)
+    repeats = ((ids[:, :, None] == grams[:, None, :, -1]) & begins_so[:, None]).any(axis=2)  # (N, M)
+    repeats &= (~repeats & np.isfinite(log_probs)).any(axis=1, keepdims=True)
+    return np.where(repeats, np.float32(-np.inf), log_probs)
 
 
 def _drop(beam: _Beam, images: npt.NDArray[np.bool_]) -> None:
     """Drops the unfinished hypotheses of the chosen images (B,)."""
     lost = images[:, None] & ~beam.finished
-    beam.log_probs[lost], beam.finished[lost] = -np.inf, True
+    beam.log_probs[lost] = -np.inf
+    beam.finished[lost] = True
 
 
 def _decided(beam: _Beam, pool: list[_Pool], config: SearchConfig) -> npt.NDArray[np.bool_]:
     """Returns for each image (B,) whether K captions are found that no unfinished hypothesis can beat.
 
-    A log-probability never rises, so that what an unfinished hypothesis has, spread over the most words, bounds its
-    score.
+    A log-probability never rises, so an unfinished hypothesis scores at most its present one, divided by the penalty of
+    the most words.
     """
     size = config.beam_size
     bounds = np.where(beam.finished, -np.inf, beam.log_probs).max(axis=1) / config.max_words**config.length_penalty
@@ -188,7 +218,8 @@ def _collect(
 ) -> None:  # fmt: skip
     """Adds the captions of the chosen slots (B, K) to their image's pool, by their tokens with the end."""
     for image, slot in np.argwhere(chosen & np.isfinite(beam.log_probs)):
-        steps, log_prob = int(beam.steps[image, slot]), float(beam.log_probs[image, slot])
+        steps = int(beam.steps[image, slot])
+        log_prob = float(beam.log_probs[image, slot])
         tokens = tuple(beam.tokens[image, slot, :steps].tolist())
         words = tokens[:-1] if tokens[-1] == end_id else tokens
         logs = tuple(beam.word_log_probs[image, slot, : len(words)].tolist())

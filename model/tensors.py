@@ -1,7 +1,7 @@
 """The tensors of a bundle on disk, each stored once: those that the CPU engine's files hold are read from there.
 
-`weights.safetensors` holds the rest, and in its metadata a place for each tensor that lies in another file. A tensor of
-int8 numbers has its steps in `weights.safetensors`.
+`weights.safetensors` holds the rest, and in its metadata a place for each tensor that lies in another file. The steps
+of int8 tensors are in `weights.safetensors`.
 """
 
 import json
@@ -24,7 +24,7 @@ DTYPES = ("F16", "F32")
 """Types of number that stored tensors may have, in safetensors' names."""
 
 _LEAST = 2**15
-"""Bytes from which a tensor is looked for in the CPU engine's files."""
+"""Smallest tensor that is looked for in the CPU engine's files, in bytes."""
 
 _ORDERS: Mapping[int, Sequence[tuple[int, ...]]] = {4: [(3, 0, 1, 2)], 2: [(1, 0), (0, 1)]}
 """Orders of axes in which the CPU engine's files hold kernels, by the number of axes."""
@@ -39,8 +39,8 @@ class Int8Kernel:
     Attributes:
         whole: Shape (..., O), int8, in [-127, 127].
         steps: Shape (O,), float32, at least 0.
-        has_identity: Whether the kernel is this and an identity, as of a residual branch: ones in the middle of a 3x3
-            kernel of as many inputs as outputs.
+        has_identity: Whether an identity is to be added, as for a residual branch: ones in the middle of a 3x3 kernel
+            with as many inputs as outputs.
     """
 
     whole: npt.NDArray[np.int8]
@@ -78,7 +78,7 @@ def write_tensors(path: Path, weights: Weights, kernels: Mapping[str, Int8Kernel
     Args:
         path: The file.
         weights: All tensors, float16 or float32.
-        kernels: Those that are whole numbers too.
+        kernels: The int8 form of those weights that have one.
         files: Contents of the CPU engine's files by name. A tensor that one of them holds is not written again.
     """
     stored: dict[str, npt.NDArray[Any]] = {}
@@ -113,7 +113,7 @@ def read_tensors(
         All tensors by name, float16 or float32.
 
     Raises:
-        BundleError: The file is no safetensors file, holds numbers of another type, or refers to what is not there.
+        BundleError: The file is not a safetensors file, holds numbers of another type, or refers to a missing place.
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -140,7 +140,7 @@ def read_tensors(
 
 
 def _find(value: npt.NDArray[Any], files: Mapping[str, bytes]) -> dict[str, Any] | None:
-    """Returns where the numbers of a tensor lie in files; None where they do not, or are few."""
+    """Returns the place of a tensor in one of the files; None if no file has it, or it is small."""
     if value.nbytes < _LEAST:
         return None
     for order in _ORDERS.get(value.ndim, ()):

@@ -1,4 +1,4 @@
-"""Versions of the bundle format, and how an older configuration is read as a new one."""
+"""Versions of the bundle format, and the conversion of an older configuration to the current one."""
 
 import types
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ ADDED: Mapping[str, Mapping[str, object]] = types.MappingProxyType(
     {
         "encoder": {"features": "fc2"},
         "decoder": {"image_every_step": False, "residual": False, "tied_embeddings": False, "word_dropout": 0.0},
+        "search": {"no_repeat_ngram": 0},
     }
 )
 """Fields that version 1 lacks, by part, with the value that version 1 implies."""

@@ -9,12 +9,16 @@ from typing import Self
 
 from model.errors import VocabularyError
 
-PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
-PAD_ID, END_ID, UNKNOWN_ID = 0, 1, 2
+PAD = "<pad>"
+END = "<end>"
+UNKNOWN = "<unk>"
+PAD_ID = 0
+END_ID = 1
+UNKNOWN_ID = 2
 SPECIAL = (PAD, END, UNKNOWN)
 
 _JOINERS = "'’-"
-"""Characters that may stand inside a word but not at its ends, nor side by side."""
+"""Characters allowed inside a word, but not at its ends nor side by side."""
 
 
 def tokenize(text: str) -> list[str]:

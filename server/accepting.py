@@ -48,7 +48,9 @@ class Door:
     """
 
     def __init__(self, host: Host, listener: socket.socket, poller: selectors.BaseSelector) -> None:
-        self._host, self._listener, self._poller = host, listener, poller
+        self._host = host
+        self._listener = listener
+        self._poller = poller
         # gunicorn splits a Unix socket's path at colons, to tell the application a name that it does not need.
         is_unix = listener.family is socket.AF_UNIX
         self._address = ("localhost", 80) if is_unix else listener.getsockname()

@@ -68,14 +68,15 @@ def register_access(app: Flask, settings: ServerSettings, also_open: frozenset[s
 
     Args:
         app: The application.
-        settings: Have the keys and the origins.
+        settings: The keys and the origins.
         also_open: Endpoints that need no key, besides `OPEN_ENDPOINTS`.
 
     Raises:
         ConfigError: As `read_keys`.
     """
     keys = [key.encode() for key in read_keys(settings)]
-    origins, is_open = settings.cors_origins, OPEN_ENDPOINTS | also_open
+    origins = settings.cors_origins
+    is_open = OPEN_ENDPOINTS | also_open
 
     def require_key() -> None:
         # Unknown paths need a key too. A browser's preflight request cannot carry one.

@@ -13,16 +13,20 @@ from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS, is_image
 from server.bodies import json_limit, read_body, too_large
-from server.envelopes import JSON_EXAMPLE
+from server.envelopes import JSON_EXAMPLE, PREDICT_ADVICE
 from server.errors import MalformedBodyError, ParameterError
 from server.jobs import PredictOptions
 from server.problems import describe
 from server.service import Answered, Asked, CaptionService
 from server.settings import ServerSettings
 from server.typed_json import images_of, parse_json
-from server.uploads import PARAMETERS, images_in
+from server.uploads import images_in
 
-JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
+PARAMETERS = PREDICT_ADVICE.parameters
+"""What can be asked for in the query."""
+
+JSON_TYPE = "application/json"
+TEXT_TYPE = "text/plain"
 DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
 
@@ -36,14 +40,14 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
     """A request as JSON: one image or several, each as base64 or a data URI, and what is wanted for each of them."""
 
     image: Base64 | UnsetType = UNSET
-    images: Annotated[list[Base64], Meta(min_length=1, description="Several of them.")] | UnsetType = UNSET
+    images: Annotated[list[Base64], Meta(min_length=1, description="Several images.")] | UnsetType = UNSET
     beam_size: Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE)] | UnsetType = UNSET
     captions: Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE)] | UnsetType = UNSET
     classes: Annotated[int, Meta(ge=0, le=MAX_CLASSES)] | UnsetType = UNSET
 
     @property
     def texts(self) -> list[str]:
-        """Returns the images, as they came.
+        """Returns the images as they were sent.
 
         Raises:
             MalformedBodyError: `image` and `images` are both there, or neither is.
@@ -65,7 +69,8 @@ class Api:
     """
 
     def __init__(self, settings: ServerSettings, service: CaptionService) -> None:
-        self._settings, self._service = settings, service
+        self._settings = settings
+        self._service = service
 
     def register(self, app: Flask) -> None:
         """Adds the endpoints to `app`."""
@@ -84,7 +89,7 @@ class Api:
         Raises:
             CaptionerError: No image can be answered.
         """
-        # Checked before the body is read: both cost nothing, and spare a client in error its upload.
+        # Checked before the body is read, so that no client uploads photos only to be refused.
         config = self._service.captioner.config
         options = parse_options(request.args, config)
         most = json_limit(self._settings.max_body_bytes) if request.mimetype == JSON_TYPE else None
@@ -95,7 +100,7 @@ class Api:
         return {"model": {"name": config.name, "version": config.version}, "results": results}
 
     def _asked(self, options: PredictOptions, config: CaptionerConfig) -> Asked:
-        """Reads the images: from JSON, from a form, or as the body; as with images, the bytes decide."""
+        """Reads the images from JSON, a form or the raw body; the first bytes decide, not the content type alone."""
         most = self._settings.max_body_bytes
         if request.mimetype == JSON_TYPE:
             body = read_body(request, json_limit(most), images_bytes=most)
@@ -105,7 +110,7 @@ class Api:
         if not body or not (is_json or body[:64].lstrip().startswith(b"{")):
             if len(body) > most:
                 raise too_large(most)
-            return Asked(images_in(body, request, self._settings), options)
+            return Asked(images_in(body, request, self._settings.max_images), options)
         asked = parse_json(body, PredictBody)
         del body
         return Asked(images_of(asked.texts, self._settings), self._options_in(asked, options, config))
@@ -121,7 +126,8 @@ class Api:
 
     def model(self) -> Json:
         """Returns what is loaded, and this server's limits."""
-        captioner, settings = self._service.captioner, self._settings
+        captioner = self._service.captioner
+        settings = self._settings
         config = captioner.config
         return {
             "name": config.name,
@@ -231,7 +237,7 @@ def _result(answered: Answered) -> Json:
 def _caption(caption: Caption) -> Json:
     return {
         "text": caption.text,
-        # Rounding in an engine can take the logarithm of a certainty a little over 0.
+        # Rounding in an engine can make the logarithm of a probability of 1 a little larger than 0.
         "log_probability": _rounded(min(caption.log_probability, 0.0)),
         "probability": _rounded(caption.probability),
         "words": [{"text": word.text, "probability": _rounded(word.probability)} for word in caption.words],

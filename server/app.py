@@ -45,7 +45,7 @@ def create_app(
         The application.
     """
     app = Flask("server", static_folder=STATIC, static_url_path="/static")
-    # Two slashes are not found rather than redirected, to whatever the Host header says and by a page of HTML.
+    # A path with two slashes gets 404. werkzeug would redirect it to the host that the Host header names.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]

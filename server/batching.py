@@ -78,7 +78,8 @@ class InferenceQueue:
 
     def __init__(self, limits: BatchLimits, metrics: ServerMetrics) -> None:
         self._captioner: Predictor | None = None
-        self._limits, self._metrics = limits, metrics
+        self._limits = limits
+        self._metrics = metrics
         self._items: collections.deque[_Item] = collections.deque()
         self._changed = threading.Condition()
         self._batch: list[_Item] = []
@@ -90,13 +91,13 @@ class InferenceQueue:
         self._thread.start()
 
     def serve(self, captioner: Predictor) -> None:
-        """Uses a captioner from the next batch on; until the first one is here, images only wait."""
+        """Uses a captioner from the next batch on; until there is a first one, images wait."""
         with self._changed:
             self._captioner = captioner
             self._changed.notify()
 
     def close(self) -> None:
-        """Refuses what waits and what comes, and ends the thread after the batch at hand."""
+        """Refuses waiting and new images, and ends the thread after the current batch."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -104,7 +105,7 @@ class InferenceQueue:
 
     @property
     def captioner(self) -> Predictor:
-        """Returns the captioner that serves, to be asked what it is; `submit` is the way to its predictions.
+        """Returns the captioner in use, for its properties; predictions come from `submit`.
 
         Raises:
             NotReadyError: None is loaded yet.

@@ -1,4 +1,4 @@
-"""Reads a request's body under its limit, and undoes its compression."""
+"""Reads a request's body up to a limit, and decompresses it."""
 
 import zlib
 from collections.abc import Callable
@@ -9,32 +9,35 @@ from gunicorn.http.errors import ParseException
 from server.errors import BodyTooLargeError, MalformedBodyError, UnsupportedCodingError
 
 CODINGS = ("gzip", "deflate")
-"""Compressions of bodies that are undone."""
+"""Accepted values of Content-Encoding."""
 
 _BLOCK_BYTES = 64 * 1024
 _JSON_BYTES = 64 * 1024
-_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's names for the three wrappings
+# Values of zlib's `wbits`, one for each wrapping.
+_GZIP = 31
+_ZLIB = 15
+_RAW = -15
 
 Inflate = Callable[[bytes, int], bytes]
 
 
 def json_limit(max_body_bytes: int) -> int:
-    """Returns the most bytes of a JSON body: base64 makes four of three, and there is some JSON around it."""
+    """Returns the most bytes of a JSON body: base64 turns three bytes into four, and there is other JSON around it."""
     return max_body_bytes * 4 // 3 + _JSON_BYTES
 
 
 def is_coded(request: Request) -> bool:
-    """Returns whether a body is larger than it arrives, so that its length says nothing of its memory."""
+    """Returns whether a body is compressed, so that its length does not tell how much memory it needs."""
     return bool(_coding(request))
 
 
 def read_body(request: Request, max_bytes: int, *, images_bytes: int | None = None) -> bytes:
-    """Reads a body block by block, so that one without a length is limited too, and one that is compressed.
+    """Reads a body block by block, so that the limit also holds without a length and after decompression.
 
     Args:
         request: The request; its body must not have been read.
-        max_bytes: Most bytes, as they arrive and as they are.
-        images_bytes: What the images in it may have, where that is less.
+        max_bytes: Most bytes, before and after decompression.
+        images_bytes: Most bytes of the images in it, where that is less.
 
     Returns:
         The body.
@@ -44,7 +47,9 @@ def read_body(request: Request, max_bytes: int, *, images_bytes: int | None = No
         MalformedBodyError: The body ends early, or its compression is damaged.
         UnsupportedCodingError: It is compressed in an unknown way.
     """
-    length, body, received = request.content_length, bytearray(), 0
+    length = request.content_length
+    body = bytearray()
+    received = 0
     if length is not None and length > max_bytes:
         raise too_large(max_bytes, images_bytes)
     coding = _Coding(_coding(request))
@@ -102,7 +107,7 @@ class _Coding:
         if not self._name:
             return block
         if self._object is None:
-            # By the standard it is wrapped by zlib; some clients send it bare, which never begins like that.
+            # `deflate` means zlib's format (RFC 9110, 8.4.1.2). Some clients send it raw, which never begins so.
             self._object = zlib.decompressobj(_ZLIB if block[0] & 15 == 8 else _RAW)
         try:
             return self._object.decompress(block, most)

@@ -35,7 +35,7 @@ def _setting_options(command: F) -> F:
 @click.command(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
 @_setting_options
 def main(**flags: str | None) -> None:
-    """Serve image captions over HTTP, with a demo page at /.
+    """Serves image captions over HTTP, with a demo page at /.
 
     \b
     Examples:

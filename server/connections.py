@@ -16,7 +16,7 @@ from server.settings import ServerSettings
 from server.sockets import PatientSocket
 
 OWN_FILES = 48
-"""Files that the server itself needs: a dozen at rest, more to read bundles and static files."""
+"""Open files that the server itself needs: a dozen when idle, more while it reads bundles and static files."""
 
 _FEWEST = 8
 
@@ -55,14 +55,19 @@ class Connection:
     """
 
     def __init__(self, cfg: Any, sock: PatientSocket, client: Any, server: Any) -> None:
-        self.sock, self.client, self.server = sock, client, server
+        self.sock = sock
+        self.client = client
+        self.server = server
         self.group = group_of(client)
         self.parser = StrictParser(cfg, sock, client)
         self.received = bytearray()
-        self.searched = self.skipped_bytes = 0
+        self.searched = 0
+        self.skipped_bytes = 0
         self.request: StrictRequest | None = None
-        self.is_new = self.stays = True
-        self.timeout = self.write_end = 0.0
+        self.is_new = True
+        self.stays = True
+        self.timeout = 0.0
+        self.write_end = 0.0
         self.phase: Phase | None = None
 
     @property
@@ -82,7 +87,9 @@ class Connection:
         Raises:
             ParseException: It is none.
         """
-        head, self.received, self.searched = bytes(self.received), bytearray(), 0
+        head = bytes(self.received)
+        self.received = bytearray()
+        self.searched = 0
         return self.parser.next_request(head)
 
     def end_request(self, request: StrictRequest) -> None:
@@ -100,7 +107,8 @@ class Connections:
     """
 
     def __init__(self, most: int, most_of_group: int) -> None:
-        self._most, self._most_of_group = most, most_of_group
+        self._most = most
+        self._most_of_group = most_of_group
         self._all: set[Connection] = set()
         self._groups: Counter[Any] = Counter()
         # A dictionary as an ordered set: the one that has waited longest is first.

@@ -39,7 +39,9 @@ class Job:
     """
 
     def __init__(self, images: npt.NDArray[np.uint8], options: PredictOptions, deadline: float) -> None:
-        self.images, self.options, self.deadline = images, options, deadline
+        self.images = images
+        self.options = options
+        self.deadline = deadline
         self.submitted = time.monotonic()
         self._started: float | None = None
         self._predictions: dict[int, Prediction] = {}

@@ -9,7 +9,7 @@ from model.errors import ConfigError
 from server.settings import ServerSettings
 
 UNIX = "unix:"
-"""Begins a host that is the path of a Unix socket."""
+"""Prefix of a host that is the path of a Unix socket."""
 
 _BACKLOG = 2048
 
@@ -20,7 +20,7 @@ def listen(settings: ServerSettings) -> tuple[socket.socket, socket.socket | Non
     They are bound here because gunicorn would try five times before it reports a port in use.
 
     Raises:
-        ConfigError: An address is not free, or there can be none.
+        ConfigError: An address cannot be bound.
     """
     host = settings.host
     if not host.startswith(UNIX):
@@ -35,7 +35,7 @@ def listen(settings: ServerSettings) -> tuple[socket.socket, socket.socket | Non
 
 
 def invitation(settings: ServerSettings, listener: socket.socket) -> str:
-    """Returns in words where the server is: an address for a browser on this machine, or a Unix socket's path."""
+    """Returns where the server listens, in words: an address for a browser on this machine, or a Unix socket's path."""
     host = settings.host
     if host.startswith(UNIX):
         return f"listening on {host}"
@@ -70,7 +70,7 @@ def _taken(error: OSError, advice: str) -> ConfigError:
 
 
 def _remove_left_behind(path: Path) -> None:
-    """Removes the socket of a server that was killed; that of one that lives stays."""
+    """Removes a Unix socket that a killed server has left behind; one that still accepts connections stays."""
     if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return
     with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(ConnectionRefusedError):

@@ -28,7 +28,7 @@ _logger = logging.getLogger("server")
 
 
 class Loader:
-    """The loader, which loads captioners in threads of its own and hands each one to the queue.
+    """Background threads that load captioners and hand each one to the queue.
 
     Args:
         load: Loads and tests a captioner.
@@ -39,7 +39,9 @@ class Loader:
     def __init__(self, load: Callable[[], Predictor], queue: InferenceQueue, metrics: ServerMetrics) -> None:
         self.first: Future[Predictor] = Future()
         """Settles when the first captioner serves, or with the error that prevents it."""
-        self._load, self._queue, self._metrics = load, queue, metrics
+        self._load = load
+        self._queue = queue
+        self._metrics = metrics
         self._reloading = threading.Lock()
 
     def start(self) -> None:
@@ -65,12 +67,12 @@ class Loader:
 
     def _reload(self) -> None:
         with self._reloading:
-            # Waits: if the first one came last, it would take the place of this one.
+            # Waits for the first load: if that ended last, it would replace this captioner.
             if self.first.exception() is not None:
                 return
             try:
                 captioner = self._load()
-            except Exception:  # whatever it is, what serves now goes on
+            except Exception:  # whatever it is, the current captioner goes on serving
                 self._metrics.reloads.labels("refused").inc()
                 _logger.exception("the new bundle is refused; the old one goes on serving")
                 return
@@ -88,8 +90,8 @@ class VerifiedBundle(NamedTuple):
     """A bundle that the command line has verified, so that the first load need not hash it again.
 
     Attributes:
-        info: What the bundle says of itself.
-        identity: Of its manifest, before the bundle was verified.
+        info: The bundle's description.
+        identity: Which manifest it has; taken before the bundle was verified.
     """
 
     info: BundleInfo

@@ -1,6 +1,6 @@
 """The log: one line for each request, as JSON or as text, with the request's id.
 
-Nothing of what a client sends is logged but the method and the id: a path may be a file name (`curl -T photo.jpg`), so
+Of what a client sends, only the method and the id are logged: a path may be a file name (`curl -T photo.jpg`), so
 the route's template is logged, and a query may hold anything.
 """
 
@@ -97,7 +97,7 @@ class LineHandler(logging.Handler):
             is_whole = is_ready and os.write(self._descriptor, line) == len(line)
         except OSError:
             is_whole = False
-        except Exception:  # noqa: BLE001 - a record that cannot be formatted must not fail who logs it
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted must not break the code that logs it
             self.handleError(record)
             return
         if not is_whole:

@@ -1,4 +1,4 @@
-"""Makes the C library return the memory of decoded photos."""
+"""Makes the C library return the memory of decoded photos to the system."""
 
 import ctypes
 
@@ -9,11 +9,11 @@ _MMAP_THRESHOLD_BYTES = 1024**2
 def give_back_large_blocks() -> bool:
     """Makes this process return every freed block of a mebibyte or more to the system at once.
 
-    glibc raises its threshold for that with the blocks it sees, up to 32 MiB, and then keeps what a large photo took
-    for the thread that decoded it: with many threads, gigabytes. Setting the threshold stops it from moving.
+    By default glibc raises this threshold to the size of freed blocks, up to 32 MiB. Smaller blocks are then kept for
+    the thread that freed them: with many threads, gigabytes. A threshold that is set stays where it is.
 
     Returns:
-        Whether the C library is one that can be told; others, such as musl's, do not keep large blocks.
+        Whether the C library has such a threshold; others, such as musl's, keep no large blocks.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     return set_option is not None and bool(set_option(_MMAP_THRESHOLD_OPTION, _MMAP_THRESHOLD_BYTES))

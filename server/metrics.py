@@ -1,6 +1,6 @@
 """The server's Prometheus metrics.
 
-Every label has few values: routes are templates, and everything that a client can invent is one value.
+Every label has few values: routes are templates, and all that a client can invent counts as one value.
 """
 
 import importlib.metadata

@@ -178,11 +178,13 @@ class _FewChunks(ChunkedReader):  # type: ignore[misc]
 
     def __init__(self, request: StrictRequest, unreader: Any) -> None:
         super().__init__(request, unreader)
-        self._chunks, self._bytes = 0, 0
+        self._chunks = 0
+        self._bytes = 0
 
     def parse_chunk_size(self, unreader: Any, data: bytes | None = None) -> Any:
         size, rest = super().parse_chunk_size(unreader, data)
-        self._chunks, self._bytes = self._chunks + 1, self._bytes + size
+        self._chunks = self._chunks + 1
+        self._bytes = self._bytes + size
         if self._chunks > _FREE_CHUNKS + self._bytes // _SMALL_CHUNK_BYTES:
             raise InvalidChunkSize(b"too many small chunks")
         return size, rest

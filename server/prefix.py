@@ -1,4 +1,4 @@
-"""The path below which a proxy serves this server: told by a setting, or by the proxy itself."""
+"""The path below which a proxy serves this server, from a setting or from the proxy's header."""
 
 import re
 from collections.abc import Iterable
@@ -15,13 +15,13 @@ _MOST_LETTERS = 200
 
 
 class Prefixed:
-    """An application that may be below a path. Requests are answered with the path and without it.
+    """A WSGI application that a proxy may serve below a path. Paths are accepted with that prefix and without it.
 
-    Some proxies take the prefix off a path and some leave it there, so both must work.
+    Some proxies strip the prefix from a path and some keep it, so both must work.
 
     Args:
         app: The application.
-        settings: Have the path, and whether a proxy's header is trusted to tell it.
+        settings: The path, and whether a proxy's header is trusted for it.
     """
 
     def __init__(self, app: "WSGIApplication", settings: ServerSettings) -> None:
@@ -30,8 +30,9 @@ class Prefixed:
         self._is_told = settings.forwarded_prefix == "trust"
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answers a request, with the prefix moved from its path to where an application looks for it."""
-        root, path = self._root_of(environ), environ["PATH_INFO"]
+        """Answers a request, with the prefix moved from `PATH_INFO` to `SCRIPT_NAME`."""
+        root = self._root_of(environ)
+        path = environ["PATH_INFO"]
         environ["SCRIPT_NAME"] = root
         if root and f"{path}/".startswith(f"{root}/"):
             environ["PATH_INFO"] = path[len(root) :]
@@ -44,14 +45,14 @@ class Prefixed:
 
 
 def register_prefix(app: Flask, settings: ServerSettings) -> None:
-    """Makes `app` serve below the path of the settings too.
+    """Makes `app` also serve below the path that the settings name.
 
     Call this after `register_logs` and before `register_access`, since the page needs no key.
     """
     app.wsgi_app = Prefixed(app.wsgi_app, settings)  # type: ignore[method-assign]
 
     def go_into() -> Response | None:
-        # The page's links are relative, so that its own address must end in a slash.
+        # The page's links are relative, so its own address must end in a slash.
         if request.script_root and not request.environ["PATH_INFO"]:
             return Response(status=308, headers={"Location": f"{request.script_root}/"})
         return None

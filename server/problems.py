@@ -97,7 +97,7 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
             415, "/problems/unsupported-image", "The image is in no accepted format"
         ),
         model_errors.CorruptImageError: _UNDECODABLE,
-        # Errors of loading and training; during a request they are our own mistake.
+        # Errors of loading and training; during a request they are a fault of the server.
         model_errors.ConfigError: INTERNAL,
         model_errors.VocabularyError: INTERNAL,
         model_errors.BundleError: INTERNAL,
@@ -135,7 +135,7 @@ KINDS = frozenset(kind_of(problem.type) for problem in PROBLEMS.values())
 """Kinds of all problems."""
 
 UNREADABLE = "unreadable"
-"""Kind of an untyped problem of something that never became a request."""
+"""Kind of a problem without a type, for bytes that could not be read as a request."""
 
 
 def describe(error: CaptionerError) -> Json:
@@ -151,10 +151,10 @@ def describe(error: CaptionerError) -> Json:
 
 
 def describe_unreadable(error: Exception) -> Json | None:
-    """Returns the problem of something that never became a request; None for any error but those.
+    """Returns the problem of bytes that could not be read as a request; None for any other error.
 
     Args:
-        error: What prevented it; an error that is no instance of a class in `UNREADABLE_PROBLEMS` is a mistake of ours.
+        error: The error; one of a class that `UNREADABLE_PROBLEMS` lacks is a fault of the server.
 
     Returns:
         As `describe`.
@@ -226,8 +226,9 @@ def _http_problem(error: HTTPException) -> tuple[Json, Headers]:
 
 
 def _known_paths() -> str:
-    """Returns in words what an unknown path could have been; never what it was."""
+    """Returns the known paths in words. The unknown one is not repeated: it may be anything."""
     rules = sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule)
-    root, asked = request.script_root, [(rule, sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})) for rule in rules]
+    root = request.script_root
+    asked = [(rule, sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})) for rule in rules]
     known = ", ".join(f"{method} {root}{rule}" for rule, methods in asked for method in methods)
     return f"expected one of {known}; received another path; {root}/docs describes each of them"

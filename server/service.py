@@ -72,13 +72,16 @@ class CaptionService:
     def __init__(
         self, settings: ServerSettings, inference: InferenceQueue, decoding: DecodingPool, draining: threading.Event
     ) -> None:
-        self._settings, self._inference, self._decoding, self._draining = settings, inference, decoding, draining
+        self._settings = settings
+        self._inference = inference
+        self._decoding = decoding
+        self._draining = draining
         # The rest of the threads are kept for requests whose bodies have arrived.
         self._bodies = BodyMemory(settings.max_body_bytes, max(1, settings.threads * 2 // 3))
 
     @property
     def captioner(self) -> Predictor:
-        """Returns the captioner that serves, to be asked what it is.
+        """Returns the captioner in use, for its properties.
 
         Raises:
             NotReadyError: None is loaded yet.
@@ -137,7 +140,8 @@ class CaptionService:
     ) -> tuple[PredictOptions, float, list[_Reading | ImageError]]:
         """Reads and decodes the images; returns them with the options and the time by which to answer."""
         wait_outside(request.environ)
-        seconds, begun = self._settings.deadline_seconds, time.monotonic()
+        seconds = self._settings.deadline_seconds
+        begun = time.monotonic()
         # A compressed body can become as large as any, however small it arrives.
         length = None if is_coded(request) else request.content_length
         has_room = has_arrived(request.environ) and length is not None

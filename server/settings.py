@@ -26,7 +26,7 @@ NO_PROTOCOL = "none"
 ForwardedPrefix = Literal["ignore", "trust"]
 
 ROOT_PATTERN = r"/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
-"""A path below which the server is; each part begins with no dot, so that none leads elsewhere."""
+"""Form of a root path. No part begins with a dot, so that `..` cannot lead elsewhere."""
 
 KEY_PATTERN = r"[A-Za-z0-9._~+/-]{16,256}={0,2}"
 """A Bearer token (RFC 6750, 2.1) of at least 16 characters; `=` only pads the end."""
@@ -228,7 +228,8 @@ class ServerSettings:
         """
         values: dict[str, Any] = {}
         for item in dataclasses.fields(cls):
-            flag, variable = flags.get(item.name), variable_of(item.name)
+            flag = flags.get(item.name)
+            variable = variable_of(item.name)
             if flag is not None:
                 values[item.name] = _parse(item, flag, flag_of(item.name))
             elif variable in environment:

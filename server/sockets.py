@@ -29,7 +29,8 @@ class Turn:
 
     def end(self) -> None:
         """Frees the place; a second call does nothing."""
-        places, self._places = self._places, None
+        places = self._places
+        self._places = None
         if places is not None:
             places.release()
 
@@ -54,7 +55,8 @@ class PatientSocket(socket.socket):
         self.turn: Turn | None = None
         self.has_whole_request = False
         self.has_expired = False
-        self._deadline, self._allowed_bytes = 0.0, 0
+        self._deadline = 0.0
+        self._allowed_bytes = 0
 
     @classmethod
     def taking_over(cls, other: socket.socket) -> "PatientSocket":

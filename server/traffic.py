@@ -71,10 +71,12 @@ class Traffic:
         paths: frozenset[str] | None,
     ) -> None:
         self.paths = paths
-        self._owner, self._poller = owner, owner.poller
+        self._owner = owner
+        self._poller = owner.poller
         self._keepalive_seconds: float = owner.app.settings.keepalive_seconds
         self._metrics: ServerMetrics = owner.app.metrics
-        self._connections, self._request_seconds = connections, request_seconds
+        self._connections = connections
+        self._request_seconds = request_seconds
         self._is_stopping = False
         self._door = Door(self, listener, owner.poller)
 

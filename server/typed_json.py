@@ -1,4 +1,4 @@
-"""JSON bodies: read under their limit, checked against a type, and the photos in them decoded from base64."""
+"""JSON bodies: read up to a limit, checked against a type, and the photos in them decoded from base64."""
 
 import binascii
 import re
@@ -15,8 +15,8 @@ from server.settings import ServerSettings
 
 T = TypeVar("T")
 
-_LINK = re.compile(r"\s*(?:https?|ftp|file|blob|s3|gs)://?", re.IGNORECASE)
-_DATA_URI = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+_LINK = re.compile(r"(?:https?|ftp|file|blob|s3|gs)://?", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _MARK = "\ufeff".encode()
 _MOST_SHOWN = 200
 _MOST_VALUES = 100_000
@@ -43,10 +43,10 @@ def read_json(request: Request, settings: ServerSettings, kind: type[T]) -> T:
 
 
 def parse_json(body: bytes, kind: type[T]) -> T:
-    """As `read_json`, of a body that is there."""
+    """Parses a JSON body that has been read; see `read_json`."""
     if not body or body.isspace():
         raise MalformedBodyError("expected JSON, received an empty body; send the JSON as the body")
-    # Each becomes an object of twenty times its bytes. A photo has one of these marks, a long conversation thousands.
+    # Every value becomes an object of twenty times its bytes. One photo has few values, a long conversation thousands.
     if sum(map(body.count, (b",", b"{", b"["))) > _MOST_VALUES:
         raise MalformedBodyError(
             f"expected JSON of at most {_MOST_VALUES:,} values, received more; send images as base64, not as numbers"
@@ -56,13 +56,13 @@ def parse_json(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise MalformedBodyError(f"the JSON is not as described at /docs: {_shortened(error)}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedBodyError(f"expected JSON, received a body that is none: {_shortened(error)}") from error
+        raise MalformedBodyError(f"expected JSON, received a body that is not JSON: {_shortened(error)}") from error
     except RecursionError as error:
-        raise MalformedBodyError("expected JSON, received one that is nested too deep; send less depth") from error
+        raise MalformedBodyError("expected JSON, received values that are nested too deep; nest fewer") from error
 
 
 def images_of(texts: Sequence[str], settings: ServerSettings, example: str = JSON_EXAMPLE) -> list[bytes]:
-    """Returns the bytes of photos that came as text.
+    """Returns the bytes of photos that were sent as text.
 
     Args:
         texts: Each in base64, or a data URI of it.
@@ -86,6 +86,7 @@ def images_of(texts: Sequence[str], settings: ServerSettings, example: str = JSO
 
 
 def _image_of(text: str, example: str) -> bytes:
+    text = text.lstrip()  # a pattern would try again at each of ten million spaces
     if _LINK.match(text):
         raise link_refused(example)
     if found := _DATA_URI.match(text):
@@ -96,7 +97,7 @@ def _image_of(text: str, example: str) -> bytes:
         return binascii.a2b_base64("".join(text.split()), strict_mode=True)
     except ValueError as error:
         raise MalformedBodyError(
-            f"expected an image as base64, received a text that is none, or is cut off; {example}"
+            f"expected an image as base64, received a text that is not base64, or is cut off; {example}"
         ) from error
 
 

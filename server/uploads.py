@@ -16,9 +16,8 @@ from werkzeug.sansio.multipart import (
     State,
 )
 
-from server.envelopes import FORM_EXAMPLE, URL, refuse_envelope
+from server.envelopes import PREDICT_ADVICE, Advice, refuse_envelope
 from server.errors import MalformedBodyError
-from server.settings import ServerSettings
 
 FIELD = "image"
 """Name of the form field that holds an image."""
@@ -26,10 +25,6 @@ FIELD = "image"
 _BLOCK_BYTES = 64 * 1024
 _HEAD_BYTES = 8 * 1024
 _LETTER = re.compile(rb"[\x80-\xff][\x40-\x7e]?")
-PARAMETERS = ("beam_size", "captions", "classes")
-"""What can be asked for in the query."""
-
-_HINT = f"send the images as multipart/form-data in the field {FIELD!r}, or one image as the body"
 
 
 class _Part(NamedTuple):
@@ -39,7 +34,7 @@ class _Part(NamedTuple):
     blocks: list[bytes]
 
 
-def images_in(body: bytes, request: Request, settings: ServerSettings) -> list[bytes]:
+def images_in(body: bytes, request: Request, max_images: int, advice: Advice = PREDICT_ADVICE) -> list[bytes]:
     """Returns the bytes of a request's images, without decoding them.
 
     A body that is not `multipart/form-data` is one image, whatever its content type: many clients send none or a wrong
@@ -48,7 +43,8 @@ def images_in(body: bytes, request: Request, settings: ServerSettings) -> list[b
     Args:
         body: The request's body.
         request: The request.
-        settings: The limits.
+        max_images: Most images.
+        advice: What to tell who sends something else.
 
     Returns:
         The bytes of each image; at least one.
@@ -58,26 +54,26 @@ def images_in(body: bytes, request: Request, settings: ServerSettings) -> list[b
             it is no photo but something else that people send.
     """
     if not body:
-        raise MalformedBodyError(f"expected an image, received an empty body; {_HINT}, {FORM_EXAMPLE}")
+        raise MalformedBodyError(f"expected an image, received an empty body; {advice.hint}, {advice.example}")
     if request.mimetype != "multipart/form-data":
-        refuse_envelope(body)
+        refuse_envelope(body, advice)
         return [body]
     # latin-1 cannot fail; a boundary that is not ASCII simply does not occur in the body.
     boundary = request.mimetype_params.get("boundary", "").encode("latin-1", "replace")
     if not boundary:
         raise MalformedBodyError(
             "expected a boundary in Content-Type: multipart/form-data, received none; let the client set Content-Type "
-            f"itself, {FORM_EXAMPLE}"
+            f"itself, {advice.example}"
         )
     try:
-        return _read_form(body, boundary, settings.max_images)
+        return _read_form(body, boundary, max_images, advice)
     except ValueError as error:
         raise MalformedBodyError(
-            f"expected a multipart form, received one that is cut off or damaged; {_HINT}"
+            f"expected a multipart form, received one that is cut off or damaged; {advice.hint}"
         ) from error
 
 
-def _read_form(body: bytes, boundary: bytes, max_images: int) -> list[bytes]:
+def _read_form(body: bytes, boundary: bytes, max_images: int, advice: Advice) -> list[bytes]:
     """Reads the parts into memory; werkzeug's own reader would write large ones to disk."""
     decoder = MultipartDecoder(boundary)
     parts: list[_Part] = []
@@ -88,41 +84,41 @@ def _read_form(body: bytes, boundary: bytes, max_images: int) -> list[bytes]:
             if isinstance(event, Data):
                 parts[-1].blocks.append(event.data)
             elif isinstance(event, Field | File):
-                _check_field(event.name, len(parts), max_images)
+                _check_field(event.name, len(parts), max_images, advice)
                 parts.append(_Part(event.filename if isinstance(event, File) else None, []))
     if not parts:
         raise MalformedBodyError(
-            f"expected the field {FIELD!r} at least once, received a form without fields; {_HINT}, {FORM_EXAMPLE}"
+            f"expected the field {FIELD!r} at least once, received a form without fields; {advice.hint}, "
+            f"{advice.example}"
         )
-    return [_image_of(part) for part in parts]
+    return [_image_of(part, advice) for part in parts]
 
 
-def _image_of(part: _Part) -> bytes:
+def _image_of(part: _Part, advice: Advice) -> bytes:
     data = b"".join(part.blocks)
     if not data and not part.filename:
         raise MalformedBodyError(
             f"expected a file in the field {FIELD!r}, received a form in which none was chosen; choose a photo, "
-            f"{FORM_EXAMPLE}"
+            f"{advice.example}"
         )
     if part.filename is None:
-        refuse_envelope(data, is_field=True)
+        refuse_envelope(data, advice, is_field=True)
     return data
 
 
-def _check_field(name: str, before: int, max_images: int) -> None:
-    if name in PARAMETERS:
+def _check_field(name: str, before: int, max_images: int, advice: Advice) -> None:
+    if name in advice.parameters:
         raise MalformedBodyError(
             f"expected only the field {FIELD!r}, received the parameter {name!r} as a field; put it into the query, "
-            f"for example: curl -F image=@photo.jpg '{URL}?{name}=2'"
+            f"for example: curl -F image=@photo.jpg '{advice.url}?{name}=2'"
         )
     if name != FIELD:
         raise MalformedBodyError(
-            f"expected only the field {FIELD!r}, received the field {str(name)[:50]!r}; {FORM_EXAMPLE}"
+            f"expected only the field {FIELD!r}, received the field {str(name)[:50]!r}; {advice.example}"
         )
     if before == max_images:
-        raise MalformedBodyError(
-            f"expected at most {max_images} images in a request, received more; send them in parts"
-        )
+        most = "one image" if max_images == 1 else f"at most {max_images} images"
+        raise MalformedBodyError(f"expected {most} in a request, received more; send them in parts")
 
 
 def _next_event(decoder: MultipartDecoder) -> Event:

@@ -152,7 +152,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if members is None:
             super().handle_error(req, client, addr, exc)
             return
-        request_id, status = new_request_id(), HTTPStatus(members["status"])
+        request_id = new_request_id()
+        status = HTTPStatus(members["status"])
         log_request({"route": UNREADABLE, "status": status.value, "problem": members["type"]}, request_id)
         reason = UNREADABLE if members["type"] == UNTYPED else kind_of(members["type"])
         self.app.metrics.rejects.labels(reason).inc()
@@ -197,7 +198,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _answer(self, request: StrictRequest, connection: Connection) -> bool:
         """Makes an answer in a thread, and begins to send it; returns whether another request may follow."""
-        sock, settings = connection.sock, self.app.settings
+        sock = connection.sock
+        settings = self.app.settings
         sock.allow(settings.request_seconds, settings.max_body_bytes)
         sock.has_whole_request = request.has_small_body
         try:

@@ -105,12 +105,15 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Builds the application; called by gunicorn in the worker, because TensorFlow does not survive a fork."""
         give_back_large_blocks()
-        settings, self.metrics = self.settings, ServerMetrics()
+        settings = self.settings
+        self.metrics = ServerMetrics()
         limits = BatchLimits(
             max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
         )
-        inference = self._inference = InferenceQueue(limits, self.metrics)
-        loader = self._loader = Loader(self._load_captioner, inference, self.metrics)
+        inference = InferenceQueue(limits, self.metrics)
+        loader = Loader(self._load_captioner, inference, self.metrics)
+        self._inference = inference
+        self._loader = loader
         loader.first.add_done_callback(self._on_loaded)
         loader.start()
         watch(settings.bundle, loader.reload)
@@ -123,7 +126,8 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         self._verified = None
 
     def _load_captioner(self) -> Captioner:
-        settings, verified = self.settings, self._verified
+        settings = self.settings
+        verified = self._verified
         self._verified = None
         info = None if verified is None else verified.info_of(settings.bundle)
         return self_tested(

@@ -18,7 +18,7 @@
 /** @typedef {{ name: string, version: string, limits: Limits }} Service */
 /** What a request asks for; no more captions than the beam is wide. @typedef {{ captions: number, beamSize: number }} Options */
 
-/** What is assumed of a server that has not said otherwise, its defaults. @type {Service} */
+/** The server's defaults, assumed until it answers. @type {Service} */
 export const UNKNOWN_SERVICE = {
   name: '',
   version: '',
@@ -102,7 +102,7 @@ async function post(url, body, signal) {
   }
 }
 
-/** Null for what is no JSON, such as an error page of a proxy. @param {Response} response @returns {Promise<any>} */
+/** Returns null for a body that is not JSON, such as a proxy's error page. @param {Response} response @returns {Promise<any>} */
 async function readJson(response) {
   const text = await response.text();
   try {

@@ -35,7 +35,7 @@ function tell(note) {
   store.say(note);
 }
 
-/** Anywhere on the page will do, and nowhere does a drop navigate away. @param {DragEvent} event */
+/** Files can be dropped anywhere on the page; no drop navigates away. @param {DragEvent} event */
 function onDrag(event) {
   event.preventDefault();
   if (event.type === 'dragleave' && event.relatedTarget !== null) return; // still within the window

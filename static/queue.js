@@ -1,5 +1,5 @@
 // @ts-check
-// The queue: sends the photos in order, a few at a time, and tries again when the server says.
+// The queue: sends the photos in order, a few at a time, and tries again when the server says so.
 
 import { Problem, predict } from './api.js';
 import { BUSY, asSentence, explain, progress } from './words.js';

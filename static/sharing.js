@@ -28,7 +28,7 @@ export function altAttribute(text) {
 }
 
 /**
- * The request as a command for a shell. Names that would need escapes are not worth the risk of pasting them.
+ * The request as a command for a shell. Other names are replaced, so that the command is safe to paste.
  * @param {string} name of the photo
  * @param {Options} options
  */

@@ -37,7 +37,7 @@ import { UNKNOWN_SERVICE } from './api.js';
  * @property {string} copied what was copied last: a card's id and the form, such as "3 json"
  */
 
-/** Holds the state and says when it changes. */
+/** The state, with an event for each change. */
 export class Store extends EventTarget {
   /** @type {State} */
   state = {

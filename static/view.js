@@ -40,7 +40,7 @@ export function render(state) {
   keepFocus(focused, card, place);
 }
 
-/** What the buttons do can take them away; the focus then stays near. @param {Element | null} focused
+/** A button can remove itself; the focus then moves to its neighbour. @param {Element | null} focused
  * @param {Element | null} card around it @param {number} place of the card */
 function keepFocus(focused, card, place) {
   if (!focused || isShown(focused)) return;

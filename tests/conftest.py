@@ -1,9 +1,12 @@
 """Fixtures that more than one package's tests use."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +39,14 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Waits until a condition holds, and fails if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        threading.Event().wait(0.002)
+
+
 def make_toy_bundle(seed: int = 7) -> Bundle:
     """Builds a whole captioner with random weights: real code all through, too small to be slow."""
     import keras
@@ -57,7 +68,8 @@ def make_toy_bundle(seed: int = 7) -> Bundle:
         search=SearchConfig(max_words=6),
         scores={"toy dev": {"BLEU-4": 0.0}},
     )
-    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
+    encoder = build_encoder(config.encoder)
+    decoder = Decoder(config.decoder, config.encoder.feature_units)
     weights = bundle_weights(encoder, decoder, np.float32)
     return Bundle(config, vocabulary, classes, weights)
 
@@ -72,15 +84,23 @@ def toy() -> Bundle:
 
 @pytest.fixture(scope="session")
 def toy_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the path of a tiny bundle with the CPU engine's files; without TensorFlow, of the default one."""
+    """Returns the path of a tiny bundle with the CPU engine's files.
+
+    Without TensorFlow that of the variable TOY_BUNDLE, which `write_toy` made elsewhere, or the default bundle.
+    """
     if not HAS_TENSORFLOW:
-        return DEFAULT_BUNDLE
+        return Path(os.environ.get("TOY_BUNDLE", DEFAULT_BUNDLE))
+    path = tmp_path_factory.mktemp("bundles") / "toy"
+    write_toy(path, request.getfixturevalue("toy"))
+    return path
+
+
+def write_toy(path: Path, toy: Bundle | None = None) -> None:
+    """Writes the tiny bundle with the CPU engine's files."""
     from training.shipping.convert import convert
 
-    toy: Bundle = request.getfixturevalue("toy")
-    path = tmp_path_factory.mktemp("bundles") / "toy"
+    toy = toy or make_toy_bundle()
     save_bundle(path, toy, convert(toy).files)
-    return path
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Complexity is ruff's: `max-complexity` in `pyproject.toml`.
 """
 
 import ast
+import functools
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = ("bench", "model", "server", "static", "tests", "training")
 
-FILE_LINES, FUNCTION_LINES, COMPLEXITY = 300, 40, 8
+FILE_LINES = 300
+FUNCTION_LINES = 40
+COMPLEXITY = 8
 
 LONGER_FILES = {
     "tests/model/test_format_limits.py": "one limit after the other, on files that the same few functions make",
@@ -25,6 +28,14 @@ LONGER_FILES = {
 }
 """Files above the limit, with the reason. No function is above it."""
 
+PUBLIC_ALL_THE_SAME = {
+    "_exit": "of `os`, documented",
+    "_get_ops_details": "of LiteRT, which has no other list of the operations in a file",
+    "_replace": "of a NamedTuple, documented",
+    "_request_id": "of OpenAI's client, documented",
+}
+"""Names that begin with an underscore and that tests use, with the reason."""
+
 
 def sources() -> Iterator[Path]:
     for package in SOURCES:
@@ -32,9 +43,15 @@ def sources() -> Iterator[Path]:
             yield from sorted((ROOT / package).rglob(f"*.{suffix}"))
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Returns all that a Python file is made of."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def function_lines(path: Path) -> Iterator[tuple[str, int]]:
     """Yields every function with the lines of its body, its docstring not counted."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             yield node.name, (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
@@ -64,16 +81,54 @@ def test_no_function_is_more_complex_than_it_may_be() -> None:
     assert [path for path in sources() if exempt in path.read_text(encoding="utf-8")] == []
 
 
+def is_pair(target: ast.expr, value: ast.expr) -> bool:
+    """Returns whether several names get a value each, and do not only swap those that they have."""
+    if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)):
+        return False
+    return {ast.unparse(item) for item in target.elts} != {ast.unparse(item) for item in value.elts}
+
+
+def assigned_at_once(path: Path) -> Iterator[str]:
+    """Yields the statements that assign several values at once, or one value to several names.
+
+    Unpacking what a call returns, and swapping, state one fact.
+    """
+    for node in nodes(path):
+        if not isinstance(node, ast.Assign):
+            continue
+        if len(node.targets) > 1 or is_pair(node.targets[0], node.value):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+
+
+def test_every_statement_assigns_one_value() -> None:
+    assert [line for path in sources() if path.suffix == ".py" for line in assigned_at_once(path)] == []
+
+
 @pytest.mark.parametrize("text", ["    sl" + "eep(", ".sl" + "eep("])
 def test_no_test_sleeps(text: str) -> None:
     tests = (ROOT / "tests").rglob("*.py")
     assert [path for path in tests if text in path.read_text(encoding="utf-8")] == []
 
 
+def private_parts_of_others(path: Path) -> Iterator[str]:
+    """Yields where a file reaches into an object that is not its own."""
+    for node in nodes(path):
+        if not isinstance(node, ast.Attribute) or node.attr in PUBLIC_ALL_THE_SAME:
+            continue
+        is_private = node.attr.startswith("_") and not node.attr.startswith("__")
+        if is_private and ast.unparse(node.value) not in ("self", "cls"):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+
+
+def test_no_test_reaches_into_what_is_private() -> None:
+    tests = (ROOT / "tests").rglob("*.py")
+    assert [line for path in tests for line in private_parts_of_others(path)] == []
+
+
 def ours(path: Path) -> set[str]:
     """Returns the names in a file that stand for a module, class or function of the project's."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         module = node.module if isinstance(node, ast.ImportFrom) else None
         if isinstance(node, ast.Import | ast.ImportFrom):
             for entry in node.names:
@@ -84,7 +139,7 @@ def ours(path: Path) -> set[str]:
 
 def patched(path: Path) -> Iterator[str]:
     """Yields what a test file patches, as it is written there."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("monkeypatch.setattr", "setattr"):
             yield ast.unparse(node.args[0])
 

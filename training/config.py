@@ -15,15 +15,15 @@ from training.fields import FRACTION, NOT_NEGATIVE, POSITIVE, POSITIVE_FRACTION,
 class DeviceConfig:
     """The devices of a run and their arithmetic."""
 
-    devices: str = setting("auto", "auto, cpu, cpu:N (N logical devices), gpu or gpu:0,1; a replica each.")
+    devices: str = setting("auto", "auto, cpu, cpu:N (N logical devices), gpu or gpu:0,1. Each device is one replica.")
     precision: Literal["float32", "bfloat16", "float16"] = setting(
         "float32", "Arithmetic of the layers. Variables stay float32; float16 scales the loss."
     )
     xla: bool = setting(False, "Compile forward and backward pass with XLA.")
     memory_limit_mb: int | None = setting(
-        None, "Most memory taken on each GPU, in MiB; grows as needed if not given.", POSITIVE
+        None, "Most memory taken on each GPU, in MiB. Default: grows as needed.", POSITIVE
     )
-    soft_placement: bool = setting(True, "Run an operation elsewhere where a device lacks it.")
+    soft_placement: bool = setting(True, "Run an operation on another device if one lacks it.")
     log_placement: bool = setting(False, "Log the device of every operation.")
     worker_timeout_seconds: int = setting(120, "Longest wait for the other workers of TF_CONFIG to appear.", POSITIVE)
 
@@ -50,9 +50,9 @@ class OptimizerConfig:
     )
     learning_rate: float = setting(1e-3, "Highest learning rate of the schedule.", POSITIVE)
     schedule: Literal["cosine", "exponential", "constant"] = setting(
-        "cosine", "cosine (linear warm-up, then to zero), exponential (a staircase) or constant."
+        "cosine", "cosine (linear warm-up, then cosine to zero), exponential (a staircase) or constant."
     )
-    warmup: float = setting(0.05, "Share of the steps in which cosine rises from zero.", FRACTION)
+    warmup: float = setting(0.05, "Share of the steps for the warm-up of cosine.", FRACTION)
     decay_steps: int = setting(100_000, "Steps on each stair of exponential.", POSITIVE)
     decay_rate: float = setting(0.998, "Factor from one stair of exponential to the next.", POSITIVE_FRACTION)
     momentum: float = setting(0.9, "Momentum of sgd; 0 is plain gradient descent.", FRACTION)
@@ -60,7 +60,7 @@ class OptimizerConfig:
         0.01, "Weight decay of kernels and embeddings; biases and norms have none.", NOT_NEGATIVE
     )
     average: float = setting(
-        0.0, "Decay of the moving average of the weights, which is what is scored and kept; 0 for none.", FRACTION
+        0.0, "Decay of the moving average of the weights. The average is scored and kept; 0 for none.", FRACTION
     )
     clip_norm: float = setting(5.0, "Largest global norm of a step's gradient; 0 for no limit.", NOT_NEGATIVE)
 
@@ -83,10 +83,10 @@ class OptimizerConfig:
 class PipelineConfig:
     """The input pipeline: batches, threads and augmentation."""
 
-    batch_size: int = setting(64, "Records a step, over all replicas together.", POSITIVE)
-    threads: int = setting(2, "Batches decoded at once.", POSITIVE)
-    shuffle_buffer: int = setting(2048, "Records among which the next one is drawn.", POSITIVE)
-    prefetch: int = setting(4, "Batches kept ready.", POSITIVE)
+    batch_size: int = setting(64, "Records in a step, over all replicas together.", POSITIVE)
+    threads: int = setting(2, "Batches decoded in parallel.", POSITIVE)
+    shuffle_buffer: int = setting(2048, "Size of the shuffle buffer, in records.", POSITIVE)
+    prefetch: int = setting(4, "Batches prefetched.", POSITIVE)
     flip: bool = setting(True, "Mirror half of the images.")
     smallest_crop: float = setting(
         1.0, "Least share of the photo's area in a random crop; 1 crops nothing.", POSITIVE_FRACTION
@@ -101,7 +101,7 @@ class PipelineConfig:
 def paper_pipeline() -> PipelineConfig:
     """Returns the input queue of the TensorFlow 1 design: batch 5, two threads, a capacity of 100 + 3 batches.
 
-    Its least number of records after a dequeue, 15, has no counterpart: `tf.data` keeps its buffer full.
+    Its minimum of 15 records after a dequeue is not needed: `tf.data` keeps its buffer full.
     """
     return PipelineConfig(batch_size=5, threads=2, shuffle_buffer=100 + 3 * 5, prefetch=3, flip=False)
 
@@ -136,7 +136,7 @@ class DistillConfig:
     views: int = setting(
         6, "Views of each photo: the whole, then random crops; every third mixes two photos.", POSITIVE
     )
-    batch_size: int = setting(64, "Images a step.", POSITIVE)
+    batch_size: int = setting(64, "Images in a step.", POSITIVE)
     learning_rate: float = setting(
         1.5e-3, "Highest learning rate: linear warm-up over 2 % of the steps, then cosine to zero.", POSITIVE
     )
@@ -144,7 +144,9 @@ class DistillConfig:
     seed: int = setting(1, "Seed of views, order and initial weights.", SEEDS)
     smallest_crop: float = setting(0.25, "Least share of the photo's area in a random crop.", POSITIVE_FRACTION)
     temperature: float = setting(
-        2.0, "Softening of the classes of teacher and student; their loss is scaled by its square.", POSITIVE
+        2.0,
+        "Temperature that softens the classes of teacher and student; their loss is scaled by its square.",
+        POSITIVE,
     )
     class_weight: float = setting(0.5, "Weight of the class loss; the feature loss has weight 1.", NOT_NEGATIVE)
     map_weight: float = setting(1.0, "Weight of the loss of the last feature map.", NOT_NEGATIVE)
@@ -162,14 +164,17 @@ class TopConfig:
 
     train_from: str = setting("block5_conv4", "First layer that learns; all layers behind it do too.")
     epochs: int = setting(20, "Passes over all views.", POSITIVE)
-    batch_size: int = setting(64, "Views a step.", POSITIVE)
+    batch_size: int = setting(64, "Views in a step.", POSITIVE)
     learning_rate: float = setting(
         1e-3, "Highest learning rate: linear warm-up over 2 % of the steps, then cosine to zero.", POSITIVE
     )
     weight_decay: float = setting(0.02, "Decoupled weight decay of all kernels (AdamW).", NOT_NEGATIVE)
     class_weight: float = setting(0.5, "Weight of the class loss; the feature loss has weight 1.", NOT_NEGATIVE)
-    seed: int = setting(1, "Seed of the order.", SEEDS)
-    temperature: float = setting(2.0, "Softening of the classes of teacher and student.", POSITIVE)
+    mixup: float = setting(
+        0.0, "Views are mixed two by two, by a share from Beta(MIXUP, MIXUP); 0 for not at all.", NOT_NEGATIVE
+    )
+    seed: int = setting(1, "Seed of the order and of the mixing.", SEEDS)
+    temperature: float = setting(2.0, "Temperature that softens the classes of teacher and student.", POSITIVE)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -193,15 +198,15 @@ class ClassifierTrainingConfig:
 class CaptionerTrainingConfig:
     """A run that trains the decoder.
 
-    A caption of a source that `source_weights` does not name counts as its records say.
+    Sources that `source_weights` does not name keep the weight in the records.
     """
 
     epochs: int = setting(15, "Passes over all captions.", POSITIVE)
-    batch_size: int = setting(128, "Captions a step, over all replicas together.", POSITIVE)
+    batch_size: int = setting(128, "Captions in a step, over all replicas together.", POSITIVE)
     loss: Literal["full", "sampled"] = setting(
-        "full", "Softmax over the whole vocabulary, or over words drawn by their frequency."
+        "full", "full: softmax over the whole vocabulary. sampled: over words sampled by their frequency."
     )
-    negative_samples: int = setting(50, "Words drawn a step by --loss sampled.", POSITIVE)
+    negative_samples: int = setting(50, "Words sampled in each step by --loss sampled.", POSITIVE)
     label_smoothing: float = setting(0.0, "Share of the target that is spread over all words, --loss full.", FRACTION)
     seed: int = setting(1, "Seed of initial weights, order, sampled words and dropout.", SEEDS)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=2e-3))
@@ -210,15 +215,18 @@ class CaptionerTrainingConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.loss == "sampled" and self.label_smoothing > 0:
-            raise ConfigError("label_smoothing: expected 0 with the sampled loss, which has no place for it")
+            raise ConfigError("label_smoothing: expected 0 with the sampled loss, which does not support it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfCriticalConfig:
-    """A run of self-critical training. Each drawn caption is compared with the others of its photo."""
+    """A run of self-critical training. Each drawn caption is compared with the others of its photo.
+
+    Sources that `source_weights` does not name keep the weight in the records.
+    """
 
     epochs: int = setting(15, "Passes over all photos.", POSITIVE)
-    batch_size: int = setting(64, "Photos a step, over all replicas together.", POSITIVE)
+    batch_size: int = setting(64, "Photos in a step, over all replicas together.", POSITIVE)
     samples: int = setting(5, "Captions drawn for each photo.", Range(2))
     cross_entropy: float = setting(
         0.0, "Weight of the cross-entropy of one true caption of each photo, beside the reward.", NOT_NEGATIVE
@@ -227,6 +235,7 @@ class SelfCriticalConfig:
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=2e-4, weight_decay=0.0, clip_norm=1.0)
     )
+    source_weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self)

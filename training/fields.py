@@ -1,4 +1,4 @@
-"""Fields of configurations: each has its text and range once, for the check of a value and for the flag."""
+"""Fields of configurations. Each declares its text and range once, for the check of a value and for its flag."""
 
 import dataclasses
 import math
@@ -40,14 +40,14 @@ class Range:
 POSITIVE = Range(0, low_open=True)
 NOT_NEGATIVE = Range(0)
 FRACTION = Range(0, 1, high_open=True)
-"""A share that is never the whole."""
+"""A share below 1."""
 
 POSITIVE_FRACTION = Range(0, 1, low_open=True)
-"""A share that is never nothing."""
+"""A share above 0."""
 
 MAX_SEED = 2**31 - 1
 SEEDS = Range(0, MAX_SEED)
-"""What TensorFlow, Keras and NumPy all take for a seed."""
+"""Seeds that TensorFlow, Keras and NumPy all accept."""
 
 
 def setting(default: Any, about: str, allowed: Range | None = None, *, flag: str = "") -> Any:

@@ -17,8 +17,8 @@ def progress(
     """Wraps an iterable in a progress bar on standard error with rate and time left.
 
     Args:
-        items: What to iterate over.
-        label: What is being done.
+        items: The items.
+        label: Name of the work.
         total: Number of items, when `items` has no length.
         initial: Items already done by an earlier run.
         unit: Name of one item.

@@ -21,7 +21,7 @@ NOTE = "run.json"
 def recorded(directory: Path, command: Sequence[str], after: Path | None = None) -> Iterator[None]:
     """Adds the command that runs inside the block, with its seconds, to the directory's note.
 
-    A command that was refused, by an error of the project, adds nothing: it made nothing.
+    A command that ends in an error of the project adds nothing.
 
     Args:
         directory: Run directory; made if missing.
@@ -74,5 +74,5 @@ def stage(directory: Path) -> dict[str, Any]:
 
 
 def key_of(*files: Path) -> str:
-    """Returns one SHA-256 over the contents of files, in hexadecimal. It identifies what a run was made from."""
+    """Returns one SHA-256 over the contents of files, in hexadecimal. It identifies the inputs of a run."""
     return hashlib.sha256(b"".join(bytes.fromhex(sha256_of(file)) for file in files)).hexdigest()

@@ -1,4 +1,4 @@
-"""A dense layer that learns on standardized inputs, and what it is without them."""
+"""A dense layer that learns on standardized inputs, and its equivalent without standardization."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ import numpy.typing as npt
 
 _LEAST_DEVIATION = 1e-3
 _LEAST_SHARE = 0.1
-"""Of the median deviation: an input that was all but constant so far is not blown up when it moves."""
+"""Smallest deviation, as a share of the median: almost constant inputs must not be blown up when they change."""
 
 
 class StandardizedDense(keras.layers.Dense):  # type: ignore[misc]
-    """A dense layer of inputs less their mean and over their standard deviation, two constants for each input.
+    """A dense layer that first standardizes each input: subtracts its mean, divides by its standard deviation.
 
     The channels of VGG's maps have means and deviations that differ tenfold; a layer that reads them as they are learns
-    several times slower. Until `adapt` the constants are 0 and 1.
+    several times slower. Until `adapt` is called, the means are 0 and the deviations 1.
 
     Source:
         LeCun et al. 1998, Efficient BackProp, sec. 4.3.
@@ -33,13 +33,13 @@ class StandardizedDense(keras.layers.Dense):  # type: ignore[misc]
         return super().call((inputs - self.mean) / self.deviation, training=training)
 
     def adapt(self, inputs: npt.NDArray[np.float32]) -> None:
-        """Takes the constants from inputs (N, D); kernel and bias stay, so that the layer computes something else."""
+        """Sets means and deviations from inputs (N, D). Kernel and bias stay, so the layer's outputs change."""
         deviation = inputs.std(axis=0)
         self.mean.assign(inputs.mean(axis=0))
         self.deviation.assign(np.maximum(deviation, max(_LEAST_DEVIATION, _LEAST_SHARE * float(np.median(deviation)))))
 
     def plain_weights(self) -> list[npt.NDArray[np.float32]]:
-        """Returns kernel (D, U) and bias (U,) of a dense layer that computes the same from the inputs as they are."""
+        """Returns kernel (D, U) and bias (U,) of the plain dense layer with the same outputs."""
         kernel, bias, mean, deviation = (
             keras.ops.convert_to_numpy(v) for v in (self.kernel, self.bias, self.mean, self.deviation)
         )

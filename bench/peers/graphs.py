@@ -13,7 +13,8 @@ from model.config import CaptionerConfig
 from model.engines.protocol import Encoded
 from model.search import Floats, Ints
 
-ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+ENCODER = "encoder.onnx"
+DECODER = "decoder.onnx"
 
 Run = Callable[[Mapping[str, npt.NDArray[Any]]], tuple[npt.NDArray[Any], ...]]
 """Runs a graph on inputs by name; returns its outputs in order."""
@@ -32,7 +33,8 @@ class GraphEngine:
 
     def __init__(self, name: str, config: CaptionerConfig, encoder: Run, decoder: Run) -> None:
         self.name = name
-        self._encoder, self._decoder = encoder, decoder
+        self._encoder = encoder
+        self._decoder = decoder
         self._units = config.decoder.state_units
         self._unread = np.zeros((1, config.encoder.feature_units), np.float32)
 
@@ -48,7 +50,8 @@ class GraphEngine:
     def start(self, features: Any) -> tuple[Floats, Ints, Any]:
         """Reads the features; see `Engine.start`."""
         count = len(features)
-        first, rows = np.full(count, -1, np.int32), np.arange(count, dtype=np.int32)
+        first = np.full(count, -1, np.int32)
+        rows = np.arange(count, dtype=np.int32)
         return self._run(first, rows, np.zeros((count, self._units), np.float32), features)
 
     def step(self, tokens: Ints, parents: Ints, state: Any) -> tuple[Floats, Ints, Any]:

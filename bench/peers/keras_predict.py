@@ -29,13 +29,15 @@ class KerasPredictEngine:
 
     def __init__(self, encoder: keras.Model, decoder: Decoder) -> None:
         self._encoder = encoder
-        self._start, self._step = _Start(decoder), _Step(decoder)
+        self._start = _Start(decoder)
+        self._step = _Step(decoder)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
         """Builds encoder and decoder with a bundle's weights."""
         config = bundle.config
-        encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
+        encoder = build_encoder(config.encoder)
+        decoder = Decoder(config.decoder, config.encoder.feature_units)
         assign_weights(encoder, bundle.weights, "encoder")
         assign_weights(decoder, bundle.weights, "decoder")
         return cls(encoder, decoder)

@@ -21,7 +21,8 @@ from model.image import read_image
 
 CALIBRATION_IMAGES = 32
 
-_ENCODER_XML, _DECODER_XML = "encoder.xml", "decoder.xml"
+_ENCODER_XML = "encoder.xml"
+_DECODER_XML = "decoder.xml"
 
 
 def quantize(onnx: Path, folder: Path) -> None:

@@ -89,7 +89,8 @@ class Encoder(nn.Module):  # type: ignore[misc]
             for convolution in block:
                 values = torch.relu(convolution(values))
             values = nn.functional.max_pool2d(values, 2)
-        maps, average = values, self._config.pooling == "average"
+        maps = values
+        average = self._config.pooling == "average"
         values = values.mean((2, 3)) if average else values.permute(0, 2, 3, 1).flatten(1)
         fc = torch.relu(self.fc2(torch.relu(self.fc1(values))))
         return self._features(maps, fc), torch.softmax(self.predictions(fc), 1)
@@ -123,7 +124,8 @@ class Decoder(nn.Module):  # type: ignore[misc]
         self.projection = _linear(weights, "decoder/projection") if projects else nn.Identity()
         self.embedding = nn.Embedding.from_pretrained(_tensor(weights["decoder/embedding/embeddings"]))
         self.cells = nn.ModuleList(GRUCell(weights, f"decoder/gru_{index + 1}") for index in range(self.config.layers))
-        tied, size = self.config.tied_embeddings, self.config.vocabulary_size
+        tied = self.config.tied_embeddings
+        size = self.config.vocabulary_size
         self.bottleneck = _linear(weights, "decoder/bottleneck") if tied else nn.Identity()
         kernel = weights["decoder/embedding/embeddings"].T if tied else weights["decoder/output/kernel"]
         self.output = _dense(kernel, weights["decoder/output/bias"])
@@ -148,7 +150,8 @@ class Decoder(nn.Module):  # type: ignore[misc]
         """Runs the cells on values (N, E) and a state (N, S), and takes the best words that are not barred."""
         units = self.config.units
         image = state[:, self.config.layers * units :]  # (N, E), or (N, 0)
-        values, states = torch.cat([values, image], 1), []
+        values = torch.cat([values, image], 1)
+        states = []
         for index, cell in enumerate(self.cells):
             outputs = cell(values, state[:, index * units : (index + 1) * units])  # (N, U)
             states.append(outputs)
@@ -205,7 +208,8 @@ def _linear(weights: Weights, name: str) -> Any:
 
 
 def _convolution(weights: Weights, name: str) -> Any:
-    kernel, bias = weights[f"encoder/{name}/kernel"], weights[f"encoder/{name}/bias"]
+    kernel = weights[f"encoder/{name}/kernel"]
+    bias = weights[f"encoder/{name}/bias"]
     layer = nn.utils.skip_init(nn.Conv2d, kernel.shape[2], kernel.shape[3], 3, padding=1)
     with torch.no_grad():
         layer.weight.copy_(_tensor(kernel.transpose(3, 2, 0, 1)))

@@ -13,7 +13,7 @@ ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-"""Is there where a driver for NVIDIA's GPUs is loaded."""
+"""File that exists where a driver for NVIDIA's GPUs is loaded."""
 
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
@@ -32,7 +32,7 @@ class Machine:
 
     @classmethod
     def here(cls, driver: Path = NVIDIA_DRIVER) -> Self:
-        """Returns this machine. With a GPU's driver, a file that is there, it imports TensorFlow."""
+        """Returns this machine. If the file `driver` exists, TensorFlow is imported to look for GPUs."""
         return cls(_has_gpu(driver), _cpu_flags())
 
 
@@ -78,7 +78,7 @@ def choose_engine(
 
 
 def _reason(engine: EngineName, precision: Precision) -> str:
-    """Returns what needs TensorFlow."""
+    """Returns the reason why TensorFlow is needed."""
     if engine == "tensorflow":
         return "the engine tensorflow"
     return "a bundle without LiteRT's files" if precision == "float32" else f"precision {precision}"

@@ -8,7 +8,7 @@ CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores(share: Path = CPU_SHARE) -> int:
-    """Returns the cores that this process may use; more threads than a container's share would wait for each other.
+    """Returns the cores that this process may use. More threads than a container's quota would wait for each other.
 
     Args:
         share: The file with the container's quota.

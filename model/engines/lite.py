@@ -28,7 +28,7 @@ class LiteEngine:
     Args:
         encoder: Path of the encoder's file.
         decoder: Path of the decoder's file.
-        config: What the files must fit.
+        config: The architecture that the files must have.
 
     Raises:
         BundleError: A file cannot be loaded, or does not fit the configuration.
@@ -37,13 +37,15 @@ class LiteEngine:
     name = "litert"
 
     def __init__(self, encoder: Path, decoder: Path, config: CaptionerConfig) -> None:
-        # What the image adds to the first cell's three gates is kept beside the cells' states.
+        # The image's part of the first cell's three gates is kept beside the cells' states.
         kept = 3 if config.decoder.image_every_step else 0
         units = (config.decoder.layers + kept) * config.decoder.units
         width = min(MAX_BEAM_SIZE, config.decoder.vocabulary_size)
-        image, features = (IMAGE_PIXELS, IMAGE_PIXELS, 3), (config.encoder.feature_units,)
+        image = (IMAGE_PIXELS, IMAGE_PIXELS, 3)
+        features = (config.encoder.feature_units,)
         best = {"log_probs": (width,), "ids": (width,), "state": (units,)}
-        encoder_file, decoder_file = _File(encoder), _File(decoder)
+        encoder_file = _File(encoder)
+        decoder_file = _File(decoder)
         self._encode = encoder_file.signature(
             "encode", {"images": image}, {"features": features, "probabilities": (config.encoder.classes,)}
         )

@@ -30,7 +30,7 @@ class Engine(Protocol):
     name: str
 
     def warm_up(self) -> None:
-        """Does all one-time work now, so that no later call is slower than the next, at any batch size."""
+        """Does all one-time work now, so that no later call is slow because it is the first of its size."""
 
     def encode(self, images: npt.NDArray[np.uint8], /) -> Encoded:
         """Runs the encoder on RGB images, shape (B, 224, 224, 3)."""

@@ -29,7 +29,7 @@ WARM_ROWS = MAX_ENCODE_BATCH * MAX_BEAM_SIZE
 
 
 class TensorFlowEngine:
-    """The engine that runs Keras models as three functions, traced only for powers of two: batches are padded to them.
+    """The engine that runs Keras models as three functions. Batches are padded to powers of two, so few are traced.
 
     Words and scores come to the host at every step; the state stays on the device.
 
@@ -41,7 +41,8 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, encoder: keras.Model, decoder: Decoder) -> None:
-        self._encoder, self._decoder = encoder, decoder
+        self._encoder = encoder
+        self._decoder = decoder
         self._candidates = min(MAX_BEAM_SIZE, decoder.config.vocabulary_size)
         self._functions: dict[tuple[str, int], Any] = {}
 
@@ -56,7 +57,8 @@ class TensorFlowEngine:
         for gpu in tf.config.list_physical_devices("GPU"):
             with contextlib.suppress(RuntimeError):  # the GPU is in use already, with its memory set up
                 tf.config.experimental.set_memory_growth(gpu, True)
-        config, usual = bundle.config, keras.config.dtype_policy()
+        config = bundle.config
+        usual = keras.config.dtype_policy()
         keras.config.set_dtype_policy(_POLICIES[precision])
         try:
             encoder = build_encoder(config.encoder)
@@ -97,7 +99,7 @@ class TensorFlowEngine:
 
     def step(self, tokens: Ints, parents: Ints, state: Any) -> tuple[Floats, Ints, Any]:
         """Scores the next words; see `Engine.step`."""
-        # Gathered out here, on the device: a graph would be traced for every pair of sizes before and after.
+        # Gathered outside the graph, which would be traced for every pair of sizes before and after.
         log_probs, ids, state = self._run(self._step_graph, _padded(tokens), tf.gather(state, _padded(parents)))
         return log_probs.numpy()[: len(tokens)], ids.numpy()[: len(tokens)], state
 

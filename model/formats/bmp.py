@@ -37,11 +37,11 @@ def inspect(data: bytes) -> Header:
         raise DamagedFileError("expected lines and columns in a BMP, received none")
     pixels = width * height
     is_packed = compression in _RUN_LENGTHS
-    # Pixels behind the end of a line: Pillow fills them up one by one, as many as a few bytes ask for.
+    # Runs beyond the end of a line: Pillow fills such pixels one by one, and a few bytes can ask for millions.
     filled = min(pixels, width * data.count(_END_OF_LINE)) if is_packed else 0
     return Header(
         format="BMP", width=width, height=height, largest_pixels=pixels,
-        # Run lengths are undone in Python, into a buffer that is copied.
+        # Pillow decodes run lengths in Python, into a buffer that is then copied.
         decoded_bytes=pixels * (4 if bits > 8 else 1 + 2 * is_packed),
         decode_seconds=pixels * 4e-9 + (len(data) * 4e-7 + filled * 1e-7 if is_packed else 0),
         data=data,

@@ -8,8 +8,11 @@ import struct
 
 from model.formats.header import DamagedFileError, Header, count_parts
 
-_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
-_GRAPHIC_CONTROL, _CONTROL_BYTES = 0xF9, 4
+_EXTENSION = 0x21
+_IMAGE = 0x2C
+_TRAILER = 0x3B
+_GRAPHIC_CONTROL = 0xF9
+_CONTROL_BYTES = 4
 _SCREEN_BYTES = 13
 
 
@@ -31,7 +34,8 @@ def inspect(data: bytes) -> Header:
     control, image = _find_image(data, begin)
     left, top, across, down = struct.unpack_from("<HHHH", data, image + 1)
     # Pillow makes a screen larger that its first image does not fit.
-    width, height = max(width, left + across), max(height, top + down)
+    width = max(width, left + across)
+    height = max(height, top + down)
     pixels = width * height
     return Header(
         format="GIF", width=width, height=height, largest_pixels=pixels,
@@ -46,7 +50,8 @@ def _palette_bytes(flags: int) -> int:
 
 def _find_image(data: bytes, position: int) -> tuple[bytes, int]:
     """Returns the last graphic control extension in front of the first image, and where that begins."""
-    control, parts = b"", 0
+    control = b""
+    parts = 0
     while position < len(data) and data[position] != _TRAILER:
         parts += 1
         count_parts(parts, "GIF blocks")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 MAX_PARTS = 16_384
-"""Most segments, chunks or blocks of a file, and strips or tiles of its image; each costs a decoder time of its own."""
+"""Most segments, chunks or blocks of a file, and strips or tiles of its image: a decoder spends time on each."""
 
 
 class DamagedFileError(Exception):
@@ -21,7 +21,7 @@ class Header:
         largest_pixels: Pixels of the largest piece that is decoded at once: the image, or a tile that reaches beyond.
         orientation: Of EXIF, 1 to 8; 1 is upright.
         decoded_bytes: Most memory that Pillow takes to decode it, in bytes; measured, not promised by Pillow.
-        decode_seconds: About how long decoding takes on a processor of today; for the order of work, not a limit.
+        decode_seconds: Estimated time to decode it on a current processor, in seconds; orders the work, limits nothing.
         data: A file of the same format with the pixels of the first frame, and no metadata.
     """
 
@@ -39,9 +39,9 @@ def count_parts(parts: int, kind: str, *, most: int = MAX_PARTS) -> None:
     """Checks a number of parts.
 
     Args:
-        parts: How many there are.
-        kind: What they are, in the plural.
-        most: How many there may be.
+        parts: Number of parts.
+        kind: Name of the parts, in the plural.
+        most: Largest allowed number.
 
     Raises:
         DamagedFileError: There are more.

@@ -30,10 +30,13 @@ _SEARCHED_BYTES = 64 * 1024
 
 # Not those that stand alone, without a length: 0x01 (TEM), and 0xd0 to 0xd7, which are within a scan.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_START_OF_IMAGE = 0xD8
+_END_OF_IMAGE = 0xD9
+_START_OF_SCAN = 0xDA
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _ONE_SCAN_FRAMES = frozenset({0xC0, 0xC1, 0xC3})
-_EXIF_SEGMENT, _EXIF = 0xE1, b"Exif\0\0"
+_EXIF_SEGMENT = 0xE1
+_EXIF = b"Exif\0\0"
 
 _NEEDED: Mapping[int, bytes] = MappingProxyType(
     dict.fromkeys(_FRAMES, b"")
@@ -94,7 +97,8 @@ def inspect(data: bytes) -> Header:
 
 def _segments(data: bytes) -> Iterator[_Segment]:
     """Yields the segments up to the end of the image; the last may reach beyond the data."""
-    position = parts = 0
+    position = 0
+    parts = 0
     while marker := _next_marker(data, position):
         (code,) = marker[1]
         position = marker.end()
@@ -118,7 +122,8 @@ def _next_marker(data: bytes, position: int) -> "re.Match[bytes] | None":
 
 def _read_head(data: bytes, segments: Iterator[_Segment]) -> _Head:
     kept: list[bytes] = []
-    exif = frame = b""
+    exif = b""
+    frame = b""
     for found in segments:
         if found.code == _START_OF_SCAN and frame:
             return _Head(kept, frame, exif, found)
@@ -139,7 +144,8 @@ def _read_head(data: bytes, segments: Iterator[_Segment]) -> _Head:
 def _scans(data: bytes, segments: Iterator[_Segment], first: _Segment, pixels: int) -> tuple[int, int]:
     """Returns the number of scans, and where the image ends."""
     most = max(_ALWAYS_SCANS, min(MAX_SCANS, _MAX_SCANNED_PIXELS // max(1, pixels)))
-    scans, end = 1, len(data)
+    scans = 1
+    end = len(data)
     for segment in segments:
         scans += segment.code == _START_OF_SCAN
         if scans > most:
@@ -156,7 +162,8 @@ def _coefficient_bytes(frame: bytes, width: int, height: int) -> int:
     factors = [(byte >> 4, byte & 15) for byte in frame[11 : 11 + 3 * frame[9] : 3]]
     if not factors or any(not 1 <= factor <= 4 for pair in factors for factor in pair):
         raise DamagedFileError("expected sampling factors from 1 to 4 in a JPEG, received others")
-    widest, tallest = max(across for across, _ in factors), max(down for _, down in factors)
+    widest = max(across for across, _ in factors)
+    tallest = max(down for _, down in factors)
     units = -(-width // (8 * widest)) * -(-height // (8 * tallest))
     return 2 * 64 * units * sum(across * down for across, down in factors)
 

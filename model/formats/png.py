@@ -22,7 +22,7 @@ def inspect(data: bytes) -> Header:
         data: The whole file.
 
     Returns:
-        Its header, and the file with the chunks that tell pixels alone. Of an animation that is the still image.
+        Its header, and the file with only the chunks that hold pixels. An animation becomes its still image.
 
     Raises:
         DamagedFileError: It does not begin with its header, or has more chunks than it may.
@@ -45,8 +45,10 @@ def inspect(data: bytes) -> Header:
 def _read_chunks(data: bytes) -> tuple[list[bytes], bytes]:
     """Returns the chunks that decoding needs, adjacent ones joined, and the content of the EXIF chunk."""
     kept: list[bytes] = []
-    exif, seen = b"", set()
-    position = begin = _SIGNATURE_BYTES
+    exif = b""
+    seen = set()
+    position = _SIGNATURE_BYTES
+    begin = position
     parts = 0
     while position + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)

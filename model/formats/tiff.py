@@ -12,22 +12,35 @@ from typing import NamedTuple
 
 from model.formats.header import DamagedFileError, Header, count_parts
 
-_WIDTH, _LENGTH, _BITS, _COMPRESSION = 256, 257, 258, 259
-_STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 274, 277, 278, 279
-_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _JPEG_TABLES = 322, 323, 324, 325, 347
+_WIDTH = 256
+_LENGTH = 257
+_BITS = 258
+_COMPRESSION = 259
+_STRIP_OFFSETS = 273
+_ORIENTATION = 274
+_SAMPLES = 277
+_ROWS_PER_STRIP = 278
+_STRIP_BYTES = 279
+_TILE_WIDTH = 322
+_TILE_LENGTH = 323
+_TILE_OFFSETS = 324
+_TILE_BYTES = 325
+_JPEG_TABLES = 347
 
 _PIECES = frozenset({_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES})
 _NEEDED: frozenset[int] = _PIECES | {
     _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH, _JPEG_TABLES,
     262, 266, 284, 292, 293, 317, 320, 332, 338, 339, 530, 532,
 }  # fmt: skip
-"""What tells how pixels are stored: photometry, fill order, planes, fax options, predictor, colours, samples, YCbCr."""
+"""Tags of how pixels are stored: photometry, fill order, planes, fax options, predictor, colours, samples, YCbCr."""
 
 _MAX_TAGS = 4096
 _MAX_VALUE_BYTES = 1024**2
 _MAX_SAMPLES = 8
-_RAW, _JPEG = 1, (6, 7)
-_PHOTOMETRY, _YCBCR = 262, 6
+_RAW = 1
+_JPEG = (6, 7)
+_PHOTOMETRY = 262
+_YCBCR = 6
 
 _MAX_COEFFICIENT_BYTES = 100 * 1024**2
 """Most that libtiff lets libjpeg hold of a JPEG in several scans, whatever size that claims for itself."""
@@ -59,7 +72,8 @@ class _Entry(NamedTuple):
     position: int
 
 
-_CLASSIC, _BIG = ("H", "HHI", "I"), ("Q", "HHQ", "Q")
+_CLASSIC = ("H", "HHI", "I")
+_BIG = ("Q", "HHQ", "Q")
 
 
 def inspect(data: bytes) -> Header:
@@ -79,13 +93,16 @@ def inspect(data: bytes) -> Header:
     layout, begin = _read_layout(data)
     entries = _read_directory(data, layout, begin)
     numbers = {tag: _first(data, layout, entry) for tag, entry in entries.items() if tag not in _PIECES}
-    width, height = numbers.get(_WIDTH, 0), numbers.get(_LENGTH, 0)
+    width = numbers.get(_WIDTH, 0)
+    height = numbers.get(_LENGTH, 0)
     if not width or not height:
         raise DamagedFileError("expected width and length in a TIFF, received none")
-    samples, bits = numbers.get(_SAMPLES, 1), numbers.get(_BITS, 1)
+    samples = numbers.get(_SAMPLES, 1)
+    bits = numbers.get(_BITS, 1)
     if not 1 <= samples <= _MAX_SAMPLES or bits > 64:
         raise DamagedFileError(f"expected at most {_MAX_SAMPLES} samples of 64 bits in a TIFF, received more")
-    pixels, piece = width * height, _piece_pixels(numbers, width, height)
+    pixels = width * height
+    piece = _piece_pixels(numbers, width, height)
     piece_bytes = _piece_bytes(data, numbers, piece * -(-samples * bits // 8), piece)
     orientation = numbers.pop(_ORIENTATION, 1)
     return Header(
@@ -108,10 +125,12 @@ def _read_layout(data: bytes) -> tuple[_Layout, int]:
 
 
 def _read_directory(data: bytes, layout: _Layout, begin: int) -> dict[int, _Entry]:
-    order, word = layout.order, layout.word
+    order = layout.order
+    word = layout.word
     (count,) = struct.unpack_from(order + layout.length, data, begin)
     count_parts(count, "tags of a TIFF", most=_MAX_TAGS)
-    head, inline = struct.calcsize(order + layout.entry), struct.calcsize(order + word)
+    head = struct.calcsize(order + layout.entry)
+    inline = struct.calcsize(order + word)
     position = begin + struct.calcsize(order + layout.length)
     entries: dict[int, _Entry] = {}
     for _ in range(count):
@@ -155,7 +174,8 @@ def _piece_bytes(data: bytes, numbers: Mapping[int, int], stored_bytes: int, pix
     if compression == _RAW:
         return 0
     if compression in _JPEG:
-        frames, scans = set(_JPEG_FRAME.findall(data)), set(_JPEG_SCAN.findall(data))
+        frames = set(_JPEG_FRAME.findall(data))
+        scans = set(_JPEG_SCAN.findall(data))
         is_buffered = frames != scans or len(scans) != 1 or _JPEG_OTHER_FRAME.search(data) is not None
         stored_bytes += _MAX_COEFFICIENT_BYTES if is_buffered else 0
     # Colours of this kind become RGB in a buffer of their own.
@@ -165,7 +185,8 @@ def _piece_bytes(data: bytes, numbers: Mapping[int, int], stored_bytes: int, pix
 def _with_directory(data: bytes, layout: _Layout, entries: list[bytes]) -> bytes:
     """Returns the file with a new directory at its end as its only one."""
     padded = data + b"\0" * (len(data) % 2)
-    order, word = layout.order, layout.word
+    order = layout.order
+    word = layout.word
     directory = struct.pack(order + layout.length, len(entries)) + b"".join(entries) + struct.pack(order + word, 0)
     at = struct.calcsize(order + word)  # of the offset: 4, or 8 in a BigTIFF
     return padded[:at] + struct.pack(order + word, len(padded)) + padded[2 * at :] + directory

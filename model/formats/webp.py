@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from model.formats.exif import orientation_of
 from model.formats.header import DamagedFileError, Header, count_parts
 
-_ALPHA, _ANIMATION = 0x10, 0x02
+_ALPHA = 0x10
+_ANIMATION = 0x02
 _CONTAINER_BYTES = 12
 
 _BYTES_PER_PIXEL = 18
@@ -32,7 +33,8 @@ def inspect(data: bytes) -> Header:
     """
     kept: list[bytes] = []
     names: set[bytes] = set()
-    exif, size = b"", (0, 0)
+    exif = b""
+    size = (0, 0)
     for name, chunk in _chunks(data):
         if name == b"EXIF":
             exif = exif or chunk[8:]
@@ -57,7 +59,9 @@ def inspect(data: bytes) -> Header:
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yields the name and bytes of each chunk, header and padding included."""
     (length,) = struct.unpack_from("<I", data, 4)
-    position, end, parts = _CONTAINER_BYTES, min(len(data), 8 + length), 0
+    position = _CONTAINER_BYTES
+    end = min(len(data), 8 + length)
+    parts = 0
     while position + 8 <= end:
         name, size = struct.unpack_from("<4sI", data, position)
         after = position + 8 + size + size % 2

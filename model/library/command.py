@@ -33,7 +33,8 @@ class Command:
     """
 
     def __init__(self, request: Request, predict: Predict) -> None:
-        self._request, self._predict = request, predict
+        self._request = request
+        self._predict = predict
         self._told: set[tuple[str, str]] = set()
 
     def list_photos(self) -> Listing:
@@ -55,7 +56,8 @@ class Command:
         Returns:
             Whether nothing failed.
         """
-        failed = total = 0
+        failed = 0
+        total = 0
 
         def work(photos: Sequence[str]) -> None:
             nonlocal failed, total
@@ -63,7 +65,8 @@ class Command:
             failed += self._print(photos, show)
 
         self._drive(listing, work)
-        failed, total = failed + len(self._told), total + len(self._told)
+        failed += len(self._told)
+        total += len(self._told)
         if failed:
             tell(f"{failed} of {total} photos failed")
         return not failed
@@ -127,7 +130,8 @@ class Command:
             self._finish(journal)
 
         self._drive(listing, work)
-        seconds, tally = time.monotonic() - started, run.tally
+        seconds = time.monotonic() - started
+        tally = run.tally
         tally.failed += len(self._told)
         notes = [f"captioned {tally.captioned:,}", f"unchanged {tally.unchanged:,}", f"failed {tally.failed:,}"]
         notes += [f"texts of others kept {tally.kept:,}"] if tally.kept else []

@@ -172,7 +172,8 @@ class Journal:
     def _check(self, head: bytes) -> None:
         try:
             fields = json.loads(head)
-            version, before = fields["showtell_journal"], fields["settings"]
+            version = fields["showtell_journal"]
+            before = fields["settings"]
         except (ValueError, KeyError, TypeError) as error:
             raise self._foreign() from error
         wanted = json.loads(json.dumps(self.settings))

@@ -77,7 +77,9 @@ class Sidecar:
 
     def __init__(self, kind: str, folders: Folders, *, threshold: float, overwrite: bool) -> None:
         self.kind = kind
-        self._folders, self._threshold, self._overwrite = folders, threshold, overwrite
+        self._folders = folders
+        self._threshold = threshold
+        self._overwrite = overwrite
         self._owners: dict[str, str] = {}
 
     def place(self, photo: str) -> str:
@@ -120,7 +122,9 @@ class Embedded:
     kind = "exif"
 
     def __init__(self, folders: Folders, *, threshold: float, overwrite: bool) -> None:
-        self._folders, self._threshold, self._overwrite = folders, threshold, overwrite
+        self._folders = folders
+        self._threshold = threshold
+        self._overwrite = overwrite
 
     @property
     def is_in_place(self) -> bool:

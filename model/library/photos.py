@@ -68,7 +68,8 @@ def read_photo(path: str, *, max_pixels: int, known: Callable[[str], str] | None
         max_pixels: Largest width times height.
         known: Returns the hash of a photo that need not be decoded if it still has it. None where none is asked for.
     """
-    stamp, digest = None, ""
+    stamp: Stamp | None = None
+    digest = ""
     try:
         data, stamp = _read_file(path)
         if known is not None:

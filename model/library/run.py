@@ -72,13 +72,18 @@ class LibraryRun:
         threads: int,
     ) -> None:  # fmt: skip
         self.tally = Tally()
-        self._journal, self._outputs, self._predict = journal, outputs, predict
-        self._folder, self._max_pixels, self._threads = folder, max_pixels, threads
+        self._journal = journal
+        self._outputs = outputs
+        self._predict = predict
+        self._folder = folder
+        self._max_pixels = max_pixels
+        self._threads = threads
         self._keys: dict[str, str] = {}
 
     def plan(self, photos: Iterable[str]) -> Plan:
         """Finds out what is to be done, and completes what a killed run had written but not put in place."""
-        plan, seen = Plan(), set()
+        plan = Plan()
+        seen: set[str] = set()
         for photo in photos:
             key = self._key(photo)
             if key in seen:
@@ -170,7 +175,8 @@ class LibraryRun:
             self._count_done(entry)
             line = _line(photo.stamp, entry.sha256, entry.wrote, self._journal.row(key), is_lasting=entry.is_lasting)
             return line, []
-        row, staged = row_of(captioned), []
+        row = row_of(captioned)
+        staged: list[Staged] = []
         wrote: dict[str, Written] = dict(entry.wrote) if entry is not None and entry.sha256 == photo.sha256 else {}
         stamp = photo.stamp
         if captioned.prediction is not None:

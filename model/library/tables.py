@@ -86,7 +86,8 @@ def _pyarrow() -> Any:
 
 def _schema(arrow: Any) -> Any:
     """Returns the schema; given, not guessed, because a column without any value would have no type."""
-    text, number = arrow.string(), arrow.float64()
+    text = arrow.string()
+    number = arrow.float64()
     word = arrow.struct([("text", text), ("probability", number)])
     caption = arrow.struct(
         [("text", text), ("log_probability", number), ("probability", number), ("words", arrow.list_(word))]

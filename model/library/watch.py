@@ -49,7 +49,8 @@ def watch(look: Callable[[], Sequence[str]], work: Callable[[Sequence[str]], Non
         work: Works on those that are new and whole.
         poll_seconds: Least time between two looks; it is longer where a look takes long.
     """
-    arrivals, never = Arrivals(poll_seconds), threading.Event()
+    arrivals = Arrivals(poll_seconds)
+    never = threading.Event()
     while True:
         started = time.monotonic()
         new = arrivals.new(look())

@@ -71,7 +71,9 @@ class DecodingPool:
     """
 
     def __init__(self, max_body_bytes: int, max_pixels: int, metrics: ServerMetrics, places: int = PLACES) -> None:
-        self._max_body_bytes, self._max_pixels, self._metrics = max_body_bytes, max_pixels, metrics
+        self._max_body_bytes = max_body_bytes
+        self._max_pixels = max_pixels
+        self._metrics = metrics
         self._places = places
         self._lock = threading.Lock()
         self._free = places

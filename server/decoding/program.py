@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     give_back_large_blocks()
-    memory, max_pixels = mmap.mmap(int(arguments[0]), 0), int(arguments[1])
+    memory = mmap.mmap(int(arguments[0]), 0)
+    max_pixels = int(arguments[1])
     _limit(max_decoded_bytes(max_pixels) + _COPIES * len(memory))
     counted: collections.Counter[str] = collections.Counter()
     # "always" stores nothing; any other action stores every text for good.

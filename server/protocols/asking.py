@@ -1,4 +1,4 @@
-"""The one way from a protocol to the service: JSON, photos, options and models are read alike in all of them."""
+"""The one way from a protocol to the service: all protocols read JSON, photos, options and models alike."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish(Generic[R]):
-    """What a request wants.
+    """The contents of a request: photos, and what is wanted for each of them.
 
     Attributes:
         images: The photos, as files in memory.
-        rest: What is needed to write the answer. It must not hold the body: its memory counts as free once the photos
-            are decoded.
+        rest: What writing the answer needs; not the body, whose memory counts as free once the photos are decoded.
         captions: Captions for each photo.
         classes: Classes for each photo.
     """
@@ -39,7 +38,7 @@ class Wish(Generic[R]):
 
 
 class Asker:
-    """Asks the service for a protocol.
+    """A protocol's access to the service.
 
     Args:
         settings: The limits.
@@ -47,7 +46,8 @@ class Asker:
     """
 
     def __init__(self, settings: ServerSettings, service: CaptionService) -> None:
-        self.settings, self._service = settings, service
+        self.settings = settings
+        self._service = service
 
     @property
     def config(self) -> CaptionerConfig:
@@ -68,7 +68,7 @@ class Asker:
         return self._service.captioner.classes
 
     def check(self) -> None:
-        """Makes sure that a photo would be captioned now; see `CaptionService.check`."""
+        """Makes sure that a photo would be captioned now."""
         self._service.check()
 
     def serves(self, name: str, version: str | None = None) -> bool:
@@ -80,7 +80,7 @@ class Asker:
         return name == self.config.name and version in (None, self.config.version)
 
     def check_model(self, name: str, version: str | None = None) -> None:
-        """Makes sure that a model is the one that serves.
+        """Refuses a model that does not serve.
 
         Raises:
             ModelNotFoundError: It is another one, or another version of it.
@@ -89,20 +89,18 @@ class Asker:
         if not self.serves(name, version):
             expected = repr(self.config.name) if version is None else f"{self.config.name!r}, {self.config.version!r}"
             received = repr(name[:50]) if version is None else f"{name[:50]!r}, {version[:50]!r}"
-            raise ModelNotFoundError(
-                f"expected the model {expected}, received {received}; ask for the one that is served"
-            )
+            raise ModelNotFoundError(f"expected the model {expected}, received {received}; ask for the one that serves")
 
     def images(self, texts: list[str], example: str) -> list[bytes]:
-        """Returns photos that came as text; see `images_of`."""
+        """Returns photos that were sent as text; see `images_of`."""
         return images_of(texts, self.settings, example)
 
     def answer_json(self, kind: type[T], read: Callable[[T], Wish[R]]) -> tuple[R, list[Answered]]:
-        """As `answer`, of a request in JSON.
+        """Captions every image of the current request, which is JSON; see `answer`.
 
         Args:
             kind: What the body must be.
-            read: Returns what the body wants.
+            read: Reads the parsed body.
         """
         most = json_limit(self.settings.max_body_bytes)
         return self.answer(lambda: read(read_json(request, self.settings, kind)), most)
@@ -118,10 +116,10 @@ class Asker:
             The rest of the wish, and one prediction for each image, in order.
 
         Raises:
-            ImageError: An image could not be read; unlike ours, other protocols have no place for that among answers.
+            ImageError: An image could not be read. These protocols have no place for an error among the answers.
             CaptionerError: No image can be answered.
         """
-        config = self.config  # before the body is read: that spares a client its upload
+        config = self.config  # before the body is read, so that no client uploads photos in vain
         rest: list[R] = []
 
         def parse() -> Asked:
@@ -134,20 +132,18 @@ class Asker:
 
 
 def _options(wish: Wish[R], config: CaptionerConfig) -> PredictOptions:
-    """Returns the options of a search that is wide enough."""
+    """Returns the options of a search whose beam is wide enough."""
     if not 1 <= wish.captions <= MAX_BEAM_SIZE or not 0 <= wish.classes <= MAX_CLASSES:
         raise ParameterError(
             f"expected 1 to {MAX_BEAM_SIZE} captions and 0 to {MAX_CLASSES} classes for each image, received "
             f"{wish.captions} and {wish.classes}; ask for fewer"
         )
-    beam_size = max(config.search.beam_size, wish.captions)
-    return PredictOptions(beam_size=beam_size, captions=wish.captions, classes=wish.classes)
+    widest = max(config.search.beam_size, wish.captions)
+    return PredictOptions(beam_size=widest, captions=wish.captions, classes=wish.classes)
 
 
 def _whole(answers: list[Answered | ImageError]) -> list[Answered]:
-    good: list[Answered] = []
     for number, item in enumerate(answers, 1):
         if isinstance(item, ImageError):
             raise type(item)(f"image {number} of {len(answers)}: {item}") from item
-        good.append(item)
-    return good
+    return [item for item in answers if not isinstance(item, ImageError)]

@@ -1,4 +1,4 @@
-"""The objects at `/v1/models` and `/v1/models/<model>`, to which several protocols add what their clients look for."""
+"""The objects at `/v1/models` and `/v1/models/<model>`: each protocol adds the fields that its clients read."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ _CONTENT: Json = {"application/json": {"schema": {"type": "object"}}}
 
 
 def with_models(protocols: Sequence[Protocol]) -> tuple[Protocol, ...]:
-    """Returns the protocols, the first that describes models with the routes that all of them share."""
+    """Returns the protocols, with the shared routes added to the first one that describes models."""
     describing = [protocol for protocol in protocols if protocol.model is not None]
     if not describing:
         return tuple(protocols)
@@ -29,10 +29,10 @@ def _routes(protocols: Sequence[Protocol], tag: str) -> tuple[Route, Route]:
         asker.check_model(model)
         return _merged([protocol.model(asker.config) for protocol in protocols if protocol.model])
 
-    about = "One object has what the clients of every protocol look for here."
-    listed = Operation("/v1/models", "models", tag, "The models that serve: one", about, _CONTENT, (NotReadyError,))
+    about = "One object with the fields that the clients of every protocol read here."
+    listed = Operation("/v1/models", "models", tag, "List the served model", about, _CONTENT, (NotReadyError,))
     one = Operation(
-        "/v1/models/<model>", "model_of_name", tag, "What a model is", about, _CONTENT,
+        "/v1/models/<model>", "model_of_name", tag, "Model metadata", about, _CONTENT,
         (NotReadyError, ModelNotFoundError), parameters=(MODEL,),
     )  # fmt: skip
     return Route(models, listed), Route(model, one)
@@ -42,12 +42,12 @@ MODEL: Json = {
     "name": "model",
     "in": "path",
     "required": True,
-    "description": "The model's name, as `/v1/model` tells it.",
+    "description": "The model's name, as in `/v1/model`.",
     "schema": {"type": "string"},
 }
 """The part of a path that names a model."""
 
-VERSION: Json = {**MODEL, "name": "version", "description": "The model's version, as `/v1/model` tells it."}
+VERSION: Json = {**MODEL, "name": "version", "description": "The model's version, as in `/v1/model`."}
 """The part of a path that names a model's version."""
 
 

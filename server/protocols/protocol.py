@@ -1,4 +1,4 @@
-"""What a protocol is: its routes, how it answers errors, and what it adds to the description of the API."""
+"""The parts of a protocol: its routes, the form of its errors, and its share of the API's description."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -29,9 +29,9 @@ class Protocol:
         name: Its name among the settings; also the tag of its operations.
         about: What it is, in a sentence.
         routes: Its routes.
-        prefixes: Paths below which it answers errors too where there is no route.
+        prefixes: Paths below which errors have its form, even where there is no route.
         form: The form of its errors.
-        schemas: What its operations refer to, by name.
+        schemas: Schemas that its operations refer to, by name.
         model: Returns its part of the object at `/v1/models/<model>`, which several protocols share.
         models: Returns its part of the object at `/v1/models`.
     """
@@ -47,7 +47,7 @@ class Protocol:
 
 
 def error_form(protocols: Sequence[Protocol], path: str) -> ErrorForm:
-    """Returns the form of errors at a path, whatever the method; that of the most specific route or prefix."""
+    """Returns the form of errors at a path: that of the longest route or prefix that matches, for any method."""
     found: tuple[int, ErrorForm] = (0, PROBLEM_FORM)
     for protocol in protocols:
         for pattern, length in _patterns(protocol):
@@ -57,7 +57,7 @@ def error_form(protocols: Sequence[Protocol], path: str) -> ErrorForm:
 
 
 def schemas_of(*kinds: type[msgspec.Struct]) -> Json:
-    """Returns the schemas of types and of all that they consist of, as the description refers to them."""
+    """Returns the JSON schemas of types and of all types in them, by the names that the description uses."""
     return msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")[1]
 
 

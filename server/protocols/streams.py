@@ -1,7 +1,7 @@
 """Answers in parts, for clients that ask for a stream.
 
 A caption is found as a whole, so all parts are known before the first one is sent: the answer has a length, the
-deadline covers it, errors keep their statuses, and a client that goes away in the middle costs what any answer does.
+deadline covers it, errors keep their statuses, and a client that leaves in the middle costs no more than others.
 """
 
 from collections.abc import Iterable

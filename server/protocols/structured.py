@@ -1,4 +1,4 @@
-"""Answers in a shape that the client prescribes by a JSON schema: what can be filled is filled, by name and type."""
+"""Answers in the shape of a client's JSON schema, whose properties are filled by their names and types."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -9,18 +9,18 @@ from server.errors import ParameterError
 from server.problems import Json
 
 CAPTION_NAMES = ("caption", "description", "alt", "title")
-"""Properties that hold the caption."""
+"""Names of properties that hold the caption."""
 
 LABEL_NAMES = ("labels", "tags", "keywords")
-"""Properties that hold the labels of the classes."""
+"""Names of properties that hold the labels of the classes."""
 
 CLASSES = 5
-"""Classes that are asked for where labels are wanted."""
+"""Number of classes where labels are wanted."""
 
-_MEMBERS = MappingProxyType(
-    {"string": ("name", "label"), "number": ("confidence", "probability", "score", "topicality")}
-)
-_MOST_PROPERTIES, _NAME_CHARACTERS = 100, 100
+_NUMBERS = ("confidence", "probability", "score", "topicality")
+_MEMBERS = MappingProxyType({"string": ("name", "label"), "number": _NUMBERS})
+_MOST_PROPERTIES = 100
+_NAME_CHARACTERS = 100
 _LIMITING = ("enum", "const", "pattern", "format")
 
 
@@ -47,7 +47,7 @@ class Shape:
         """Returns the shape that a JSON schema of an object prescribes.
 
         Raises:
-            ParameterError: It requires what cannot be filled, or nothing in it can.
+            ParameterError: It requires a property that cannot be filled, or has none that can.
         """
         properties = schema.get("properties")
         required = {name for name in _listed(schema.get("required")) if isinstance(name, str)}
@@ -95,7 +95,8 @@ def _array_slot(name: str, schema: Json) -> _Slot | None:
     most = most if isinstance(most, int) and most >= 0 else CLASSES
     if "string" in kinds and not any(word in items for word in _LIMITING):
         return _Slot("texts", most)
-    members, required = items.get("properties"), _listed(items.get("required"))
+    members = items.get("properties")
+    required = _listed(items.get("required"))
     if "object" not in kinds or not isinstance(members, dict) or name not in LABEL_NAMES:
         return None
     fillable = tuple(
@@ -120,7 +121,7 @@ def _kinds(item: Any) -> tuple[list[Any], Json]:
 
 
 def _kinds_alone(option: Any) -> tuple[list[Any], Json]:
-    """As `_kinds`, without alternatives in it."""
+    """Returns the same for one alternative, which has no alternatives of its own."""
     return ([option.get("type")], option) if isinstance(option, dict) else ([], {})
 
 
@@ -128,11 +129,10 @@ def _filled(name: str, slot: _Slot, caption: str, classes: Sequence[ClassPredict
     if slot.form == "null":
         return None
     texts = [caption] if name in CAPTION_NAMES else [item.label for item in classes]
-    match slot.form:
-        case "text":
-            return ", ".join(texts)
-        case "texts":
-            return texts[: slot.most]
+    if slot.form == "text":
+        return ", ".join(texts)
+    if slot.form == "texts":
+        return texts[: slot.most]
     return [
         {member: item.label if member in _MEMBERS["string"] else item.probability for member in slot.members}
         for item in classes[: slot.most]

@@ -9,7 +9,7 @@ from werkzeug.routing import BaseConverter
 
 from server.protocols.asking import Asker
 from server.protocols.inference.protocol import OPEN_INFERENCE
-from server.protocols.max import MAX
+from server.protocols.max.protocol import MAX
 from server.protocols.models import with_models
 from server.protocols.ollama.protocol import OLLAMA
 from server.protocols.openai.protocol import OPENAI
@@ -35,7 +35,7 @@ def open_endpoints(protocols: Sequence[Protocol]) -> frozenset[str]:
 
 
 class NameConverter(BaseConverter):
-    """A name in a path. It ends at a colon, behind which some protocols have what to do with it."""
+    """A name in a path. It ends at a colon, behind which some protocols put a verb, as in `model:predict`."""
 
     regex = "[^/:]+"
     part_isolating = True

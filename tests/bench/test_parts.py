@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from bench.arithmetic import decoder_step_bytes, encoder_multiply_adds, identity_convolutions, milliseconds_at
+from bench.asked import ASKED, OURS
 from bench.cache import cached
 from bench.http import WARM_UP
 from bench.photos import HEIGHT, WIDTH, photo
 from bench.plain_flask import create_app
 from bench.process import memory_mib, run_json
+from bench.protocols import CLIENTS, rows_of
 from bench.servers import our_server, plain_server
 from model.bundle import Bundle
 from model.image import read_image
@@ -64,7 +66,8 @@ def test_a_rate_of_nothing_is_an_error() -> None:
 
 
 def test_what_was_made_is_kept_until_its_source_changes(tmp_path: Path) -> None:
-    source, made = tmp_path / "source.txt", []
+    source = tmp_path / "source.txt"
+    made = []
     source.write_text("one")
 
     def make(folder: Path) -> None:
@@ -129,3 +132,13 @@ def test_both_servers_are_loaded_and_stopped(toy_bundle: Path) -> None:
         assert set(level["statuses"]) == {"200"}
         assert running.ready_seconds > 0
         assert memory["peak"] >= memory["now"] > 0
+
+
+@pytest.mark.slow
+def test_every_protocol_answers_what_the_load_generator_sends(toy_bundle: Path) -> None:
+    ours, *others = rows_of(toy_bundle, rounds=1, answers=CLIENTS, warm_up=0)
+
+    assert [ours.what, *(row.what for row in others)] == [f"{CLIENTS} clients: {name}" for name in ASKED]
+    assert all(row.runs >= CLIENTS and row.figures["other errors"] == 0 for row in (ours, *others))
+    assert ours.ratio is None
+    assert {row.against for row in others} == {f"{CLIENTS} clients: {OURS}"}

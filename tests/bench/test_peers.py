@@ -123,7 +123,9 @@ class Forgetful:
     name = "forgetful"
 
     def __init__(self, engine: Engine) -> None:
-        self.encode, self.start, self.warm_up = engine.encode, engine.start, engine.warm_up
+        self.encode = engine.encode
+        self.start = engine.start
+        self.warm_up = engine.warm_up
         self._engine = engine
 
     def step(self, tokens: Any, parents: Any, state: Any) -> Any:

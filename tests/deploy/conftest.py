@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Instruction:
-    """Holds one instruction of the Dockerfile, its lines joined.
+    """One instruction of the Dockerfile, its lines joined.
 
     Attributes:
         stage: Number of the stage, 0 for what is before the first.

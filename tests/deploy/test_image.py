@@ -14,12 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[2]
 IMAGE_PATH = "/opt/show-and-tell"
@@ -92,7 +93,7 @@ def sandbox() -> list[str]:
 
 
 class Container:
-    """Holds the running server.
+    """The running server.
 
     Attributes:
         port: On 127.0.0.1.
@@ -197,8 +198,7 @@ def test_the_image_captions_a_drawing_is_healthy_and_stops_when_told(
     assert (status, answer["results"][0]["status"]) == (200, 200)
     assert answer["results"][0]["captions"][0]["text"]
     os.kill(container.first_process, signal.SIGTERM)
-    while container.is_healthy(health_check):
-        threading.Event().wait(0.05)
+    wait_until(lambda: not container.is_healthy(health_check))
     assert container.ask("POST", "/v1/predict", drawing)[0] == 200, "expected it to serve on for a while"
     assert container.process.wait(20) == 0, container.log.read_text()
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import wait_until
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed (Debian's nginx-light will do)"),
@@ -35,7 +37,7 @@ def changed(text: str, pattern: str, replacement: str) -> str:
 
 
 class Proxy:
-    """Holds a running nginx; only addresses and places are others than in the repository, and the rate if given."""
+    """A running nginx with the repository's configuration; addresses, directories and perhaps the rate differ."""
 
     def __init__(self, place: Path, urls: list[str], rate: str | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -48,16 +50,20 @@ class Proxy:
         text = changed(text, r"access_log /dev/stdout", f"access_log {place}/access.log")
         if rate is not None:
             text = changed(text, r"rate=10r/s", f"rate={rate}")
-        self.place, file = place, place / "nginx.conf"
+        self.place = place
+        file = place / "nginx.conf"
         file.write_text(text)
         user = "user root; " if os.geteuid() == 0 else ""
         subprocess.run(["nginx", "-t", "-q", "-g", user, "-c", file], check=True)
         self.process = subprocess.Popen(["nginx", "-g", f"daemon off; {user}", "-c", file])
-        while True:
-            with contextlib.suppress(ConnectionRefusedError), self.connect():
-                break
-            assert self.process.poll() is None
-            threading.Event().wait(0.01)
+        wait_until(self.accepts)
+
+    def accepts(self) -> bool:
+        """Returns whether nginx takes connections; fails if it has ended."""
+        assert self.process.poll() is None
+        with contextlib.suppress(ConnectionRefusedError), self.connect():
+            return True
+        return False
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
@@ -174,9 +180,10 @@ def test_a_restart_of_one_of_two_servers_drops_nothing(
             client.start()
         stack.close()
         before = len(statuses)
-        while len(statuses) < before + 50:
-            threading.Event().wait(0.05)
-        done.set()
+        try:
+            wait_until(lambda: len(statuses) >= before + 50)
+        finally:
+            done.set()
         for client in clients:
             client.join()
     assert Counter(statuses) == {200: len(statuses)}

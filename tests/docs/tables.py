@@ -3,11 +3,14 @@
 import ast
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from server.description.operation import Operation
+from server.description.operations import operations
 from server.problems import INTERNAL, PROBLEMS, UNREADABLE_PROBLEMS, UNTYPED, Problem
+from server.protocols.table import chosen
 from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +26,29 @@ def settings_table() -> str:
         cells = (flag, f"`{variable_of(item.name)}`", default_of(item), accepted(item), item.metadata["about"])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def routes_table() -> str:
+    """Returns the routes of our own protocol as a Markdown table."""
+    lines = ["| route | what it is |", "|---|---|"]
+    for operation in operations(ServerSettings()):
+        summary = operation.summary if operation.summary.endswith("?") else f"{operation.summary}."
+        about = operation.about.partition(". ")[0].removesuffix(".")
+        lines.append(f"| {_routes([operation])} | {summary} {about}. |")
+    return "\n".join(lines)
+
+
+def protocols_table() -> str:
+    """Returns the routes of other servers' protocols as a Markdown table."""
+    lines = ["| protocol | routes |", "|---|---|"]
+    for protocol in chosen(ServerSettings()):
+        routes = _routes(route.operation for route in protocol.routes)
+        lines.append(f"| `{protocol.name}` | {routes} |")
+    return "\n".join(lines)
+
+
+def _routes(described: Iterable[Operation]) -> str:
+    return ", ".join(f"`{operation.method.upper()} {operation.path}`" for operation in described)
 
 
 def problems_table() -> str:
@@ -65,22 +91,28 @@ def _modules(package: Path) -> Iterator[tuple[Path, str]]:
         yield (path.parent if is_package else path), f"**{about}**" if is_package else about
 
 
-TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {"docs/settings.md": settings_table, "docs/api.md": problems_table, "ARCHITECTURE.md": modules_table}
+TABLES: Mapping[str, tuple[Callable[[], str], ...]] = MappingProxyType(
+    {
+        "docs/settings.md": (settings_table,),
+        "docs/api.md": (routes_table, protocols_table, problems_table),
+        "ARCHITECTURE.md": (modules_table,),
+    }
 )
-"""The table of each file."""
+"""The tables of each file, in their order."""
 
 
-def with_table(text: str, table: str) -> str:
-    """Returns a page with the Markdown table after its `<!-- table -->` replaced."""
-    return re.sub(r"(<!-- table[^>]*-->\n\n)(?:\|[^\n]*\n)*", lambda found: f"{found[1]}{table}\n", text, count=1)
+def with_tables(text: str, tables: Iterable[str]) -> str:
+    """Returns a page with the Markdown tables after each `<!-- table -->` replaced, in their order."""
+    left = iter(tables)
+    return re.sub(r"(<!-- table[^>]*-->\n\n)(?:\|[^\n]*\n)*", lambda found: f"{found[1]}{next(left)}\n", text)
 
 
 def main() -> None:
     """Writes every table."""
-    for name, table in TABLES.items():
+    for name, tables in TABLES.items():
         page = ROOT / name
-        page.write_text(with_table(page.read_text(encoding="utf-8"), table()), encoding="utf-8")
+        text = with_tables(page.read_text(encoding="utf-8"), [table() for table in tables])
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def _run(name: str, engine: str, seconds: float, options: argparse.Namespace) ->
         except subprocess.TimeoutExpired:
             status = -1
         current = Path(folder, CURRENT).read_bytes()
-        (done,), data = COUNT.unpack_from(current), current[COUNT.size :]
+        (done,) = COUNT.unpack_from(current)
+        data = current[COUNT.size :]
         say(f"{name}: {done} inputs" + ("" if status else ", nothing found"))
         if status not in (0, FOUND):
             report(name, data, f"the process ended with status {status}, or hung", options.findings)

@@ -52,7 +52,8 @@ def _byte(copy: bytearray, chance: random.Random, _others: Sequence[bytes]) -> N
 
 
 def _number(copy: bytearray, chance: random.Random, _others: Sequence[bytes]) -> None:
-    place, number = _place(copy, chance), chance.choice(_NUMBERS)
+    place = _place(copy, chance)
+    number = chance.choice(_NUMBERS)
     copy[place : place + len(number)] = number
 
 
@@ -74,7 +75,8 @@ def _end(copy: bytearray, chance: random.Random, _others: Sequence[bytes]) -> No
 
 
 def _repeat(copy: bytearray, chance: random.Random, _others: Sequence[bytes]) -> None:
-    place, length = _place(copy, chance), chance.choice((1, 2, 4, 12, 40, 400))
+    place = _place(copy, chance)
+    length = chance.choice((1, 2, 4, 12, 40, 400))
     times = chance.choice((1, 2, 10, 300))
     copy[place:place] = copy[place : place + length] * times
 
@@ -82,7 +84,8 @@ def _repeat(copy: bytearray, chance: random.Random, _others: Sequence[bytes]) ->
 def _splice(copy: bytearray, chance: random.Random, others: Sequence[bytes]) -> None:
     other = chance.choice(others)
     begin = chance.randrange(len(other)) if other else 0
-    place, length = _place(copy, chance), chance.choice((2, 8, 40, 400, 10_000))
+    place = _place(copy, chance)
+    length = chance.choice((2, 8, 40, 400, 10_000))
     copy[place : place + (length if chance.random() < 0.5 else 0)] = other[begin : begin + length]
 
 
@@ -91,7 +94,8 @@ _DAMAGES: tuple[Damage, ...] = (_bit, _byte, _number, _number, _small_number, _c
 
 def _with_checksums(data: bytes) -> bytes:
     """Returns a PNG whose chunks have the checksums that they should: without, nothing behind a damaged one is read."""
-    kept, position = [data[:8]], 8
+    kept = [data[:8]]
+    position = 8
     while position + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, position)
         end = position + 8 + length

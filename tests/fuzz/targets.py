@@ -51,7 +51,7 @@ def read_request(data: bytes) -> None:
         }
     )  # fmt: skip
     try:
-        images = images_in(read_body(request, _SETTINGS.max_body_bytes), request, _SETTINGS)
+        images = images_in(read_body(request, _SETTINGS.max_body_bytes), request, _SETTINGS.max_images)
     except (MalformedBodyError, BodyTooLargeError):
         return
     if not images or sum(map(len, images)) > len(body):
@@ -96,14 +96,16 @@ def judge(target: Target, data: bytes, peak: Peak) -> str:
     Returns:
         What is wrong, in a line; empty where nothing is.
     """
-    before, begun = peak.forget(), time.process_time()
+    before = peak.forget()
+    begun = time.process_time()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             target(data)
     except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
         return f"{type(error).__name__}: {error}"
-    seconds, taken = time.process_time() - begun, peak.read() - before
+    seconds = time.process_time() - begun
+    taken = peak.read() - before
     if seconds > CPU_SECONDS:
         return f"{seconds:.1f} s of processor time, expected at most {CPU_SECONDS}"
     most = max_decoded_bytes(MAX_PIXELS) + SPARE_BYTES

@@ -23,8 +23,11 @@ from tests.fuzz.mutations import MAX_BYTES, mutated
 FOUND = 3
 """Exit status of a process that has saved a finding."""
 
-CURRENT, COUNT = "current", struct.Struct("<Q")
-"""Name of the file with how many inputs have been run, and the one that is being run."""
+CURRENT = "current"
+"""Name of the file with the number of inputs that have been run, and the input that is being run."""
+
+COUNT = struct.Struct("<Q")
+"""That number, at the beginning of the file."""
 
 _LED_BY = ["model", "server", "PIL", "werkzeug", "tests.fuzz.targets"]
 
@@ -100,7 +103,8 @@ def _led_check_of(name: str) -> Check:
 
 def _damage(run: Callable[[bytes], None], seeds: list[bytes], seconds: float, seed: int) -> None:
     """Runs every file to begin with, and then damaged ones."""
-    chance, end = random.Random(seed), time.monotonic() + seconds
+    chance = random.Random(seed)
+    end = time.monotonic() + seconds
     for data in seeds:
         run(data)
     while time.monotonic() < end:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class StoppedError(Exception):
-    """Is what the tests below are interrupted by."""
+    """The interruption in the tests below."""
 
 
 def tree(path: Path) -> dict[str, str]:

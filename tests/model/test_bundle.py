@@ -173,7 +173,8 @@ def test_a_bundle_with_somebodys_own_file_in_it_is_not_replaced(toy: Bundle, tmp
 
 def inconsistent(toy: Bundle) -> dict[str, tuple[Bundle, str]]:
     """Returns bundles whose parts do not fit, each with what its error must name."""
-    name, bias = "decoder/output/bias", toy.weights["decoder/output/bias"]
+    name = "decoder/output/bias"
+    bias = toy.weights["decoder/output/bias"]
     batch_norm = dataclasses.replace(toy.config, encoder=dataclasses.replace(toy.config.encoder, batch_norm=True))
     weights = dict(toy.weights)
     del weights[name]

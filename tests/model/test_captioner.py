@@ -98,7 +98,8 @@ def test_the_width_of_the_search_is_the_bundles_unless_another_is_asked_for(
     captioner: Captioner, images: Images
 ) -> None:
     default = captioner.config.search.beam_size
-    one, other = captioner.predict(images, captions=3), captioner.predict(images, captions=3, beam_size=default)
+    one = captioner.predict(images, captions=3)
+    other = captioner.predict(images, captions=3, beam_size=default)
     assert without_times(one) == without_times(other)
     assert len(captioner.predict(images[:1], captions=5, beam_size=5)[0].captions) == 5
 

@@ -156,7 +156,8 @@ def test_info_about_nothing_is_one_line(tmp_path: Path) -> None:
 
 
 def test_help_shows_examples_and_every_option() -> None:
-    top, of_caption = showtell("--help"), showtell("caption", "--help")
+    top = showtell("--help")
+    of_caption = showtell("caption", "--help")
     assert (top.exit_code, of_caption.exit_code) == (0, 0)
     assert "Examples:\n    showtell photo.jpg\n" in top.stdout
     assert "showtell info model/bundles/default" in top.stdout

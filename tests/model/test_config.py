@@ -56,7 +56,11 @@ DECODERS = st.builds(
     word_dropout=FRACTIONS,
 )
 SEARCHES = st.builds(
-    SearchConfig, beam_size=st.integers(1, 10), max_words=st.integers(1, 100), length_penalty=st.floats(0, 2)
+    SearchConfig,
+    beam_size=st.integers(1, 10),
+    max_words=st.integers(1, 100),
+    length_penalty=st.floats(0, 2),
+    no_repeat_ngram=st.integers(0, 100),
 )
 CONFIGS = st.builds(
     CaptionerConfig,
@@ -174,6 +178,7 @@ def test_every_missing_field_is_named(section: str) -> None:
         ("search", None),
         ("search.beam_size", "3"),
         ("search.length_penalty", [0.5]),
+        ("search.no_repeat_ngram", 2.0),
         ("provenance", "by hand"),
         ("scores", [1]),
     ],
@@ -214,6 +219,8 @@ def test_a_mistyped_field_is_named(path: str, value: object) -> None:
         ("search.max_words", 101),
         ("search.length_penalty", -0.5),
         ("search.length_penalty", float("inf")),
+        ("search.no_repeat_ngram", -1),
+        ("search.no_repeat_ngram", 101),
     ],
 )
 def test_a_field_out_of_range_is_named(path: str, value: object) -> None:

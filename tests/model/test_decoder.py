@@ -11,7 +11,9 @@ from model.bundle import weight_shapes
 from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 
-BATCH, TIME, FEATURES = 3, 5, 16
+BATCH = 3
+TIME = 5
+FEATURES = 16
 
 
 def build(*, layers: int = 1, project: bool = True, size: int = 20, dropout: float = 0.0, **options: Any) -> Decoder:
@@ -108,7 +110,8 @@ def test_the_hypotheses_of_a_step_do_not_mix(features: npt.NDArray[np.float32], 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_the_first_loss_is_the_logarithm_of_the_vocabulary_size(layers: int) -> None:
-    size, rng = 1000, np.random.default_rng(3)
+    size = 1000
+    rng = np.random.default_rng(3)
     decoder = build(layers=layers, size=size)
     tokens = rng.integers(0, size, (32, TIME), np.int32)
     logits = decoder(rng.uniform(0, 1, (32, FEATURES)).astype(np.float32), tokens)
@@ -122,7 +125,8 @@ def test_an_unprojected_feature_is_the_first_input_itself() -> None:
     word = np.array([7], np.int32)
     embedding = array(decoder.embedding(word))
     zeros = np.zeros((1, 12), np.float32)
-    as_feature, as_word = decoder.start(embedding), decoder.step(word, zeros)
+    as_feature = decoder.start(embedding)
+    as_word = decoder.step(word, zeros)
     np.testing.assert_allclose(array(as_feature[0]), array(as_word[0]), rtol=1e-6)
     np.testing.assert_allclose(array(as_feature[1]), array(as_word[1]), rtol=1e-6)
 

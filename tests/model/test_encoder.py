@@ -18,8 +18,11 @@ from model.presets import paper
 from model.weights import assign_weights, bundle_weights
 
 Images = npt.NDArray[np.uint8]
-CONVOLUTIONS, WITH_TOP = 20_024_384, 143_667_240
-"""What Keras Applications counts in VGG19 without and with its fully connected layers."""
+CONVOLUTIONS = 20_024_384
+"""Parameters of Keras Applications' VGG19 without its fully connected layers."""
+
+WITH_TOP = 143_667_240
+"""Parameters of Keras Applications' VGG19 with its fully connected layers."""
 
 
 def tiny(**options: Any) -> EncoderConfig:
@@ -134,7 +137,8 @@ def test_folded_weights_give_the_same_outputs_in_the_plain_network(
     plain = build_encoder(tiny(pooling=pooling, widths=(width,) * 5, normalization="unit"))
     before = outputs(plain, images)
     assign_weights(plain, {f"encoder/{name}": value for name, value in fold(trained).items()}, "encoder")
-    expected, received = outputs(trained, images), outputs(plain, images)
+    expected = outputs(trained, images)
+    received = outputs(plain, images)
     for name in ("features", "logits"):
         scale = float(np.abs(expected[name]).max())
         assert np.abs(before[name] - expected[name]).max() > 0.01 * scale

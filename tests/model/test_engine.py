@@ -97,7 +97,8 @@ def test_the_first_words_are_the_best_of_the_decoder_without_the_end(
 
 def test_the_next_words_are_the_best_of_the_decoder_after_each_parent(engine: Engine, decoder: Decoder) -> None:
     state = np.random.default_rng(8).uniform(-1, 1, (4, 12)).astype(np.float32)
-    tokens, parents = np.array([3, 9, 9, 4, 3, 5], np.int32), np.array([3, 1, 0, 0, 2, 3], np.int32)
+    tokens = np.array([3, 9, 9, 4, 3, 5], np.int32)
+    parents = np.array([3, 1, 0, 0, 2, 3], np.int32)
     log_probs, ids, after = engine.step(tokens, parents, state)
     logits, expected_after = decoder.step(tokens, state[parents])
     check_best(log_probs, ids, logits, {PAD_ID, UNKNOWN_ID}, tolerance(engine))
@@ -123,7 +124,8 @@ def test_a_vocabulary_smaller_than_the_beam_offers_no_special_word_with_a_probab
 
 
 def test_the_same_input_gives_the_same_output(engine: Engine, images: Images) -> None:
-    one, other = engine.encode(images), engine.encode(images)
+    one = engine.encode(images)
+    other = engine.encode(images)
     np.testing.assert_array_equal(one.features, other.features)
     np.testing.assert_array_equal(one.class_probabilities, other.class_probabilities)
     for value, again in zip(engine.start(one.features), engine.start(other.features), strict=True):
@@ -149,7 +151,8 @@ def test_nothing_is_traced_any_more_under_traffic(toy: Bundle, images: Images) -
 
 
 def test_bfloat16_says_nearly_what_float32_says(toy: Bundle, images: Images) -> None:
-    exact, rough = TensorFlowEngine.of(toy).encode(images), TensorFlowEngine.of(toy, "bfloat16").encode(images)
+    exact = TensorFlowEngine.of(toy).encode(images)
+    rough = TensorFlowEngine.of(toy, "bfloat16").encode(images)
     assert rough.features.dtype == np.float32
     np.testing.assert_allclose(rough.class_probabilities, exact.class_probabilities, atol=0.02)
     assert not np.array_equal(rough.features, exact.features)

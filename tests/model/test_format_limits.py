@@ -36,7 +36,8 @@ PIXELS = np.random.default_rng(8).integers(0, 256, (1101, 1000, 4), np.uint8)
 def jpeg_of_comments(parts: int) -> bytes:
     """Returns a JPEG of so many segments in all."""
     data = encoded(picture(), "JPEG")
-    own, position = 1, 2  # the end of the image
+    own = 1  # the end of the image
+    position = 2
     while data[position + 1] != 0xDA:
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         own += 1
@@ -106,7 +107,8 @@ def test_the_count_of_scans_goes_by_the_size_and_is_inclusive(size: tuple[int, i
     data = encoded(picture("L", (32, 32)), "JPEG", progressive=True)
     frame = data.index(b"\xff\xc2")
     data = data[: frame + 5] + struct.pack(">HH", *size) + data[frame + 9 :]
-    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    last = data.rindex(b"\xff\xda")
+    end = data.rindex(b"\xff\xd9")
     own = data.count(b"\xff\xda")
     assert isinstance(inspect_image(data[:end] + data[last:end] * (most - own) + data[end:]), Header)
     with pytest.raises(CorruptImageError, match=f"expected a JPEG of at most {most} scans at this size"):
@@ -280,7 +282,8 @@ def test_sixteen_bits_of_grey_in_either_byte_order_are_the_same() -> None:
 
 def test_a_jpeg_that_tells_one_component_and_leaves_out_others_counts_what_is_kept_for_them() -> None:
     # libjpeg waits for more scans, with all coefficients in memory, though none come.
-    colours, grey = encoded(picture(), "JPEG"), encoded(picture("L"), "JPEG")
+    colours = encoded(picture(), "JPEG")
+    grey = encoded(picture("L"), "JPEG")
     data = colours[: colours.index(b"\xff\xda")] + grey[grey.index(b"\xff\xda") :]
     assert inspect_image(data).decoded_bytes > 2 * 61 * 43 + inspect_image(colours).decoded_bytes
 

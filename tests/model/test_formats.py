@@ -40,7 +40,8 @@ def same(one: Image.Image, other: Image.Image) -> bool:
 
 @pytest.mark.parametrize("name", FILES)
 def test_format_and_size_are_those_that_pillow_reads(name: str) -> None:
-    header, image = inspect_image(FILES[name]), Image.open(io.BytesIO(FILES[name]))
+    header = inspect_image(FILES[name])
+    image = Image.open(io.BytesIO(FILES[name]))
     assert header.format == ("JPEG" if image.format == "MPO" else image.format)
     assert (header.width, header.height) == image.size
     assert header.orientation == 1

@@ -106,7 +106,8 @@ def test_a_cmyk_file_keeps_its_colours(drawing: Image.Image, encoded: Encode, na
 def test_transparency_is_laid_over_white(drawing: Image.Image, encoded: Encode, name: str) -> None:
     layer = drawing.convert("RGBA")
     alpha = np.full((80, 120), 255, np.uint8)
-    alpha[:, :40], alpha[:, 40:60] = 0, 128
+    alpha[:, :40] = 0
+    alpha[:, 40:60] = 128
     layer.putalpha(Image.fromarray(alpha))
     options = {"lossless": True, "exact": True} if name == "WEBP" else {}
     share = (alpha / 255)[..., None]

@@ -64,7 +64,7 @@ def resident_peak_mib() -> float:
 
 @pytest.fixture(scope="module", autouse=True)
 def bounded_memory() -> Iterator[None]:
-    """Holds all tests of this file together to the bound."""
+    """Checks the bound for all tests of this file together."""
     forget = Path("/proc/self/clear_refs")
     if not forget.exists():
         pytest.skip("expected /proc, which tells the peak of memory; found none")

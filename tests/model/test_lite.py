@@ -47,8 +47,10 @@ def test_a_large_decoder_is_int8_and_still_says_nearly_the_same(toy: Bundle, ima
     assert large[LITE_DECODER] != small[LITE_DECODER]
     assert large[LITE_ENCODER] != small[LITE_ENCODER]
     save_bundle(tmp_path / "int8", toy, large)
-    lite, reference = LiteEngine.of(tmp_path / "int8", toy.config), TensorFlowEngine.of(toy)
-    encoded, expected = lite.encode(images), reference.encode(images)
+    lite = LiteEngine.of(tmp_path / "int8", toy.config)
+    reference = TensorFlowEngine.of(toy)
+    encoded = lite.encode(images)
+    expected = reference.encode(images)
     np.testing.assert_allclose(encoded.class_probabilities, expected.class_probabilities, atol=0.01)
     log_probs, _, _ = lite.start(expected.features)
     np.testing.assert_allclose(log_probs, reference.start(expected.features)[0], atol=0.05)
@@ -172,7 +174,8 @@ def test_a_container_gets_as_many_threads_as_its_share_of_the_cores(
 
 
 def test_captioners_of_both_engines_agree(toy: Bundle, toy_bundle: Path, images: Images) -> None:
-    lite, reference = Captioner.load(toy_bundle), Captioner.of(toy)
+    lite = Captioner.load(toy_bundle)
+    reference = Captioner.of(toy)
     config: CaptionerConfig = lite.config
     assert (lite.engine, reference.engine, config) == ("litert", "tensorflow", toy.config)
     for ours, theirs in zip(lite.predict(images), reference.predict(images), strict=True):
@@ -202,10 +205,12 @@ def test_both_engines_step_alike_whatever_the_decoder(
         variable.assign(random.normal(0, 0.4, variable.shape))
     bundle = replace(toy, config=config, weights=bundle_weights(build_encoder(encoder), decoder, np.float32))
     save_bundle(tmp_path / "bundle", bundle, convert(bundle).files)
-    lite, reference = LiteEngine.of(tmp_path / "bundle", config), TensorFlowEngine.of(load_bundle(tmp_path / "bundle"))
+    lite = LiteEngine.of(tmp_path / "bundle", config)
+    reference = TensorFlowEngine.of(load_bundle(tmp_path / "bundle"))
     encoded = reference.encode(images).features
     np.testing.assert_allclose(lite.encode(images).features, encoded, rtol=0.02, atol=0.02)
-    (log_probs, ids, state), (expected, words, state_of_reference) = lite.start(encoded), reference.start(encoded)
+    (log_probs, ids, state) = lite.start(encoded)
+    (expected, words, state_of_reference) = reference.start(encoded)
     parents = np.array([2, 0, 0, 1, 3], np.int32)
     for _ in range(4):
         np.testing.assert_allclose(log_probs, expected, atol=0.03)

@@ -31,7 +31,7 @@ TABLE = {
 
 
 class Speaker:
-    """Is a step function whose state is everything that was said, so that a wrongly gathered state is noticed.
+    """A step function whose state is everything that was said, so that a wrongly gathered state is noticed.
 
     Args:
         speakers: For each image the log-probabilities of the next word after the words said, shape (V,).
@@ -39,7 +39,8 @@ class Speaker:
     """
 
     def __init__(self, speakers: Sequence[NextWord], width: int) -> None:
-        self.speakers, self.width = speakers, width
+        self.speakers = speakers
+        self.width = width
         self.calls = 0
         self.rows: list[int] = []
 
@@ -84,9 +85,9 @@ def by_chance(seed: int, size: int) -> NextWord:
 
 
 def search(*speakers: NextWord, beam: int = 3, words: int = 6, penalty: float = 0.0, width: int = 10,
-           wanted: Wanted | None = None) -> list[list[FoundCaption]]:  # fmt: skip
+           no_repeat: int = 0, wanted: Wanted | None = None) -> list[list[FoundCaption]]:  # fmt: skip
     speaker = Speaker(speakers, width)
-    config = SearchConfig(beam_size=beam, max_words=words, length_penalty=penalty)
+    config = SearchConfig(beam_size=beam, max_words=words, length_penalty=penalty, no_repeat_ngram=no_repeat)
     return beam_search(speaker.start(), speaker, config, end_id=END, wanted=wanted)
 
 
@@ -195,6 +196,36 @@ def test_impossible_words_are_never_said_and_fewer_captions_come() -> None:
 @pytest.mark.parametrize(("penalty", "best"), [(0.0, "dog"), (0.5, "dog"), (2.0, "a red cat runs")])
 def test_a_length_penalty_favours_longer_captions(penalty: float, best: str) -> None:
     assert texts(search(by_table(TABLE), beam=10, penalty=penalty)[0])[0] == best
+
+
+def repeats(words: Said, length: int) -> bool:
+    grams = [words[start : start + length] for start in range(len(words) - length + 1)]
+    return len(set(grams)) < len(grams)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(2, 4), (2, 7), (3, 3), (3, 4), (4, 3)]),
+    st.sampled_from([1, 2, 3]),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_the_best_captions_without_repeats_are_found(
+    seed: int, sizes: tuple[int, int], length: int, penalty: float
+) -> None:
+    size, max_words = sizes
+    after = by_chance(seed, size)
+    every = [words for words, _, _ in every_caption(after, size, max_words, penalty) if not repeats(words, length)]
+    (found,) = search(after, beam=10, words=max_words, penalty=penalty, no_repeat=length)
+    assert not any(repeats(caption.tokens, length) for caption in found)
+    if len(every) <= 10:  # so that no hypothesis loses its place
+        assert [caption.tokens for caption in found] == every
+
+
+def test_what_must_not_be_repeated_is_repeated_where_nothing_else_is_left() -> None:
+    after = by_table({"": {"a": 1}, "a": {"a": 0.8, "red": 0.2}, "red": {"red": 1}})
+    assert texts(search(after, words=4, beam=1)[0]) == ["a a a a"]
+    assert texts(search(after, words=4, beam=1, no_repeat=1)[0]) == ["a red red red"]
+    assert texts(search(after, words=4, beam=1, no_repeat=2)[0]) == ["a a red red"]
 
 
 def test_fewer_candidates_than_places_in_the_beam_are_enough() -> None:

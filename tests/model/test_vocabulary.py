@@ -107,7 +107,8 @@ def test_an_id_outside_the_vocabulary_is_named(vocabulary: Vocabulary, index: in
 
 @given(WORDS)
 def test_equality_is_equality_of_words(words: list[str]) -> None:
-    one, same = Vocabulary([*SPECIAL, *words]), Vocabulary([*SPECIAL, *words])
+    one = Vocabulary([*SPECIAL, *words])
+    same = Vocabulary([*SPECIAL, *words])
     assert one == same
     assert hash(one) == hash(same)
     assert one != Vocabulary([*SPECIAL, *words, "another-word"])

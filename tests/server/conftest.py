@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ QueueOf = Callable[..., InferenceQueue]
 
 
 class Log:
-    """Holds what was written."""
+    """What was written."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         self._stream = io.StringIO()
@@ -72,14 +71,6 @@ class HeldCaptioner:
         if (images == self.poison).all(axis=(1, 2, 3)).any():
             raise ZeroDivisionError("of the poisoned picture")
         return [Prediction((), (), 0.0, 0.0)] * len(images)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Waits until a condition holds, and fails if it does not in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        threading.Event().wait(0.005)
 
 
 @pytest.fixture(scope="session")
@@ -176,7 +167,8 @@ def form() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(params=[JsonFormatter])
 def log(request: pytest.FixtureRequest) -> Iterator[Log]:
     """Yields what the server logs, as JSON unless the test says otherwise."""
-    log, logger = Log(request.param()), logging.getLogger("server")
+    log = Log(request.param())
+    logger = logging.getLogger("server")
     level = logger.level
     logger.addHandler(log.handler)
     logger.setLevel(logging.INFO)

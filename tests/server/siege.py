@@ -127,7 +127,8 @@ def in_time(times: Sequence[float], seconds: float) -> bool:
 
     The machine itself may hold one up for a moment; what an attack holds up waits for minutes, or for ever.
     """
-    ordered, limit = sorted(times), seconds * haste()
+    ordered = sorted(times)
+    limit = seconds * haste()
     return ordered[len(ordered) * 9 // 10 - 1] < limit and ordered[-1] < 10 * limit
 
 
@@ -146,7 +147,8 @@ class Watch:
     """
 
     def __init__(self, server: Fortress, port: int) -> None:
-        self._server, self._port = server, port
+        self._server = server
+        self._port = port
         self.probes: dict[str, list[float]] = {path: [] for path in PROBES}
         self.photos: list[tuple[int, float]] = []
         self.failures: list[str] = []
@@ -172,7 +174,8 @@ class Watch:
             try:
                 status, _, taken = self._server.ask("POST", "/v1/predict", picture)
             except (OSError, http.client.HTTPException):
-                status, taken = 0, 0.0
+                status = 0
+                taken = 0.0
             self.photos.append((status, taken))
 
     def assert_probes_in_time(self, paths: tuple[str, ...] = PROBES, seconds: float = 0.5) -> None:

@@ -15,7 +15,8 @@ from server.decoding.pool import DecodingPool
 from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 
-OLD, NEW = "an-old-key-of-20-characters", "YS1uZXcta2V5LW9mLTIwIQ=="
+OLD = "an-old-key-of-20-characters"
+NEW = "YS1uZXcta2V5LW9mLTIwIQ=="
 ORIGIN = "https://example.org"
 Serve = Callable[..., FlaskClient]
 

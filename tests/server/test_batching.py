@@ -2,26 +2,21 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from flask.testing import FlaskClient
 
 from model.captioner import Captioner, Prediction
 from model.search import Wanted
-from server.app import create_app
 from server.batching import InferenceQueue
-from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from server.jobs import Job, PredictOptions
 from server.metrics import ServerMetrics
-from server.settings import ServerSettings
 from tests.server.conftest import HeldCaptioner, QueueOf
 
-Form = Callable[..., dict[str, Any]]
 Images = npt.NDArray[np.uint8]
 
 OPTIONS = PredictOptions(beam_size=1, captions=1, classes=0)
@@ -137,7 +132,8 @@ def test_a_job_whose_deadline_passes_in_a_batch_does_not_hurt_the_others(
     waiting_behind_one: QueueOf, held: HeldCaptioner
 ) -> None:
     queue = waiting_behind_one()
-    late, good = queue.submit(images(2), OPTIONS, time.monotonic()), queue.submit(images(2), OPTIONS, soon())
+    late = queue.submit(images(2), OPTIONS, time.monotonic())
+    good = queue.submit(images(2), OPTIONS, soon())
     with pytest.raises(DeadlineExceededError):
         late.result()
     held.released.set()
@@ -151,7 +147,9 @@ def test_a_deadline_is_looked_at_between_words(captioner: Captioner, queue_of: Q
     class Watched:
         """The real captioner, which notes what `wanted` says, and lets one deadline pass at the second word."""
 
-        config, classes, engine = captioner.config, captioner.classes, "watched"
+        config = captioner.config
+        classes = captioner.classes
+        engine = "watched"
 
         def predict(self, images: Images, *, wanted: Wanted, **options: Any) -> list[Prediction]:
             def watched() -> Sequence[bool]:
@@ -246,55 +244,3 @@ def test_a_closed_queue_refuses_what_waits_and_what_comes_and_ends_its_thread(
     with pytest.raises(NotReadyError, match="shutting down"):
         queue.submit(images(), OPTIONS, soon())
     assert threading.active_count() == before
-
-
-def assert_problem(client: FlaskClient, form: dict[str, Any], kind: str) -> None:
-    response = client.post("/v1/predict", **form)
-    assert (response.status_code, response.get_json()["type"]) == (503, f"/problems/{kind}")
-    assert int(response.headers["Retry-After"]) >= 1
-
-
-def test_a_server_that_is_loading_is_alive_but_not_ready(
-    queue_of: QueueOf, held: HeldCaptioner, decoding: DecodingPool, photo: bytes, form: Form
-) -> None:
-    inference = queue_of(waiting=1)
-    client = create_app(ServerSettings(), inference, decoding, ServerMetrics(), threading.Event()).test_client()
-    assert client.get("/livez").status_code == 200
-    assert client.get("/readyz").status_code == client.get("/v1/model").status_code == 503
-    assert_problem(client, form(photo), "not-ready")
-    inference.serve(held)
-    assert client.get("/readyz").status_code == 200
-
-
-def test_a_server_with_a_full_queue_answers_503_and_is_not_ready(
-    held_inference: InferenceQueue, decoding: DecodingPool, held: HeldCaptioner, photo: bytes, form: Form
-) -> None:
-    client = create_app(ServerSettings(), held_inference, decoding, ServerMetrics(), threading.Event()).test_client()
-    held_inference.submit(images(), OPTIONS, soon())
-    assert held.started.wait(10)
-    held_inference.submit(images(), OPTIONS, soon())
-    assert_problem(client, form(photo), "queue-full")
-    assert client.get("/readyz").get_json()["type"] == "/problems/queue-full"
-    assert client.get("/livez").status_code == 200
-
-
-def test_a_request_past_its_deadline_gets_503_while_the_captioner_still_works(
-    held_inference: InferenceQueue, decoding: DecodingPool, held: HeldCaptioner, photo: bytes, form: Form
-) -> None:
-    client = create_app(
-        ServerSettings(deadline_seconds=0.05), held_inference, decoding, ServerMetrics(), threading.Event()
-    ).test_client()
-    assert_problem(client, form(photo), "deadline-exceeded")
-    assert not held.released.is_set()
-
-
-def test_a_failing_captioner_is_an_incident_and_the_server_goes_on(
-    held_inference: InferenceQueue, decoding: DecodingPool, held: HeldCaptioner, photo: bytes, form: Form
-) -> None:
-    client = create_app(ServerSettings(), held_inference, decoding, ServerMetrics(), threading.Event()).test_client()
-    held.released.set()
-    held.error = ZeroDivisionError("internal")
-    response = client.post("/v1/predict", **form(photo))
-    assert (response.status_code, 'internal"' in response.get_data(as_text=True)) == (500, False)
-    held.error = None
-    assert client.post("/v1/predict", **form(photo)).status_code == 200

@@ -88,7 +88,9 @@ def test_an_answer_that_nobody_takes_waits_in_memory(pair: tuple[PatientSocket, 
     assert not patient.flush()
     received = b""
     while len(received) < len(answer):
-        received += client.recv(65536)
+        piece = client.recv(65536)
+        assert piece, "expected more of the answer"
+        received += piece
         patient.flush()
     assert received == answer
     assert not patient.unsent

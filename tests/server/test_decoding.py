@@ -24,7 +24,8 @@ from server.errors import CostlyImageError, DeadlineExceededError, NotReadyError
 from server.jobs import PredictOptions
 from server.metrics import ServerMetrics
 from server.settings import ServerSettings
-from tests.server.conftest import HeldCaptioner, wait_until
+from tests.conftest import wait_until
+from tests.server.conftest import HeldCaptioner
 
 BODY_BYTES = 32 * 1024**2
 PIXELS = 50_000_000
@@ -55,7 +56,8 @@ def replaced(metrics: ServerMetrics, reason: str) -> float:
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_a_decoder_gives_what_reading_gives(pool: DecodingPool, name: str) -> None:
     data = hostile.encoded(hostile.photo(), name)
-    found, expected = pool.decode(data, soon()), read_image(data)
+    found = pool.decode(data, soon())
+    expected = read_image(data)
     assert (found.width, found.height) == (expected.width, expected.height)
     np.testing.assert_array_equal(found.pixels, expected.pixels)
 
@@ -136,7 +138,8 @@ def test_an_idle_decoder_that_dies_costs_nothing(pool: DecodingPool, metrics: Se
 
 
 def test_large_photos_leave_a_place_for_ordinary_ones(pool: DecodingPool) -> None:
-    large, ordinary = hostile.large_png(4500), hostile.encoded(hostile.photo(), "JPEG")
+    large = hostile.large_png(4500)
+    ordinary = hostile.encoded(hostile.photo(), "JPEG")
     done: list[str] = []
 
     def decode(name: str, data: bytes) -> None:
@@ -223,7 +226,8 @@ def test_a_costly_file_costs_no_more_than_its_own_place(pool: DecodingPool, name
 
 
 def test_large_photos_are_refused_where_as_many_as_can_be_decoded_wait(pool: DecodingPool) -> None:
-    large, ordinary = hostile.large_png(), hostile.encoded(hostile.photo(), "JPEG")
+    large = hostile.large_png()
+    ordinary = hostile.encoded(hostile.photo(), "JPEG")
     statuses: list[type[Exception] | None] = []
 
     def decode(data: bytes) -> None:

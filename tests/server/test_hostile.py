@@ -188,7 +188,8 @@ NAMES = (
 @pytest.mark.parametrize("log", [JsonFormatter, TextFormatter], indirect=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_name_is_in_no_answer_and_in_no_log(client: FlaskClient, log: Log, name: str) -> None:
-    raw, coded = name.encode(), urllib.parse.quote(name).encode()
+    raw = name.encode()
+    coded = urllib.parse.quote(name).encode()
     for disposition in (
         b'form-data; name="image"; filename="' + raw + b'"',
         b"form-data; name=\"image\"; filename*=utf-8''" + coded,

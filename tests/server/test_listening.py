@@ -22,7 +22,7 @@ Run = Callable[..., "Running"]
 
 
 class Running:
-    """Holds a real server, started with flags and ready."""
+    """A real server, started with flags and ready."""
 
     def __init__(self, bundle: Path, log: Path, *flags: str) -> None:
         command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(bundle), "--drain-seconds", "0"]

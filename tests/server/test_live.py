@@ -158,7 +158,8 @@ def test_clients_that_do_not_hang_up_keep_nobody_else_waiting(live_server: str) 
 
 
 def test_each_of_256_connections_at_once_is_answered_or_told_to_come_back(live_server: str) -> None:
-    photo, together = drawn_photo(), threading.Barrier(256)
+    photo = drawn_photo()
+    together = threading.Barrier(256)
 
     def ask(_number: int) -> tuple[int, bool]:
         connection = http.client.HTTPConnection(*address(live_server), timeout=60)

@@ -15,7 +15,8 @@ from server.loading import Loader, VerifiedBundle
 from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 from server.wsgi import GunicornServer
-from tests.server.conftest import HeldCaptioner, QueueOf, wait_until
+from tests.conftest import wait_until
+from tests.server.conftest import HeldCaptioner, QueueOf
 
 
 @pytest.fixture
@@ -54,7 +55,8 @@ def test_a_reload_never_comes_before_the_first_load(
     queue_of: QueueOf, held: HeldCaptioner, metrics: ServerMetrics, reloads: Callable[[str], float]
 ) -> None:
     second = newer(held)
-    loads, may_load = iter([held, second]), threading.Event()
+    loads = iter([held, second])
+    may_load = threading.Event()
 
     def load() -> Predictor:
         loaded = next(loads)

@@ -12,7 +12,8 @@ from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
 from server.metrics import ServerMetrics
 from server.settings import ServerSettings
-from tests.server.conftest import HeldCaptioner, wait_until
+from tests.conftest import wait_until
+from tests.server.conftest import HeldCaptioner
 
 Sample = Callable[..., float | None]
 

@@ -52,7 +52,8 @@ def test_a_mistake_of_ours_tells_the_log_everything_and_the_client_a_number(
     failing: FlaskClient, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     caplog.set_level(logging.ERROR, "server")
-    first, second = failing.get(f"/{name}"), failing.get(f"/{name}")
+    first = failing.get(f"/{name}")
+    second = failing.get(f"/{name}")
     assert (first.status_code, first.mimetype) == (500, "application/problem+json")
     assert first.get_json()["type"] == "/problems/internal-error"
     assert "secret" not in first.get_data(as_text=True)
@@ -64,7 +65,8 @@ def test_a_mistake_of_ours_tells_the_log_everything_and_the_client_a_number(
 
 @pytest.mark.parametrize("kind", [kind for kind, problem in PROBLEMS.items() if problem.status != 500])
 def test_an_error_meant_for_the_client_reaches_it(failing: FlaskClient, kind: type[CaptionerError]) -> None:
-    response, problem = failing.get(f"/{kind.__name__}"), PROBLEMS[kind]
+    response = failing.get(f"/{kind.__name__}")
+    problem = PROBLEMS[kind]
     assert response.mimetype == "application/problem+json"
     assert response.get_json() == {
         "status": problem.status,
@@ -78,7 +80,8 @@ def test_an_error_meant_for_the_client_reaches_it(failing: FlaskClient, kind: ty
 
 
 def test_flask_s_own_errors_are_problems_and_keep_their_headers(client: FlaskClient) -> None:
-    missing, wrong = client.get("/nowhere"), client.delete("/v1/predict")
+    missing = client.get("/nowhere")
+    wrong = client.delete("/v1/predict")
     assert (missing.status_code, wrong.status_code) == (404, 405)
     assert missing.get_json()["title"] == "Not Found"
     assert wrong.get_json()["status"] == 405

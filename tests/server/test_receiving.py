@@ -18,11 +18,12 @@ from server.settings import ServerSettings
 
 
 class Slow(io.BytesIO):
-    """Holds a body back until the test lets it arrive."""
+    """A body that is held back until the test lets it arrive."""
 
     def __init__(self, data: bytes, arriving: threading.Semaphore, may_arrive: threading.Event) -> None:
         super().__init__(data)
-        self._arriving, self._may_arrive = arriving, may_arrive
+        self._arriving = arriving
+        self._may_arrive = may_arrive
 
     def wait(self) -> None:
         self._arriving.release()
@@ -47,7 +48,8 @@ def app(inference: InferenceQueue, decoding: DecodingPool) -> Flask:
 
 
 def test_a_body_waits_for_those_that_arrive_but_not_for_ever(app: Flask, photo: bytes) -> None:
-    arriving, may_arrive = threading.Semaphore(0), threading.Event()
+    arriving = threading.Semaphore(0)
+    may_arrive = threading.Event()
     large = photo.ljust(ServerSettings().max_body_bytes, b"\0")
     fits = LARGE_BODIES_AT_ONCE * 9 // 10
     clients = [threading.Thread(target=ask, args=(app, Slow(large, arriving, may_arrive))) for _ in range(fits)]

@@ -13,7 +13,7 @@ import yaml
 
 from bench import hostile
 from bench.process import family, family_memory_mib
-from tests.server.conftest import wait_until
+from tests.conftest import wait_until
 from tests.server.siege import ROOT, Fortress, allow_many_files, watching
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,8 @@ class Attack:
     """
 
     def __init__(self, server: Fortress, data: bytes, clients: int) -> None:
-        self._server, self._data = server, data
+        self._server = server
+        self._data = data
         self.statuses: Counter[int] = Counter()
         self.most_mib = 0.0
         self._done = threading.Event()

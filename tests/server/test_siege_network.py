@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from server.receiving import LARGE_BODIES_AT_ONCE
-from tests.server.conftest import wait_until
+from tests.conftest import wait_until
 from tests.server.siege import (
     PREDICT,
     PROBES,
@@ -264,7 +264,8 @@ def test_nobody_need_read_the_log(toy_bundle: Path) -> None:
 
 
 def test_nobody_need_read_that_it_is_ready(toy_bundle: Path, tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "log.txt"
+    port = free_port()
+    log = tmp_path / "log.txt"
     command = [sys.executable, "-m", "server.cli", "--port", str(port), "--bundle", str(toy_bundle)]
     with log.open("w") as errors, Path("/dev/full").open("w") as full:
         process = subprocess.Popen([*command, "--drain-seconds", "0"], cwd=ROOT, stdout=full, stderr=errors)

@@ -13,7 +13,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 def test_the_page_of_the_api_fits_a_phone_keeps_nobody_out_and_asks_no_one_else(
     visit: Callable[[str], Page], live_server: str, complaints: list[str]
 ) -> None:
-    page, asked_for, backgrounds = visit(f"{live_server}/docs"), set[str](), set[str]()
+    page = visit(f"{live_server}/docs")
+    asked_for = set[str]()
+    backgrounds = set[str]()
     page.on("request", lambda request: asked_for.add(request.url))
     for width, scheme in ((1280, "light"), (320, "dark")):
         page.set_viewport_size({"width": width, "height": 800})

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.conftest import wait_until
 from tests.static.conftest import captions, choose, picture
 
 pytestmark = [
@@ -38,6 +38,13 @@ http {{
 """
 
 
+def accepts(port: int) -> bool:
+    """Returns whether someone takes connections at a port."""
+    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
 @pytest.fixture
 def proxy(toy_bundle: Path, tmp_path: Path) -> Iterator[str]:
     """Yields the URL of an nginx with a server below two paths, one that it takes off and one that it does not."""
@@ -52,10 +59,7 @@ def proxy(toy_bundle: Path, tmp_path: Path) -> Iterator[str]:
         # As the same user, who may open the socket.
         nginx = subprocess.Popen(["nginx", "-g", "user root;", "-c", tmp_path / "nginx.conf"])
         try:
-            while nginx.poll() is None:
-                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                threading.Event().wait(0.01)
+            wait_until(lambda: accepts(port) or nginx.poll() is not None)
             yield f"http://127.0.0.1:{port}"
         finally:
             nginx.terminate()

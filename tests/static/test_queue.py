@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route, expect
 
 from model.bundle import DEFAULT_BUNDLE
 from model.manifest import MANIFEST
-from tests.conftest import running_server
+from tests.conftest import running_server, wait_until
 from tests.static.conftest import captions, card, cards, choose, not_a_picture, picture, pictures, progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -164,8 +164,8 @@ def test_a_server_that_stops_half_way_is_told_in_words_and_asked_again_when_it_i
         expect(captions(card(page, "before.png"))).to_have_count(3)
         held = hold_back(page, 2)
         choose(page, *pictures(4))
-        while len(held) < 2:
-            page.evaluate("null")  # routes are taken while we talk with the browser
+        # Routes are taken while we talk with the browser.
+        wait_until(lambda: page.evaluate("true") and len(held) == 2)
     for route in held:  # on the way while the server stopped
         route.continue_()
 

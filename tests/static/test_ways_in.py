@@ -63,7 +63,8 @@ def test_each_word_is_tinted_by_its_probability_and_says_it_without_colour(page:
 
 
 def test_ten_pictures_at_once_are_all_answered_in_order_and_two_at_a_time(page: Page) -> None:
-    under_way, most = 0, 0
+    under_way = 0
+    most = 0
 
     def began(request: Request) -> None:
         nonlocal under_way, most

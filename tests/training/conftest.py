@@ -39,7 +39,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder of 24 drawn photos, each with two captions in a text file beside it."""
     folder = tmp_path_factory.mktemp("drawn")
     for index in range(24):
-        colour, shape = COLOURS[index % 4], SHAPES[index // 4 % 2]
+        colour = COLOURS[index % 4]
+        shape = SHAPES[index // 4 % 2]
         draw(folder / f"photo-{index:02}.jpg", colour, shape, index)
         (folder / f"photo-{index:02}.txt").write_text(f"a {colour} {shape}\nthere is a {colour} {shape} here\n")
     return folder

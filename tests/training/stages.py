@@ -30,7 +30,7 @@ SIZES = [(2, 8), (4, 8), (4, 5), (4, 7), (2, 3), (4, 3), (4, 1)]
 
 
 class Stages(NamedTuple):
-    """Names the directories of the stages."""
+    """The directories of the stages."""
 
     records: Path
     encoder: Path
@@ -71,7 +71,8 @@ def train_stages(
 
 def random_lite2() -> dict[str, npt.NDArray[np.float32]]:
     """Returns tensors of an EfficientNet-Lite2 that has learned nothing."""
-    random, weights = np.random.default_rng(5), {}
+    random = np.random.default_rng(5)
+    weights = {}
     for name, shape in tensor_shapes().items():
         fan = int(np.prod(shape[1:])) if len(shape) > 1 else 1
         values = random.normal(0, fan**-0.5, shape) if len(shape) > 1 else random.uniform(0.5, 1.5, shape)

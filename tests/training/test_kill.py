@@ -44,7 +44,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
 
 
 class Whole(NamedTuple):
-    """Names an uninterrupted run and the command that made it, but for `--out`."""
+    """An uninterrupted run and the command that made it, without `--out`."""
 
     directory: Path
     command: list[str]
@@ -53,10 +53,14 @@ class Whole(NamedTuple):
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a directory with class records and caption records of the same 40 noisy grounds."""
-    root, noise = tmp_path_factory.mktemp("records"), np.random.default_rng(3)
-    labelled, captioned = [], []
+    root = tmp_path_factory.mktemp("records")
+    noise = np.random.default_rng(3)
+    labelled = []
+    captioned = []
     for index in range(40):
-        label, split, path = index % 4, "dev" if index >= 32 else "train", root / f"{index:02}.png"
+        label = index % 4
+        split = "dev" if index >= 32 else "train"
+        path = root / f"{index:02}.png"
         colour = list(COLOURS)[label]
         pixels = np.array(COLOURS[colour]) + noise.integers(-20, 20, (48, 64, 3))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
@@ -108,7 +112,8 @@ def assert_same_run(directory: Path, whole: Path) -> None:
     """Checks weights, optimizer, place and figures of two runs bit for bit."""
     assert newest(directory) == newest(whole)
     for name in (f"{CHECKPOINTS}/step-{newest(whole):09d}.safetensors", BEST):
-        found, expected = load_file(directory / name), load_file(whole / name)
+        found = load_file(directory / name)
+        expected = load_file(whole / name)
         assert found.keys() == expected.keys()
         assert any(key.startswith("optimizer/") for key in expected)
         different = [key for key in expected if found[key].tobytes() != expected[key].tobytes()]

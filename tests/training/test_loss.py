@@ -75,13 +75,15 @@ def test_the_loss_of_a_word_is_its_negative_log_probability() -> None:
 
 
 def test_label_smoothing_mixes_in_the_even_distribution() -> None:
-    network, hidden = decoder(), some_hidden()
+    network = decoder()
+    hidden = some_hidden()
     plain, smoothed, even = (mean_over_words(full(network, hidden, label_smoothing=s)) for s in (0.0, 0.25, 0.999999))
     assert math.isclose(smoothed, 0.75 * plain + 0.25 * even, rel_tol=1e-4)
 
 
 def test_the_same_seed_draws_the_same_words_and_another_seed_others() -> None:
-    network, hidden = decoder(), some_hidden()
+    network = decoder()
+    hidden = some_hidden()
     drawn = [sampled(network, hidden, seed).numpy() for seed in (1, 1, 2)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
@@ -89,8 +91,11 @@ def test_the_same_seed_draws_the_same_words_and_another_seed_others() -> None:
 
 def test_the_sampled_gradient_is_the_full_one_on_average() -> None:
     """The estimate of the logarithm is biased by the order of 1 / samples; with many, by less than its own noise."""
-    network, negative_samples, seeds = decoder(12), 2000, 400
-    hidden, layer = tf.Variable(some_hidden()), network.output_layer
+    network = decoder(12)
+    negative_samples = 2000
+    seeds = 400
+    hidden = tf.Variable(some_hidden())
+    layer = network.output_layer
     # Far from even, so that agreeing is not a matter of symmetry.
     layer.kernel.assign(layer.kernel * 3)
     sources = [hidden, layer.kernel.value, layer.bias.value]

@@ -21,6 +21,7 @@ from model.config import CaptionerConfig, SearchConfig
 from model.errors import DataError
 from model.image import read_image
 from model.presets import small
+from tests.conftest import wait_until
 from tests.training.processes import terminated_when
 from training.config import CaptionerTrainingConfig, DistillConfig, OptimizerConfig, RunConfig
 from training.data.records import VOCABULARY
@@ -53,7 +54,7 @@ def toy_preset() -> CaptionerConfig:
 
 
 class Runs(NamedTuple):
-    """Names the directories of the stages."""
+    """The directories of the stages."""
 
     root: Path
     records: Path
@@ -205,11 +206,7 @@ def test_export_killed_leaves_the_old_bundle_or_the_new_one(runs: Runs, tmp_path
     command += ["--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # Killed when the first file of the new bundle is being written.
-    while process.poll() is None and not list(tmp_path.glob(".bundle.*/*")):
-        try:
-            process.wait(0.0005)
-        except subprocess.TimeoutExpired:
-            continue
+    wait_until(lambda: process.poll() is not None or any(tmp_path.glob(".bundle.*/*")), 240)
     process.kill()
     process.wait()
     if out.exists():

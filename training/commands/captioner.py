@@ -57,14 +57,20 @@ def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
 @option("--layers", type=click.IntRange(1, MAX_LAYERS), help="Stacked GRU cells.")
 @option("--units", type=click.IntRange(1), help="Units of each cell.")
 @option("--embedding-units", type=click.IntRange(1), help="Length of a word's embedding.")
-@option("--image-every-step/--image-once", default=None, help="Show the image beside every word, or once at first.")
-@option("--residual/--no-residual", default=None, help="Add the input of every cell but the first to its output.")
+@option(
+    "--image-every-step/--image-once",
+    default=None,
+    help="Give the decoder the image beside every word, or only before the first.",
+)
+@option("--residual/--no-residual", default=None, help="Add its input to the output of every cell but the first.")
 @option("--tied-embeddings/--own-scores", default=None, help="Score words by their embeddings.")
 @option(
     "--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each caption of a source; 0 leaves them out."
 )
 @option("--start-from", type=EXISTING, help="Earlier run of `captioner` whose decoder is trained further.")
-@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only the encoder's last block runs.")
+@option(
+    "--maps", type=EXISTING, help="Directory from `maps` with all photos, so that only the encoder's last block runs."
+)
 @optimizer_flags
 @device_flags
 @run_flags
@@ -114,15 +120,19 @@ def captioner(
 @click.command()
 @_trained_decoder
 @flags(SelfCriticalConfig)
-@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only the encoder's last block runs.")
+@option("--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each photo of a source; 0 leaves them out.")
+@option(
+    "--maps", type=EXISTING, help="Directory from `maps` with all photos, so that only the encoder's last block runs."
+)
 @optimizer_flags
 @device_flags
 @run_flags
 @reported
 def self_critical(
-    records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, **options: Any
-) -> None:
-    """Trains a decoder further on captions that it draws itself: those with a better CIDEr become more likely.
+    records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, weights: tuple[str, ...],
+    **options: Any,
+) -> None:  # fmt: skip
+    """Trains a decoder further on captions that it samples itself; those with a better CIDEr become more likely.
 
     CIDEr rises, and captions become more alike. Keeps the best on dev.
 
@@ -137,7 +147,7 @@ def self_critical(
     from training.loop.replicas import Replicas
 
     config = chosen(SelfCriticalConfig(), options)
-    config = replace(config, optimizer=chosen(config.optimizer, options))
+    config = replace(config, optimizer=chosen(config.optimizer, options), source_weights=read_weights(weights))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
     task = lambda: SelfCriticalTask(encoder, captioner_run, records, config, replicas, maps=maps)  # noqa: E731
@@ -153,13 +163,17 @@ def self_critical(
     about={"epochs": "Passes over all photos.", "seed": "Seed of order, augmentation and dropout."},
 )
 @flags(FinetuneConfig, preset=True)
-@option("--maps", type=EXISTING, help="Directory of `maps` with all photos: only later layers are trained, far faster.")
-@option("--answers", type=EXISTING, help="With --maps: directory of `answers`, so that classes are trained too.")
+@option(
+    "--maps",
+    type=EXISTING,
+    help="Directory from `maps` with all photos. Trains only the layers behind the maps, far faster.",
+)
+@option("--answers", type=EXISTING, help="With --maps: directory from `answers`. Trains the classes too.")
 @option(
     "--class-weight",
     type=click.FloatRange(0),
     default=0.1,
-    help="Weight of the loss of --answers; that of the captions is 1.",
+    help="Weight of the loss from --answers; the captions' weight is 1.",
 )
 @pipeline_flags
 @optimizer_flags

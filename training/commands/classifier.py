@@ -34,12 +34,12 @@ from training.config import ClassifierTrainingConfig, DeviceConfig, paper_classi
     "--widths",
     type=click.FloatRange(0, 1, min_open=True),
     nargs=5,
-    help="Factors on the channels of the five blocks; the preset's if not given.",
+    help="Factors on the channels of the five blocks. Default: the preset's.",
 )
 @option(
     "--input-pooling",
     type=click.Choice([str(side) for side in INPUT_POOLINGS]),
-    help="Average pool in front: 2 sees 112x112, 4 sees 56x56.",
+    help="Side of the average pool in front of the first layer: 2 makes it see 112x112, 4 makes it see 56x56.",
 )
 @option(
     "--dropout", type=click.FloatRange(0, 1, max_open=True), help="Share of FC units dropped: 1 - keep probability."

@@ -64,8 +64,16 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
 
 @click.command()
 @option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of a later stage.")
-@option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; in the order given.")
-@option("--only", type=EXISTING, multiple=True, help="Text file of photo names, one per line: only these.")
+@option(
+    "--photos",
+    type=EXISTING,
+    multiple=True,
+    required=True,
+    help="Folder of photos; folders are read in the order given.",
+)
+@option(
+    "--only", type=EXISTING, multiple=True, help="Text file of photo names, one per line; other photos are left out."
+)
 @option(
     "--view",
     "views",
@@ -74,7 +82,7 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
     default=("whole", "mirrored"),
     help="Views of each photo.",
 )
-@option("--out", type=ANY, required=True, help="Directory for the maps; 200 kB a view.")
+@option("--out", type=ANY, required=True, help="Directory for the maps, 200 kB for each view.")
 @reported
 def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views: tuple[str, ...], out: Path) -> None:
     """Computes the output of the first four blocks for each photo, once; later stages start from it.
@@ -94,9 +102,15 @@ def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views:
 
 
 @click.command()
-@option("--teacher", type=EXISTING, required=True, help="Safetensors file of EfficientNet-Lite2, PyTorch names.")
-@option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos; in the order given.")
-@option("--out", type=ANY, required=True, help="Directory for the answers; 5 kB a photo.")
+@option("--teacher", type=EXISTING, required=True, help="Safetensors file of EfficientNet-Lite2, with PyTorch's names.")
+@option(
+    "--photos",
+    type=EXISTING,
+    multiple=True,
+    required=True,
+    help="Folder of photos; folders are read in the order given.",
+)
+@option("--out", type=ANY, required=True, help="Directory for the answers, 5 kB for each photo.")
 @reported
 def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     """Computes a teacher's features and classes of each photo, once; `distill-top` trains on them.
@@ -114,8 +128,8 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
 
 @click.command("distill-top")
 @option("--encoder", type=EXISTING, required=True, help="Run of `grow`.")
-@option("--maps", type=EXISTING, required=True, help="Directory of `maps`.")
-@option("--answers", "answers_directory", type=EXISTING, required=True, help="Directory of `answers`.")
+@option("--maps", type=EXISTING, required=True, help="Directory from `maps`.")
+@option("--answers", "answers_directory", type=EXISTING, required=True, help="Directory from `answers`.")
 @option("--teacher", type=EXISTING, required=True, help="The teacher's file, for its class layer.")
 @option("--photos", type=EXISTING, multiple=True, required=True, help="Folder of photos that have maps and answers.")
 @option(
@@ -124,7 +138,10 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
     multiple=True,
     help="Text file of photo names to leave out, one per line. The first ones serve to compare encoder and teacher.",
 )
-@flags(TopConfig, *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "seed"))
+@flags(
+    TopConfig,
+    *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "mixup", "seed"),
+)
 @option("--out", type=ANY, required=True, help="Run directory.")
 @keras_run_flags
 @reported

@@ -27,7 +27,7 @@ option = partial(click.option, show_default=True)
 
 
 def reported(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Prints errors of the project, of the disk and of missing packages as one line, and exits with 1."""
+    """Prints errors of the project, the disk and missing packages as one line each, and exits with status 1."""
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -70,7 +70,7 @@ def train(
 
     Args:
         out: Run directory.
-        options: The command's options, those of `run_flags` among them.
+        options: The command's options, including those of `run_flags`.
         replicas: The devices that compute; only the chief writes.
         task: Makes what is trained.
     """
@@ -84,7 +84,7 @@ def train(
         return
     before = options.get("captioner_run")
     with recorded(out, command_line(), after=before) if replicas.chief else nullcontext():
-        trained = task()  # before an earlier run is removed: it may raise an error
+        trained = task()  # before an earlier run is removed, because it may raise an error
         with replicas.chief_first():
             if not options["resume"] and replicas.chief:
                 restart(out)
@@ -131,12 +131,12 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
 def flags(
     config: type, *names: str, preset: bool = False, about: Mapping[str, str] = MappingProxyType({})
 ) -> Decorator:
-    """Makes a flag of each field of a configuration that `training.fields.setting` declared.
+    """Makes a flag for each field of a configuration that `training.fields.setting` declared.
 
     Args:
         config: The configuration's class.
-        names: Its fields; all where none is named.
-        preset: Whether the defaults are those of a preset or command, so that none is shown.
+        names: Its fields; all if none is named.
+        preset: Whether the defaults come from a preset or a command, so that none is shown.
         about: Help texts in place of those of the fields.
     """
     known = {field.name: field for field in fields(config) if "about" in field.metadata}
@@ -185,7 +185,7 @@ pipeline_flags = flags(
 
 def again_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds `--restart` and `--estimate`."""
-    estimate = option("--estimate", is_flag=True, help="Print parameters, memory and time an epoch, and train nothing.")
+    estimate = option("--estimate", is_flag=True, help="Print parameters, memory and time per epoch without training.")
     resume = option(
         "--resume/--restart", default=True, help="Continue from the last checkpoint in --out, or start over."
     )

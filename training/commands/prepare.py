@@ -27,10 +27,10 @@ _WORDS = (
 )
 _FRACTION = option(
     "--dev-fraction", type=click.FloatRange(0, 0.9), default=0.1,
-    help="Share of the photos kept for dev where the data has no split of its own.",
+    help="Share of the photos kept for dev, if the data has no split of its own.",
 )  # fmt: skip
 _DOWNLOAD = click.option(
-    "--download", is_flag=True, help="Download the public archives into SOURCE first where they are not there."
+    "--download", is_flag=True, help="Download the public archives into SOURCE first if they are missing."
 )
 
 
@@ -38,7 +38,7 @@ _DOWNLOAD = click.option(
 def prepare() -> None:
     """Writes photos with captions or classes as sharded TFRecords.
 
-    Every photo is decoded once; those that cannot be are named and left out, and the exit status is 1. Call a command
+    Every photo is decoded once. Damaged ones are named and left out, and the exit status is 1. Call a command
     again to continue after a stop, to add photos that could not be read, or to repair damaged shards.
     """
 
@@ -75,12 +75,12 @@ _OWN_SPLIT = ("flickr8k", "coco")
 @prepare.command()
 @click.argument("sources", nargs=-1, required=True)
 @option("--out", type=ANY, required=True, help="Directory for the records.")
-@option("--weight", "weights", multiple=True, help="NAME=NUMBER: how much each caption of a source counts; 1 if not.")
+@option("--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each caption of a source. Default: 1.")
 @option(
     "--dev-fraction",
     type=click.FloatRange(0, 0.9),
     default=0.0,
-    help="Share of the photos kept for dev of sources without a split of their own.",
+    help="Share of the photos kept for dev, from sources without a split of their own.",
 )
 @_WORDS[0]
 @_WORDS[1]

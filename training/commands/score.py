@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     "beam_sizes",
     type=click.IntRange(1, MAX_BEAM_SIZE),
     multiple=True,
-    help="Hypotheses kept; give it several times to compare. The bundle's default where not given.",
+    help="Hypotheses that the search keeps; repeat it to compare. Default: the bundle's.",
 )
 @option(
     "--tokenizer",
     type=click.Choice(["ptb", "showtell"]),
-    help="`ptb` is the one of published scores and needs Java; the default where Java is installed.",
+    help="`ptb` is used for published scores and needs Java. Default: ptb if Java is installed, else showtell.",
 )
-@option("--topics", is_flag=True, help="Tell CIDEr for people, animals, food, vehicles, indoor and sport too.")
+@option("--topics", is_flag=True, help="Also print CIDEr for people, animals, food, vehicles, indoor and sport.")
 @option("--out", type=ANY, help="JSON file for scores and captions.")
-@option("--page", type=ANY, help="HTML file with photos and their captions, to look at.")
-@option("--page-photos", type=click.IntRange(0), default=60, help="Photos drawn at random for the page.")
-@option("--seed", type=click.IntRange(0), default=0, help="Which photos are drawn.")
+@option("--page", type=ANY, help="HTML file for photos and their captions.")
+@option("--page-photos", type=click.IntRange(0), default=60, help="Number of random photos on the page.")
+@option("--seed", type=click.IntRange(0), default=0, help="Seed of the random photos.")
 @reported
 def evaluate(
     bundle: Path,
@@ -88,7 +88,7 @@ def evaluate(
 def recognize(bundle: Path, folder: Path) -> None:
     """Scores a bundle's classes on photos that lie in a folder for each class, named by its id.
 
-    Top-1 and top-5 accuracy are over all classes of the bundle, whichever the folder has.
+    Top-1 and top-5 accuracy are among all classes of the bundle, even if the folder has few.
 
     \b
     Example:
@@ -104,19 +104,24 @@ def recognize(bundle: Path, folder: Path) -> None:
 
 @click.command()
 @option("--records", type=EXISTING, required=True, help="Records from `prepare`; dev is scored.")
-@option("--encoder", type=EXISTING, required=True, help="What `captioner` was given: a run, a bundle or the .h5 file.")
+@option(
+    "--encoder",
+    type=EXISTING,
+    required=True,
+    help="The encoder that `captioner` used: a run, a bundle or the .h5 file.",
+)
 @option(
     "--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner` or `finetune`."
 )
 @option(
     "--classes",
     type=EXISTING,
-    help="Class names: Keras's imagenet_class_index.json or a classes.json; that of --encoder where not given.",
+    help="Class names: Keras's imagenet_class_index.json or a classes.json. Default: that of --encoder.",
 )
 @option("--out", type=ANY, required=True, help="Directory of the bundle; an older bundle there is replaced.")
 @option("--name", default="show-and-tell-small", help="Name that clients see.")
 @option("--version", default="1", help="Version that clients see.")
-@option("--data", default="", help="What it was trained on, in words.")
+@option("--data", default="", help="The data that it was trained on, in words.")
 @option("--beam-size", type=click.IntRange(1, MAX_BEAM_SIZE), default=SearchConfig().beam_size, help="Default beam.")
 @option(
     "--max-words", type=click.IntRange(1, MAX_WORDS), default=SearchConfig().max_words, help="Most words in a caption."
@@ -126,6 +131,12 @@ def recognize(bundle: Path, folder: Path) -> None:
     type=click.FloatRange(0, MAX_LENGTH_PENALTY),
     default=SearchConfig().length_penalty,
     help="Favours longer captions.",
+)
+@option(
+    "--no-repeat-ngram",
+    type=click.IntRange(0, MAX_WORDS),
+    default=SearchConfig().no_repeat_ngram,
+    help="Captions say no sequence of so many words twice; 0 allows all.",
 )
 @reported
 def export(
@@ -165,7 +176,7 @@ def export(
 @option("--records", type=EXISTING, required=True, help="Records from `prepare`; train calibrates, dev is scored.")
 @reported
 def convert(bundle: Path, records: Path) -> None:
-    """Writes encoder.tflite and decoder.tflite of the CPU engine into a bundle that lacks them.
+    """Adds the CPU engine's files, encoder.tflite and decoder.tflite, to a bundle that lacks them.
 
     \b
     Example:

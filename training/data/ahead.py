@@ -1,4 +1,4 @@
-"""The next value computed in a thread while the current one is used."""
+"""Computing the next value in a thread while the current one is used."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -37,7 +37,7 @@ _BROKEN = (
 def unpack(archive: Path, directory: Path, *, top: str = "") -> None:
     """Unpacks a zip or tar beside its target and moves what is whole into place, entry by entry.
 
-    What `directory` already has under the name of an entry stays as it is, so that a repeated call completes it.
+    Entries that `directory` has already stay as they are, so that a repeated call completes it.
 
     Args:
         archive: A `.zip`, or a `.tar` as it is or compressed by gzip, bzip2 or xz; known by its content.

@@ -17,7 +17,7 @@ def caption_batches(
     features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], captions: Sequence[Sequence[int]], *,
     batch_size: int, seed: int | None = None, first_batch: int = 0, weights: npt.NDArray[np.float32] | None = None,
 ) -> tf.data.Dataset:  # fmt: skip
-    """Pairs features with captions in batches of similar length, so that little padding is computed.
+    """Pairs features with captions in batches of similar length, so that little is computed for padding.
 
     Args:
         features: Views of each image. Shape (P, views, D), float32.
@@ -25,7 +25,7 @@ def caption_batches(
         captions: Token ids of each caption with its end id, S of them.
         batch_size: Captions a batch.
         seed: Seed of the order and of the view drawn for each caption; None keeps the order and takes view 0.
-        first_batch: Batches that were taken before.
+        first_batch: Batches to skip, because an earlier run has taken them.
         weights: How much each caption counts. Shape (S,), float32; None for 1 each.
 
     Returns:

@@ -8,7 +8,7 @@ from model.errors import DataError
 from training.data.captioned import CaptionedImage
 
 SEPARATOR = ":"
-"""What stands between a source and the name of a photo in it."""
+"""Separator between a source and the name of a photo in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,8 @@ class PhotoCache:
     """A cache that `fill` has written.
 
     Args:
-        directory: Where it lies.
-        source: The network that it must come from; None for any.
+        directory: The cache's directory.
+        source: The network that must have made it; None for any.
 
     Attributes:
         shapes: Shape of one photo's arrays by name.
@@ -113,7 +113,7 @@ def fill(
         shard_photos: Photos in a file.
 
     Returns:
-        Whether all are there; False after a requested stop.
+        Whether the cache is complete; False after a requested stop.
 
     Raises:
         DataError: A photo cannot be read, or the directory holds the answers of another network.
@@ -144,7 +144,7 @@ def fill(
 
 
 class _Reader:
-    """A function from keys of photos to one view of them."""
+    """A function that reads one view of photos, by their keys."""
 
     def __init__(self, photos: Mapping[str, Path], view: View) -> None:
         self._photos = photos

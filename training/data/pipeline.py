@@ -20,7 +20,7 @@ from training.data.shards import count_records
 from training.progress import progress
 
 CLASS_SPEC = {"image": tf.io.FixedLenFeature((), tf.string), "label": tf.io.FixedLenFeature((), tf.int64)}
-"""What is read of a class record."""
+"""Fields that are read from a class record."""
 
 CAPTION_SPEC = {
     "image": tf.io.FixedLenFeature((), tf.string),
@@ -29,7 +29,7 @@ CAPTION_SPEC = {
     "tokens": tf.io.RaggedFeature(tf.int64),
     "lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),  # splits the tokens, which are int64 too
 }
-"""What is read of a caption record."""
+"""Fields that are read from a caption record."""
 
 Share = Callable[[tf.data.Dataset], tf.data.Dataset]
 """A function that cuts global batches into parts for replicas; see `training.loop.replicas.Replicas.parts`."""
@@ -41,7 +41,7 @@ def whole(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 CYCLE = 4
-"""Shards read at once; part of the order of the records, which the number of threads is not."""
+"""Shards read at once. The order of the records depends on this number, but not on the number of threads."""
 
 
 class ImageRecord(NamedTuple):
@@ -77,7 +77,7 @@ def image_batches(directory: Path, split: str, batch_size: int) -> tf.data.Datas
     """
     records = tf.data.TFRecordDataset(shard_paths(directory, split))
     parsed = records.map(_parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    # Tensors of known shape, the images, stay dense.
+    # Images have a known shape, so they stay dense.
     return parsed.ragged_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
@@ -105,7 +105,7 @@ def training_records(paths: Sequence[str], config: PipelineConfig, epoch: int, f
         paths: Shards.
         config: Batch size, buffer, threads and seed.
         epoch: Number of the epoch, counted from 0.
-        first_batch: Batches of the epoch that were taken before.
+        first_batch: Batches of the epoch to skip, because an earlier run has taken them.
 
     Returns:
         A dataset of (serialized records (B,) string, random numbers in [0, 1) (B, 5) float32).
@@ -131,9 +131,9 @@ def class_batches(
 
     Args:
         paths: Shards of class records.
-        config: How.
+        config: Batches, shuffling and augmentation.
         epoch: Number of the epoch, counted from 0.
-        first_batch: Batches of the epoch that were taken before.
+        first_batch: Batches of the epoch to skip, because an earlier run has taken them.
         share: Cuts global batches into the parts of this worker's replicas before they are decoded.
 
     Returns:
@@ -155,9 +155,9 @@ def captioned_batches(
 
     Args:
         paths: Shards of caption records.
-        config: How.
+        config: Batches, shuffling and augmentation.
         epoch: Number of the epoch, counted from 0.
-        first_batch: Batches of the epoch that were taken before.
+        first_batch: Batches of the epoch to skip, because an earlier run has taken them.
         share: Cuts global batches into the parts of this worker's replicas before they are decoded.
 
     Returns:
@@ -194,7 +194,7 @@ def labelled_batches(
 def _fed(
     batches: tf.data.Dataset, decoded: Callable[..., Any], config: PipelineConfig, share: Share
 ) -> tf.data.Dataset:
-    """Decodes batches here, or on a `tf.data` service, whose one worker runs no Python and so decodes by TensorFlow."""
+    """Decodes batches here, or on a `tf.data` service. Its worker runs no Python, so TensorFlow decodes there."""
     if not config.service:
         here = partial(decoded, decode=decode_images)
         return share(batches).map(here, num_parallel_calls=config.threads, deterministic=True).prefetch(config.prefetch)

@@ -29,8 +29,8 @@ def _decode_all(encoded: Sequence[bytes]) -> npt.NDArray[np.uint8]:
 def decode_in_graph(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes image files (B,) by TensorFlow alone, for machines that run no Python: (B, 224, 224, 3) uint8.
 
-    Within a few levels of what `decode_images` gives, since JPEG is decoded by another inverse transform, but for EXIF
-    orientation and transparency, which are ignored.
+    The result is within a few levels of that of `decode_images`, since JPEG is decoded by another inverse transform.
+    EXIF orientation and transparency are ignored.
     """
 
     def one(data: tf.Tensor) -> tf.Tensor:

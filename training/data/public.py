@@ -94,7 +94,7 @@ def fetch(name: str, directory: Path, *, sources: Mapping[str, tuple[Source, ...
     Args:
         name: A key of `sources`.
         directory: Where the readers of `training.data.captioned` find it; made if missing.
-        sources: The data sets that there are.
+        sources: The known data sets by name.
 
     Raises:
         DataError: The name is unknown, or a file could not be fetched or unpacked.

@@ -24,7 +24,7 @@ DEV_NAMES = "dev.txt"
 """File names of the photos kept for scoring, for `distill --exclude`."""
 
 KINDS = {"captions": "caption", "classes": "class"}
-"""Kinds of records, with their words in messages."""
+"""Kinds of records, with their names in messages."""
 
 _PREPARE = {"captions": "prepare folder", "classes": "prepare image-folder"}
 _FRAME_BYTES = 16  # around a record's bytes: its length (8) and a CRC of each (4 + 4)
@@ -234,7 +234,8 @@ def damaged_records(directory: Path, split: str, error: Exception) -> DataError:
 
 def _first_damage(path: Path, records: int) -> int | None:
     """Returns the offset of the first damaged record."""
-    offset = count = 0
+    offset = 0
+    count = 0
     try:
         for record in tf.data.TFRecordDataset(str(path)):
             offset += _FRAME_BYTES + len(record.numpy())

@@ -25,7 +25,7 @@ THREADS = 8
 
 AnyImage = TypeVar("AnyImage", CaptionedImage, LabelledImage)
 Features = dict[str, tf.train.Feature]
-"""What a record holds, by name."""
+"""Features of a record, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def write_shards(
     Args:
         index: The file that marks a finished directory; removed before a shard is written.
         images: What to write; splits go to shards of their own.
-        features: Gives what a record holds beside `image`, the file's bytes, and `name`.
+        features: Returns a record's features besides `image`, the file's bytes, and `name`.
         shard_images: Most images in a shard.
 
     Returns:
@@ -105,7 +105,7 @@ def _plan(directory: Path, images: Sequence[AnyImage], shard_images: int) -> lis
 
 
 def _finished_shard(path: Path) -> Shard | None:
-    """Returns a shard of an earlier run if it is as its note says, which was written after it; else None."""
+    """Returns a shard of an earlier run if it matches the note that was written after it; else None."""
     try:
         entry = json.loads(_note_of(path).read_text())
         shard = Shard(path.name, entry["records"], entry["sha256"], tuple(entry["skipped"]))

@@ -1,4 +1,4 @@
-"""Decoders of earlier runs: loading one, what it belongs to, and training it further with other words."""
+"""Decoders of earlier runs: loading one, checking its encoder and records, and training it further with other words."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,15 +20,15 @@ from training.standardized import StandardizedDense
 CONFIG = "config.json"
 
 _WORD_AXES = {"embeddings": 0, "kernel": 1, "bias": 0}
-"""The axis of words of each variable of the embedding and of the scores."""
+"""Axis of the words in each variable of the embedding and of the output layer."""
 
 
 def new_decoder(config: CaptionerConfig, features: npt.NDArray[np.float32] | None = None) -> Decoder:
-    """Returns an untrained decoder as it is trained: it standardizes the features that it projects.
+    """Returns an untrained decoder for training, which standardizes the features before it projects them.
 
     Args:
         config: The architecture.
-        features: Features of the photos that it will be trained on, (P, D); None where its weights will be loaded.
+        features: Features of its training photos, (P, D), for the standardization; None if weights will be loaded.
     """
     decoder = Decoder(config.decoder, config.encoder.feature_units, StandardizedDense)
     if features is not None and isinstance(decoder.projection, StandardizedDense):
@@ -48,7 +48,7 @@ def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:
 
 
 def plain_decoder(decoder: Decoder, feature_units: int) -> Decoder:
-    """Returns a decoder that computes the same from features (B, D) of that length as they are, as bundles hold it."""
+    """Returns an equivalent decoder for bundles, which reads features (B, D) without standardization."""
     plain = Decoder(decoder.config, feature_units)
     for variable, value in zip(plain.trainable_variables, decoder.trainable_variables, strict=True):
         variable.assign(value)
@@ -93,12 +93,12 @@ def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None
 def go_on_from(captioner_run: Path, decoder: Decoder, config: CaptionerConfig, vocabulary: Vocabulary) -> None:
     """Gives a new decoder the weights of an earlier run's.
 
-    Words that both know keep their embedding and their score; new ones start as those of a new decoder do.
+    Words that both know keep their embedding and output weights; new words keep their fresh ones.
 
     Args:
         captioner_run: Run directory of the earlier decoder.
         decoder: The new decoder.
-        config: Its architecture; the earlier run's differs at most in its words, its dropouts and its search.
+        config: Its architecture; that of the earlier run may differ only in words, dropout and search.
         vocabulary: Its words.
 
     Raises:
@@ -118,7 +118,7 @@ def go_on_from(captioner_run: Path, decoder: Decoder, config: CaptionerConfig, v
     places = [earlier[vocabulary.words[place]] for place in kept]
     if vocabulary != known:
         new = len(vocabulary) - len(kept)
-        note(f"{len(kept) - len(SPECIAL)} words are those of {captioner_run}, {new} are new")
+        note(f"{len(kept) - len(SPECIAL)} words are known from {captioner_run}, {new} are new")
     by_word = {id(v): _WORD_AXES[v.name] for layer in (decoder.embedding, decoder.output_layer) for v in layer.weights}
     for variable, value in zip(decoder.weights, load_decoder(captioner_run, found).get_weights(), strict=True):
         axis = by_word.get(id(variable))
@@ -131,5 +131,5 @@ def go_on_from(captioner_run: Path, decoder: Decoder, config: CaptionerConfig, v
 
 
 def _shape(config: DecoderConfig) -> dict[str, Any]:
-    """Returns what a decoder must share with one that goes on from it."""
+    """Returns the part of the architecture that an earlier and a new decoder must share."""
     return asdict(replace(config, dropout=0.0, word_dropout=0.0, vocabulary_size=len(SPECIAL) + 1))

@@ -79,7 +79,7 @@ def load_features(encoder_run: Path, records: Path, split: str, maps: Path | Non
 
     Args:
         encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
-        records: Finished records; the features are kept there, in `features/`.
+        records: Finished records; the features are cached there, in `features/`.
         split: `train` or `dev`.
         maps: Directory of cached maps, see `training.encoder.maps`, so that only the last block runs; None to run the
             whole encoder.
@@ -109,7 +109,7 @@ def load_features(encoder_run: Path, records: Path, split: str, maps: Path | Non
 
 
 def input_key(encoder_run: Path, records: Path) -> str:
-    """Returns a hash of the encoder and the records that features, and so a decoder, belong to.
+    """Returns a hash of an encoder and records: the inputs that features, and so a decoder, were made from.
 
     Raises:
         DataError: There is no such encoder, or the records are incomplete or hold classes.
@@ -200,7 +200,7 @@ def weighted(
     Args:
         split: Photos with their captions.
         recorded: Weights that the records have.
-        given: Weights in their place.
+        given: Weights that replace them.
 
     Returns:
         The split without captions of weight 0, and the weights (S,) of those that remain.

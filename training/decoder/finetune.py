@@ -42,7 +42,7 @@ class Networks(NamedTuple):
     def specification(
         self, records: Path, config: FinetuneConfig, replicas: Replicas, steps_per_epoch: int, **settings: Any
     ) -> Specification:
-        """Returns what a run must know to train both, the encoder at its own rate.
+        """Returns the specification of a run that trains both, the encoder at its own learning rate.
 
         Args:
             records: The records.

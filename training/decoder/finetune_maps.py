@@ -25,11 +25,11 @@ from training.loop.replicas import Replicas
 from training.loop.step import Sums
 
 TEMPERATURE = 2.0
-"""Softening of teacher and student classes."""
+"""Temperature that softens the classes of teacher and student."""
 
 
 class MapsFinetuneTask(CaptionTask):
-    """The task of training a decoder together with its encoder from the cached maps on; the rest is frozen.
+    """The task of training a decoder together with the encoder's layers behind the cached maps.
 
     Args:
         encoder_run: Where the encoder comes from.
@@ -89,7 +89,7 @@ class MapsFinetuneTask(CaptionTask):
         own = self._feature_loss.call(answers[0], outputs["taught"])
         own += self._class_loss.call(answers[1], outputs["logits"])
         share = tf.math.divide_no_nan(tf.reduce_sum(own), tf.cast(tf.shape(maps)[0], tf.float32))
-        # A mean over photos, times the words, because the sum is divided by their number.
+        # The mean over photos times the number of words, because the sum is later divided by that number.
         return sums._replace(loss=sums.loss + self._class_weight * share * sums.weight)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
@@ -157,7 +157,7 @@ class _Photos:
         return np.ones(1, np.float32) if not self.answered else self._answers[0].astype(np.float32).var(axis=0)
 
     def batch(self) -> Callable[[tf.Tensor, tf.Tensor], Any]:
-        """Returns a function of `tf.data` from rows (B,) and whether each is mirrored to what `loss` takes."""
+        """Returns a function for `tf.data` from rows (B,), and whether each is mirrored, to the arguments of `loss`."""
         answers = [tf.constant(values) for values in self._answers] if self.answered else []
         tokens = tf.constant(self._tokens)
         weights = tf.constant(self._weights)

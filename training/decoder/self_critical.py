@@ -1,4 +1,4 @@
-"""Self-critical training: the decoder learns to raise the CIDEr of captions that it draws itself."""
+"""Self-critical training: the decoder learns to raise the CIDEr of captions that it samples itself."""
 
 import math
 from dataclasses import asdict
@@ -15,10 +15,10 @@ from model.errors import ConfigError
 from model.vocabulary import END, END_ID, PAD_ID, UNKNOWN_ID, tokenize
 from training.config import SelfCriticalConfig
 from training.data.pipeline import Share
-from training.data.records import INDEX, VOCABULARY
+from training.data.records import INDEX, VOCABULARY, read_weights
 from training.decoder.consensus import Consensus
 from training.decoder.earlier import CONFIG, check_belongs, load_decoder
-from training.decoder.features import input_key, load_features
+from training.decoder.features import input_key, load_features, weighted
 from training.decoder.tasks import BEST_FIGURE, CaptionTask
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST
@@ -60,9 +60,12 @@ class SelfCriticalTask(CaptionTask):
         self.options = config
         captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
         with replicas.chief_first(), full_precision():
-            self.train = load_features(encoder_run, records, "train", maps)
+            train = load_features(encoder_run, records, "train", maps)
             self.dev = load_features(encoder_run, records, "dev", maps)
             encoder = load_encoder(encoder_run).network
+        self.train, weights = weighted(train, read_weights(records), config.source_weights)
+        self._chosen, first = np.unique(self.train.rows, return_index=True)  # rows of features that have captions
+        self._photo_weights = weights[first]
         with replicas.strategy.scope():
             decoder = load_decoder(captioner_run, captioner_config)
         self._consensus = Consensus([[[*tokenize(text), END] for text in texts] for texts in self.train.references])
@@ -77,7 +80,7 @@ class SelfCriticalTask(CaptionTask):
             records=records,
             networks={"decoder": decoder},
             optimizer=config.optimizer,
-            steps_per_epoch=math.ceil(len(self.train.names) / config.batch_size),
+            steps_per_epoch=math.ceil(len(self._chosen) / config.batch_size),
             epochs=config.epochs,
             settings=settings,
             best_figure=BEST_FIGURE,
@@ -85,18 +88,17 @@ class SelfCriticalTask(CaptionTask):
         super().__init__(spec, captioner_config, encoder, decoder)
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        """Draws captions for a part, features (B, D) and their photos' rows (B,), and rewards the better ones.
+        """Draws captions for a part, features (B, D), rows and weights (B,) of photos, and rewards the better ones.
 
         The part also holds a true caption of each photo, (B, T), whose cross-entropy is added.
         """
-        features, rows, true = batch
-        own = self._own_losses(features, true)
-        features, rows = (
-            tf.repeat(values, self.options.samples, axis=0) for values in (features, rows)
+        features, rows, weights, true = batch
+        own = self._own_losses(features, weights, true)
+        features, rows, weights = (
+            tf.repeat(values, self.options.samples, axis=0) for values in (features, rows, weights)
         )  # (B * S, ...)
         tokens = tf.stop_gradient(sample(self.decoder, features, self.search.max_words, self._seed(rows, step)))
-        # Columns of padding alone are cut off. One column stays even for an empty part.
-        tokens = tokens[:, : tf.reduce_max(tf.concat([[1], tf.math.count_nonzero(tokens, axis=1)], axis=0))]
+        tokens = _without_padding(tokens)
         rewards = tf.ensure_shape(tf.numpy_function(self._rewards, [rows, tokens], tf.float32), (None,))
         by_image = tf.reshape(rewards, (-1, self.options.samples))  # (B, S)
         others = tf.reduce_sum(by_image, axis=1, keepdims=True) - by_image
@@ -104,30 +106,35 @@ class SelfCriticalTask(CaptionTask):
         losses = full_softmax_losses(
             self.decoder.hidden(features, tokens), tokens, self.decoder.output_kernel, self.decoder.output_bias
         )
-        words = tf.reduce_sum(word_mask(tokens))
-        # Times the words, because figures are divided by their number.
+        counts = weights[:, None]
+        words = tf.reduce_sum(word_mask(tokens) * counts)
+        # Times the number of words, because figures are later divided by it.
         reward = tf.math.divide_no_nan(tf.reduce_sum(rewards), tf.cast(tf.size(rewards), tf.float32)) * words
-        return Sums(tf.reduce_sum(advantages * losses) + own, words, {"reward": reward})
+        return Sums(tf.reduce_sum(advantages * losses * counts) + own, words, {"reward": reward})
 
-    def _own_losses(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns the sum of the cross-entropy of true captions, weighed as if there were as many as are drawn."""
+    def _own_losses(self, features: tf.Tensor, weights: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns the sum of the cross-entropy of true captions, weighted as if there were as many as samples."""
         if self.options.cross_entropy == 0:
             return tf.zeros(())
+        tokens = _without_padding(tokens)
         hidden = self.decoder.hidden(features, tokens, training=True)
         losses = full_softmax_losses(hidden, tokens, self.decoder.output_kernel, self.decoder.output_bias)
-        return self.options.cross_entropy * self.options.samples * tf.reduce_sum(losses)
+        return self.options.cross_entropy * self.options.samples * tf.reduce_sum(losses * weights[:, None])
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        """Returns every photo once: features of the photo or its mirror image, its row, and one of its captions."""
+        """Returns every photo once: features of it or its mirror image, its row, its weight and one of its captions."""
         random = np.random.default_rng((self.options.seed, epoch))
-        rows = random.permutation(len(self.train.names))
+        order = random.permutation(len(self._chosen))
+        rows = self._chosen[order]
         views = random.integers(self.train.features.shape[1], size=len(rows))
         first = np.searchsorted(self.train.rows, rows)
         chosen = first + random.integers(np.searchsorted(self.train.rows, rows, side="right") - first)
         tokens = np.zeros((len(rows), max(map(len, self.train.captions))), np.int32)  # (P, T)
         for place, index in enumerate(chosen):
             tokens[place, : len(self.train.captions[index])] = self.train.captions[index]
-        batches = tf.data.Dataset.from_tensor_slices((self.train.features[rows, views], rows, tokens))
+        batches = tf.data.Dataset.from_tensor_slices(
+            (self.train.features[rows, views], rows, self._photo_weights[order], tokens)
+        )
         return share(batches.batch(self.options.batch_size).skip(first_step).prefetch(2))
 
     def evaluate(self) -> dict[str, float]:
@@ -145,6 +152,11 @@ class SelfCriticalTask(CaptionTask):
             ended = [END] if END_ID in ids else []
             scores.append(self._consensus.score(int(row), [*self.vocabulary.decode(ids), *ended]))
         return np.array(scores, np.float32)
+
+
+def _without_padding(tokens: tf.Tensor) -> tf.Tensor:
+    """Cuts off the columns of captions (N, T) that hold only padding; one column always stays."""
+    return tokens[:, : tf.reduce_max(tf.concat([[1], tf.math.count_nonzero(tokens, axis=1)], axis=0))]
 
 
 def sample(decoder: Decoder, features: tf.Tensor, max_words: int, seed: tf.Tensor) -> tf.Tensor:

@@ -4,11 +4,13 @@ Written in Keras 3 alone. The module that computes the maps needs TensorFlow; th
 
 Source:
     As `training.encoder.distill`: features of the second FC layer by their squared error, classes softened (Hinton,
-    Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's. The first FC layer learns anew
-    if it learns, on standardized inputs, which its weights take in afterwards; see `training.standardized`.
+    Vinyals & Dean 2015, arXiv:1503.02531). The class layer starts as the teacher's. If the first FC layer
+    learns, it starts anew on standardized inputs, which are folded into its weights at the end; see
+    `training.standardized`. Mixing views: Zhang et al. 2018, mixup (arXiv:1710.09412).
+    Deviation: what is mixed is what the first learning layer reads, not pixels, and the teacher's answers rather than
+    labels, so that neither has to be computed anew.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,82 +22,15 @@ import numpy.typing as npt
 
 from model.errors import ConfigError, DataError
 from training.config import RUN_DEFAULTS, RunConfig, TopConfig
-from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.encoder.distill import FeatureLoss, SoftClassLoss, adamw
+from training.encoder.top_data import Batches, TopData
 from training.loop.checkpoint import named_variables
 from training.loop.directory import restart
 from training.loop.keras_run import KerasRun, Lesson, check_settings, optimizer_variables
-from training.progress import progress
 from training.standardized import StandardizedDense
-
-INPUTS = "inputs.npy"
 
 _BATCH = 32
 _STANDARD_VIEWS = 1024
-
-Halves = npt.NDArray[np.float16]
-Layers = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-"""Runs layers on values (B, ...)."""
-
-
-class TopData:
-    """The inputs of the first learning layer for each view of the photos, and the teacher's answers.
-
-    Args:
-        file: Where the inputs are kept.
-        before: Computes these inputs from maps (B, H, W, C), float32.
-        paths: Photos; each must have maps and answers.
-        maps: Their maps.
-        answers: Their answers.
-
-    Raises:
-        DataError: A photo has no maps or no answers.
-    """
-
-    def __init__(
-        self, file: Path, before: Layers, paths: Sequence[Path], maps: PhotoCache, answers: PhotoCache
-    ) -> None:
-        keys = list(dict.fromkeys(photo_key(path.read_bytes()) for path in paths))
-        self.views = views_of(keys, maps)
-        self._answers = answers
-        places = {key: row for row, key in enumerate(keys)}
-        self._rows = np.array([places[key] for key, _ in self.views])
-        self.features, self.logits = (
-            np.stack([answers.read(name, key) for key in keys]) for name in ("features", "logits")
-        )
-        self.inputs = _inputs(file, before, self.views, maps)
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def batch(self, chosen: npt.NDArray[np.int64]) -> tuple[Any, dict[str, Any]]:
-        """Returns inputs and targets of some views, float32."""
-        rows = self._rows[chosen]
-        targets = {name: getattr(self, name)[rows].astype(np.float32) for name in ("features", "logits")}
-        return self.inputs[chosen].astype(np.float32), targets
-
-
-def views_of(keys: Sequence[str], maps: PhotoCache) -> list[tuple[str, View]]:
-    """Returns the views of photos that can be learned from: each photo, and its mirror image where it has maps."""
-    return [(key, view) for key in keys for view in VIEWS if view == "whole" or (key, view) in maps]
-
-
-def _inputs(file: Path, before: Layers, views: Sequence[tuple[str, View]], maps: PhotoCache) -> Halves:
-    """Returns the inputs of all views (P, …), float16, on disk; those of an equal earlier call are used again."""
-    stamp = file.with_suffix(".json")
-    first = before(maps.read("maps", *views[0])[None].astype(np.float32))
-    content = {"views": len(views), "first": list(views[0]), "last": list(views[-1]), "shape": first.shape[1:]}
-    if not stamp.exists() or json.loads(stamp.read_text()) != json.loads(json.dumps(content)):
-        stamp.unlink(missing_ok=True)
-        shape = (len(views), *first.shape[1:])
-        made = np.lib.format.open_memmap(file, "w+", np.float16, shape)
-        for start in progress(range(0, len(views), _BATCH), "running the frozen layers", unit="batch"):
-            batch = np.stack([maps.read("maps", key, view) for key, view in views[start : start + _BATCH]])
-            made[start : start + len(batch)] = before(batch.astype(np.float32))
-        made.flush()
-        stamp.write_text(json.dumps(content))
-    inputs: Halves = np.load(file, mmap_mode="r")
-    return inputs
 
 
 def check_train_from(encoder: keras.Model, first: str) -> None:
@@ -117,7 +52,7 @@ def learning_part(encoder: keras.Model, first: str) -> keras.Model:
         first: Name of a convolution of the fifth block or of an FC layer.
 
     Returns:
-        From what `first` reads to `features`, always those of the second FC layer, and `logits`.
+        A model from the inputs of `first` to `features`, always those of the second FC layer, and `logits`.
 
     Raises:
         ConfigError: There is no such layer behind the maps.
@@ -141,10 +76,10 @@ def distill_top(
         directory: Run directory.
         encoder: The encoder; its layers in front of `config.train_from` stay as they are.
         settings: What a resumed run must share with the run before, JSON values; `encoder` is the architecture.
-        data: What it learns.
+        data: The inputs and targets.
         config: Options.
         classifier: Kernel and bias of the teacher's class layer, which the encoder's starts as.
-        held_out: What it is compared with the teacher on; None for nothing.
+        held_out: Photos on which it is compared with the teacher; None for no comparison.
         anew: Whether what an earlier run has learned is removed.
         run_config: Intervals of checkpoints and figures.
 
@@ -161,8 +96,7 @@ def distill_top(
     variance = np.asarray(data.features, np.float32).var(axis=0)
     sample = data.batch(np.arange(min(len(data), _STANDARD_VIEWS)))[0]
     learner = new_learner(encoder, config, classifier, variance, len(data), sample)
-    per_epoch = len(data) // config.batch_size
-    orders = _Orders(len(data), config)
+    batches = Batches(data, config)
     lesson = Lesson(
         label="distilling the top",
         network=learner.network,
@@ -171,7 +105,7 @@ def distill_top(
             **{f"standardized/{variable.name}": variable for variable in learner.standardized},
             **optimizer_variables(learner.network),
         },
-        batch=lambda step: data.batch(orders.batch(*divmod(step, per_epoch))),
+        batch=batches.batch,
         total=total_steps(config, len(data)),
         settings=settings,
         compare=None if held_out is None else lambda: {"agreement": agreement(learner.network, held_out)},
@@ -215,7 +149,7 @@ def new_learner(
     encoder: keras.Model, config: TopConfig, classifier: Sequence[npt.NDArray[np.float32]],
     variance: npt.NDArray[np.float32], views: int, sample: npt.NDArray[np.float32] | None = None,
 ) -> Learner:  # fmt: skip
-    """Returns the part of an encoder that learns, its class layer with the teacher's weights.
+    """Returns the part of an encoder that learns. Its class layer starts with the teacher's weights.
 
     Args:
         encoder: The encoder; the part shares its weights.
@@ -223,7 +157,7 @@ def new_learner(
         classifier: Kernel and bias of the teacher's class layer.
         variance: Variance of each of the teacher's features. Shape (F,).
         views: Views that are learned from.
-        sample: Inputs of the part that the standardization is computed from; None for none, to measure it alone.
+        sample: Inputs from which the standardization is computed; None for no standardization, for an estimate.
 
     Raises:
         DataError: The encoder's features are not as long as the teacher's.
@@ -250,33 +184,18 @@ def new_learner(
 
 
 def _standardized(encoder: keras.Model, config: TopConfig, sample: npt.NDArray[np.float32]) -> Learner:
-    dense, values, reached = encoder.get_layer("fc1"), sample, keras.Input(sample.shape[1:])
+    dense = encoder.get_layer("fc1")
+    values = sample
+    reached = keras.Input(sample.shape[1:])
     inputs = reached
     if config.train_from != dense.name:
         before = keras.Model(encoder.get_layer(config.train_from).input, dense.input)
         parts = np.array_split(sample, -(-len(sample) // _BATCH))
-        values, reached = np.concatenate([before.predict_on_batch(part) for part in parts]), before(inputs)
+        values = np.concatenate([before.predict_on_batch(part) for part in parts])
+        reached = before(inputs)
     initial = keras.initializers.GlorotUniform(seed=config.seed)
     own = StandardizedDense(dense.units, kernel_initializer=initial, name="fc1_standardized")
     behind = keras.Model(dense.output, _outputs(encoder))
     network = keras.Model(inputs, behind(own(reached)), name="learner")
     own.adapt(values)
     return Learner(network, own.weights, lambda: dense.set_weights(own.plain_weights()))
-
-
-class _Orders:
-    """The order of the views in each epoch; views that do not fill a batch are left out of it."""
-
-    def __init__(self, views: int, config: TopConfig) -> None:
-        self._views = views
-        self._config = config
-        self._epoch = -1
-        self._order = np.empty(0, np.int64)
-
-    def batch(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
-        if self._epoch != epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng((self._config.seed, epoch)).permutation(self._views)
-        size = self._config.batch_size
-        # The file is read faster in rising order.
-        return np.sort(self._order[number * size : (number + 1) * size])

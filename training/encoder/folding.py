@@ -1,4 +1,4 @@
-"""Batch norm and identity branches of an encoder, taken out of its kernels again."""
+"""Separates batch norm and identity branches from an encoder's kernels again."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -82,7 +82,7 @@ def is_identity(layer: keras.layers.Conv2D) -> bool:
 
 
 def gains_by_branch(kernel: Any) -> bool:
-    """Returns whether int8 changes a kernel less if an identity is taken out of it and computed beside it.
+    """Returns whether int8 changes a kernel less if its identity is computed as a separate branch.
 
     The ones of an identity are by far the largest weights of their channels. With them inside, the int8 steps are too
     coarse for all other weights: in a residual network the features would be off by 9 % instead of 1 %.

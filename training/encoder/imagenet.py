@@ -22,7 +22,7 @@ class PretrainedFile(NamedTuple):
     """A public weights file.
 
     Attributes:
-        network: What the weights are of.
+        network: Name of the network.
         url: Where it is.
         checksum: `md5:` and 32 hexadecimal digits.
     """

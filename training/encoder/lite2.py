@@ -35,7 +35,7 @@ class Stage(NamedTuple):
         kernel: Height and width of the depthwise kernels.
         stride: Step of the first block's depthwise convolution.
         expansion: Factor on the channels between the two 1x1 convolutions of a block.
-        channels: Channels that come out.
+        channels: Output channels.
     """
 
     repeats: int
@@ -125,7 +125,7 @@ def cache_answers(directory: Path, weights: Path, paths: Sequence[Path]) -> bool
 
 
 def resized(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Stretches one image (H, W, 3) to what the network takes, (260, 260, 3), bicubic."""
+    """Stretches one image (H, W, 3) to the network's input size, (260, 260, 3), bicubic."""
     return np.asarray(Image.fromarray(pixels).resize((PIXELS, PIXELS), Image.Resampling.BICUBIC))
 
 

@@ -50,13 +50,13 @@ def open_maps(directory: Path, encoder: keras.Model) -> PhotoCache:
     """Opens the maps of an encoder.
 
     Raises:
-        DataError: There are none, or they are of an encoder with other first blocks.
+        DataError: There are none, or they come from an encoder with other first blocks.
     """
     return PhotoCache(directory, frozen_key(encoder))
 
 
 def frozen_key(encoder: keras.Model) -> str:
-    """Returns a hash of the weights up to `FROZEN`: maps of equal ones are equal."""
+    """Returns a hash of the weights up to `FROZEN`. Encoders with equal hashes have equal maps."""
     digest = hashlib.sha256()
     for layer in _chain(encoder, encoder.layers[0].name, FROZEN):
         for value in layer.weights:
@@ -72,7 +72,7 @@ def frozen_part(encoder: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.N
 def run_layers(encoder: keras.Model, begin: str, end: str) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
     """Builds a function that runs a chain of layers in float32, faster than the network itself.
 
-    Convolutions that are identities are left out, which changes nothing behind a ReLU; wide ones are Winograd's.
+    Identity convolutions are left out, which changes nothing behind a ReLU. Wide convolutions use Winograd's algorithm.
 
     Args:
         encoder: From `build_encoder`, without batch norm and residual branches.

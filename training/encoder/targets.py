@@ -32,7 +32,7 @@ PROJECTION = "projection.npz"
 
 
 def targets_key(paths: Sequence[Path], teacher: Path, config: DistillConfig) -> dict[str, object]:
-    """Returns what the teacher's answers are computed from, JSON values only: photos, views, teacher."""
+    """Returns the inputs of the teacher's answers, JSON values only: photos, views, teacher."""
     names = "\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode()
     return {
         "photos": len(paths),
@@ -46,7 +46,7 @@ def targets_key(paths: Sequence[Path], teacher: Path, config: DistillConfig) -> 
 class Targets:
     """The photos and the teacher's answers to every view of them, on disk.
 
-    What is missing is computed at construction, which continues where an earlier call was stopped.
+    The constructor computes missing answers, and continues where an earlier call was stopped.
 
     Args:
         directory: Where they lie.
@@ -170,7 +170,7 @@ class Targets:
         samples = len(self.photos) * self.config.views
         position = step * self.config.batch_size
         index = np.arange(position, position + self.config.batch_size)
-        chosen = np.array([self._order(int(p))[int(i)] for p, i in zip(index // samples, index % samples, strict=True)])
+        chosen = np.array([self.order(int(p))[int(i)] for p, i in zip(index // samples, index % samples, strict=True)])
         rows = chosen // self.config.views
         views = chosen % self.config.views
         mirrored = np.random.default_rng((self.config.seed, step)).random(len(rows)) < 0.5
@@ -181,8 +181,8 @@ class Targets:
         features, logits = (np.asarray(answer[rows, views], np.float32) for answer in (self.features, self.logits))
         return images, {"features": features, "logits": logits, "maps": maps}
 
-    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Returns the epoch's order of all views; the latest is cached."""
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Returns the order of all views in an epoch. Shape (views,). That of the latest epoch is cached."""
         if self._kept_order[0] != epoch:
             samples = len(self.photos) * self.config.views
             self._kept_order = (epoch, np.random.default_rng((self.config.seed, epoch)).permutation(samples))

@@ -9,18 +9,11 @@ import numpy as np
 from model.errors import DataError
 from training.config import RUN_DEFAULTS, RunConfig, TopConfig
 from training.data.photo_cache import PhotoCache, photo_key
-from training.encoder.distill_top import (
-    INPUTS,
-    TopData,
-    check_train_from,
-    distill_top,
-    new_learner,
-    total_steps,
-    views_of,
-)
+from training.encoder.distill_top import check_train_from, distill_top, new_learner, total_steps
 from training.encoder.lite2 import FEATURES, load_lite2
 from training.encoder.maps import FROZEN, layer_before, open_maps, run_layers
 from training.encoder.sources import encoder_file, load_encoder
+from training.encoder.top_data import INPUTS, TopData, views_of
 from training.loop.keras_run import estimate
 from training.provenance import key_of
 

@@ -1,4 +1,4 @@
-"""The teacher of a distillation, ImageNet MobileNetV2 or a VGG-19 of ours, and what is kept of its last feature map."""
+"""The teacher of a distillation, ImageNet MobileNetV2 or our own VGG-19, and the projection of its last map."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -90,8 +90,8 @@ class Projection(NamedTuple):
         mean: Mean of each channel. Shape (C,), float32.
         components: Principal directions, the strongest first. Shape (C, M), float32.
         steps: Value of one code of each component in a target. Shape (M,), float32. Targets have a mean variance of
-            1 over the components, so that a squared error of 1 is as good as predicting the mean.
-        scale: What a projection is divided by to be a target.
+            1 over the components, so that predicting the mean has a squared error of 1.
+        scale: Divisor that turns a projection into a target.
     """
 
     mean: Floats

@@ -26,13 +26,13 @@ def winograd_convolution(maps: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) ->
     """Computes a convolution with a ReLU behind it, stride 1 and zeros around the image.
 
     Args:
-        maps: Shape (B, H, W, C), float32; H, W and C are known when it is traced.
+        maps: Shape (B, H, W, C), float32; H, W and C must be static.
         kernel: Shape (3, 3, C, O), float32.
         bias: Shape (O,), float32.
 
     Returns:
         Shape (B, H, W, O), at least 0. It differs from the direct sum by rounding: about 1e-5 of the largest output.
-        There are gradients for all three, at the same price.
+        It has gradients for all three arguments, at the same cost.
 
     Source:
         Lavin & Gray 2015, F(4x4, 3x3) (arXiv:1509.09308). The transforms are compiled by XLA, the 36 products are one
@@ -40,7 +40,8 @@ def winograd_convolution(maps: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) ->
         a sixth.
     """
     _, height, width, _ = maps.shape
-    rows, columns = -(-height // TILE), -(-width // TILE)
+    rows = -(-height // TILE)
+    columns = -(-width // TILE)
     filled = tf.pad(maps, [[0, 0], [0, rows * TILE - height], [0, columns * TILE - width], [0, 0]])
     values = tf.matmul(_patches(filled), _transformed(kernel))  # (36, tiles, O)
     return _image(values, bias, rows, columns)[:, :height, :width]
@@ -48,7 +49,7 @@ def winograd_convolution(maps: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) ->
 
 @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
 def _transformed(kernel: tf.Tensor) -> tf.Tensor:
-    """Returns what patches are multiplied with, (36, C, O), of a kernel (3, 3, C, O)."""
+    """Returns the transformed kernel (36, C, O) of a kernel (3, 3, C, O)."""
     halves = _combined(tf.unstack(kernel), _KERNEL)  # 6 of (3, C, O)
     return tf.stack([part for half in halves for part in _combined(tf.unstack(half), _KERNEL)])
 

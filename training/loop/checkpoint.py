@@ -55,7 +55,7 @@ def save_checkpoint(path: Path, variables: Variables, progress: Mapping[str, obj
     Args:
         path: The file to create or replace.
         variables: What to save, by name.
-        progress: What the loop needs to continue, JSON values only.
+        progress: State of the loop, to continue from; JSON values only.
 
     Raises:
         DataError: The disk is full or cannot be written; a file that was there stays as it was.

@@ -19,7 +19,7 @@ def estimate(task: Task) -> str:
     """Measures a few steps on real batches, at learning rate 0, and adds the memory up.
 
     Args:
-        task: What would be trained. Its networks keep their weights.
+        task: The task. Its networks keep their weights.
 
     Returns:
         Lines of text.

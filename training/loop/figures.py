@@ -35,7 +35,7 @@ class FigureLog:
         self.flush()
 
     def _forget_after(self, step: int) -> None:
-        """Drops the lines of steps after the last checkpoint, which a killed run took and which are taken again."""
+        """Drops the lines of steps after the last checkpoint: a killed run took them, and they will be taken again."""
         if not self.path.exists():
             return
         kept = []

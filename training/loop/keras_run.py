@@ -38,7 +38,7 @@ ESTIMATED_STEPS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What a `KerasRun` trains.
+    """The specification of what a `KerasRun` trains.
 
     Attributes:
         label: Text of the progress bar.
@@ -49,7 +49,7 @@ class Lesson:
         settings: Everything that a resumed run must share with the run before, JSON values only.
         compare: Figures of photos that are not trained on; None where there are none.
         best_figure: The one of these figures, higher is better, that chooses the best checkpoint.
-        settle: Brings variables up to date that are computed from what learns; called in front of a save.
+        settle: Updates variables that are computed from trained ones; called before each save.
     """
 
     label: str
@@ -86,7 +86,7 @@ class KerasRun:
     Args:
         directory: Run directory.
         lesson: What is trained.
-        config: How the run is kept.
+        config: Intervals of checkpoints and figures.
         compare_steps: Steps between two comparisons on photos that are not trained on.
 
     Raises:

@@ -29,7 +29,7 @@ class Sums(NamedTuple):
 
 
 LossFunction = Callable[[Any, tf.Tensor], Sums]
-"""From a replica's part of a batch and the number of the step to sums."""
+"""A function from a replica's part of a batch, and the number of the step, to sums."""
 
 
 class StepResult(NamedTuple):
@@ -100,7 +100,7 @@ class Stepper:
 
     Args:
         replicas: The devices that compute.
-        loss: Gives a replica's sums.
+        loss: Returns a replica's sums.
         optimizer: Updates the variables.
         spec: `element_spec` of the distributed batches.
         loss_scale: `state` of the loss scale in a checkpoint; None for a fresh one.
@@ -128,8 +128,8 @@ class Stepper:
             gradients: Whether the gradients are wanted.
 
         Returns:
-            The outcome. An overflow of float16 is no step: `finite` is true, nothing was updated, and the scale is
-            halved for the next.
+            The outcome. After an overflow of float16 `finite` is true, nothing was updated, and the scale is halved;
+            take the step again.
         """
         figures, finite, stopping, found = self.function(
             batch,
@@ -211,7 +211,7 @@ def evaluator(replicas: Replicas, sums: LossFunction) -> Callable[[Any], dict[st
 
     Args:
         replicas: The devices that compute.
-        sums: Gives the sums of a part; the step it receives is 0.
+        sums: Returns the sums of a part; it is called with step 0.
 
     Returns:
         A function from what `Replicas.distribute` returned to `loss` and the function's figures, each a mean over the

@@ -1,4 +1,4 @@
-"""What photos show, told by the words of their reference captions: so that scores can be told for each topic."""
+"""Topics of photos, found by the words of their reference captions, for scores of each topic."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,7 +29,7 @@ _WORDS = {
 }
 
 TOPICS: Mapping[str, frozenset[str]] = {topic: frozenset(words.split()) for topic, words in _WORDS.items()}
-"""Words that name each topic; a photo can be of several."""
+"""Words of each topic; a photo can have several topics."""
 
 SHARE = 0.5
 """Share of a photo's reference captions that must have a word of a topic."""

@@ -50,8 +50,8 @@ class FloatWeights(NamedTuple):
             float. In int8 they would save 0.6 ms of 1.9, and five captions in a hundred would have another word
             instead of two. At full size hardly any layer is as small.
         decoder: Of a decoder, whose weights are float16 then. They stay in the CPU's cache: int8 would save 0.1 ms of
-            0.25 ms a word, and one caption in ten would have another word. The time of a larger decoder is that of
-            reading its weights, of which int8 is a quarter.
+            0.25 ms a word, and one caption in ten would have another word. A larger decoder spends its time
+            reading weights, which are a quarter as large in int8.
     """
 
     convolution: int = 2**14
@@ -92,7 +92,7 @@ def convert(
         bundle: What to convert.
         photos: Photos on which the rounding of the encoder's weights is calibrated; see `training.shipping.rounding`.
             Shape (P, 224, 224, 3), uint8. None for rounding each weight to its nearest step.
-        float_weights: Up to which size a part keeps float arithmetic.
+        float_weights: Largest sizes that keep float arithmetic.
 
     Returns:
         Files and kernels. The encoder has the signature `encode`, from `images` (B, 224, 224, 3) uint8 to `features`
@@ -242,7 +242,7 @@ class _DecoderGraph:
     def _advance(
         self, values: tf.Tensor, before: list[tf.Tensor] | None, image: tf.Tensor | None, excluded: tuple[int, ...]
     ) -> dict[str, tf.Tensor]:
-        """Runs the cells from the first one's gate inputs (N, 3U); no state before is one of zeros."""
+        """Runs the cells from the first one's gate inputs (N, 3U); no state means zeros."""
         states: list[tf.Tensor] = []
         for layer in range(self.layers):
             inputs = values if layer == 0 else tf.matmul(values, self._kernels[layer]) + self._biases[layer][0]

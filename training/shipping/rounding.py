@@ -26,10 +26,10 @@ PATCHES_PER_PHOTO = 80
 """Most positions in each photo on which a convolution is calibrated."""
 
 MOST_INPUTS = 8192
-"""Most inputs of a layer for this rounding: beyond, the Hessian takes gigabytes, and weights are rounded to nearest."""
+"""Most inputs of a layer for this rounding. Beyond, the Hessian takes gigabytes: weights are rounded to nearest."""
 
 DAMPING = 0.01
-"""What is added to the diagonal of the Hessian, relative to its mean."""
+"""Damping added to the diagonal of the Hessian, relative to its mean."""
 
 _MOST = float(np.finfo(np.float16).max)
 _BATCH = 8

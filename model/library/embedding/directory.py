@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 from model.errors import LibraryError
 
-DESCRIPTION, XMP = 270, 700
+DESCRIPTION = 270
+XMP = 700
 
-_ASCII, _BYTE = 2, 1
+_ASCII = 2
+_BYTE = 1
 _KINDS = {DESCRIPTION: _ASCII, XMP: _BYTE}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _MAX_TAGS = 4096

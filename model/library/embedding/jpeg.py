@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from model.errors import LibraryError
 from model.library.embedding.fields import Fields
 
-_XMP, _EXIF = b"http://ns.adobe.com/xap/1.0/\0", b"Exif\0\0"
-_APP0, _APP1, _START_OF_SCAN = 0xE0, 0xE1, 0xDA
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_EXIF = b"Exif\0\0"
+_APP0 = 0xE0
+_APP1 = 0xE1
+_START_OF_SCAN = 0xDA
 _MAX_CONTENT_BYTES = 65_533
 _START = b"\xff\xd8"
 
@@ -42,7 +45,9 @@ def written(data: bytes, fields: Fields) -> bytes:
     exif = fields.exif
     if len(_EXIF) + len(exif) > _MAX_CONTENT_BYTES:
         exif = read(data).exif
-    front, rest, position = b"", b"", len(_START)
+    front = b""
+    rest = b""
+    position = len(_START)
     for code, begin, end in _segments(data):
         content = data[begin + 4 : end]
         if code == _APP0 and not rest:

@@ -22,7 +22,8 @@ def read(data: bytes) -> Fields:
     Raises:
         LibraryError: Its chunks are damaged.
     """
-    xmp = exif = b""
+    xmp = b""
+    exif = b""
     for name, content, _ in _chunks(data):
         if name == b"iTXt" and content.startswith(_KEYWORD):
             xmp = xmp or _text(content[len(_KEYWORD) :])
@@ -37,7 +38,8 @@ def written(data: bytes, fields: Fields) -> bytes:
     Raises:
         LibraryError: Its chunks are damaged.
     """
-    parts, end = [data[:_SIGNATURE_BYTES]], _SIGNATURE_BYTES
+    parts = [data[:_SIGNATURE_BYTES]]
+    end = _SIGNATURE_BYTES
     for name, content, raw in _chunks(data):
         end += len(raw)
         if name != b"eXIf" and not (name == b"iTXt" and content.startswith(_KEYWORD)):
@@ -70,7 +72,8 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Yields name, content and bytes of each chunk up to the end of the image."""
-    position, name = _SIGNATURE_BYTES, b""
+    position = _SIGNATURE_BYTES
+    name = b""
     while name != b"IEND":
         if position + 12 > len(data):
             raise _damaged()

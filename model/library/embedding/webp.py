@@ -11,7 +11,9 @@ from model.errors import LibraryError
 from model.library.embedding.fields import Fields
 
 _CONTAINER_BYTES = 12
-_XMP_FLAG, _EXIF_FLAG, _ALPHA_FLAG = 0x04, 0x08, 0x10
+_XMP_FLAG = 0x04
+_EXIF_FLAG = 0x08
+_ALPHA_FLAG = 0x10
 _HEADER_BYTES = 10
 
 
@@ -52,7 +54,9 @@ def _header(chunks: list[tuple[bytes, bytes, bytes]]) -> bytes:
         flags = 0
         width, height = (int.from_bytes(content[at : at + 2], "little") & 0x3FFF for at in (6, 8))
     elif name == b"VP8L" and len(content) >= 5:
-        flags, width, height = _ALPHA_FLAG * (bits >> 28 & 1), (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        flags = _ALPHA_FLAG * (bits >> 28 & 1)
+        width = (bits & 0x3FFF) + 1
+        height = (bits >> 14 & 0x3FFF) + 1
     else:
         raise _damaged()
     return bytes([flags, 0, 0, 0]) + b"".join(
@@ -66,7 +70,8 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Yields name, content and bytes of each chunk."""
-    position, end = _CONTAINER_BYTES, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
+    position = _CONTAINER_BYTES
+    end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     while position + 8 <= end:
         name, size = struct.unpack_from("<4sI", data, position)
         after = position + 8 + size + size % 2

@@ -155,7 +155,8 @@ def _item(document: Document, text: str) -> Element:
 
 def _add(document: Document, home: Element, field: tuple[str, str], kind: str, items: Sequence[Element]) -> None:
     namespace, name = field
-    added, array = document.createElementNS(namespace, name), document.createElementNS(_RDF, kind)
+    added = document.createElementNS(namespace, name)
+    array = document.createElementNS(_RDF, kind)
     # Declared here, because the packet may call the namespaces otherwise.
     added.setAttributeNS(_XMLNS, f"xmlns:{name.partition(':')[0]}", namespace)
     added.setAttributeNS(_XMLNS, "xmlns:rdf", _RDF)

@@ -35,13 +35,13 @@ class InferAnswer(Struct, omit_defaults=True):
 
 
 class InferError(Struct):
-    """What is wrong."""
+    """The body of an error."""
 
     error: str
 
 
 class InferTensor(Struct):
-    """What a tensor is like; -1 is any number."""
+    """Name, type and shape of a tensor; -1 in a shape is any number."""
 
     name: str
     datatype: Literal["BYTES", "FP32"]
@@ -49,7 +49,7 @@ class InferTensor(Struct):
 
 
 class InferModel(Struct):
-    """What a model is."""
+    """Metadata of a model."""
 
     name: str
     versions: list[str]
@@ -59,7 +59,7 @@ class InferModel(Struct):
 
 
 class InferServer(Struct):
-    """What a server is."""
+    """Metadata of a server."""
 
     name: str
     version: str
@@ -85,17 +85,18 @@ _KINDS: Mapping[OutputName, _Kind] = MappingProxyType(
 
 
 def described_outputs() -> list[InferTensor]:
-    """Returns what the outputs are like."""
+    """Returns name, type and shape of every output."""
     return [InferTensor(name, kind.datatype, kind.shape) for name, kind in _KINDS.items()]
 
 
 def infer_answer(form: Form, config: CaptionerConfig, answers: Sequence[Answered]) -> Response:
     """Returns the answer to a request."""
-    outputs, tensors = [], []
+    outputs = []
+    tensors = []
     for wanted in form.outputs:
         output = _output(wanted, [answer.prediction for answer in answers])
         if wanted.is_binary:
-            # `data` is what it says: texts where the elements are texts.
+            # The elements have the output's type: texts for BYTES, numbers for FP32.
             elements: list[Any] = output.data or []
             tensor = write_texts(elements) if output.datatype == "BYTES" else write_numbers(elements)
             output = msgspec.structs.replace(output, data=None, parameters={"binary_data_size": len(tensor)})

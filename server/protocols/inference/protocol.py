@@ -29,7 +29,8 @@ def _flag(name: str) -> Json:
 
 
 def _operations(path: str, name: str, *parameters: Json) -> tuple[Route, Route, Route]:
-    tag, missing = "open-inference", (NotReadyError, ModelNotFoundError)
+    tag = "open-inference"
+    missing = (NotReadyError, ModelNotFoundError)
     tensor = {"name": INPUT, "datatype": "BYTES", "shape": [1], "data": [EXAMPLE_PHOTO.partition(",")[2]]}
     taken = {
         "required": True,
@@ -41,13 +42,13 @@ def _operations(path: str, name: str, *parameters: Json) -> tuple[Route, Route, 
         "[\"'$(base64 -w0 photo.jpg)'\"]}]}'"
     )
     about = (
-        "The tensor `image` has the photos: base64 in the JSON, or bytes behind it, each with its length in front in "
-        "four bytes, little-endian. `caption` has the best caption of each, `log_probability` the sentence's, "
-        "`classes` and `scores` five classes and their probabilities; `classification` asks for another number."
+        "The tensor `image` holds the photos, as base64 in the JSON or as binary data behind it: each photo's length "
+        "in four bytes, little-endian, then its bytes. The answer holds, for each photo, the best `caption` and its "
+        "`log_probability`, and five `classes` with their `scores`; `classification` sets another number of classes."
     )
     return (
         Route(model, Operation(
-            path, f"{name}_model", tag, "What a model is", "Its inputs and its outputs.",
+            path, f"{name}_model", tag, "Model metadata", "Name, type and shape of its inputs and outputs.",
             _json(reference("InferModel")), missing, parameters=parameters,
         )),
         Route(model_ready, Operation(
@@ -66,7 +67,7 @@ def _state() -> tuple[Route, Route, Route]:
     tag = "open-inference"
     return (
         Route(server, Operation(
-            "/v2", "inference_server", tag, "What the server is", "Its name, version and extensions.",
+            "/v2", "inference_server", tag, "Server metadata", "Its name, version and extensions.",
             _json(reference("InferServer")),
         )),
         Route(live, Operation(

@@ -47,7 +47,7 @@ def read_infer(asker: Asker) -> Wish[Form]:
 
 
 def _parts(data: bytes) -> tuple[bytes, memoryview | None]:
-    """Returns the JSON, and what follows if the header tells where."""
+    """Returns the JSON, and the binary data behind it if the header tells the JSON's length."""
     text = request.headers.get(LENGTH_HEADER)
     if text is None:
         return data, None

@@ -1,4 +1,4 @@
-"""What is read of the bodies of the Open Inference Protocol's requests; all other fields are ignored."""
+"""Bodies of the Open Inference Protocol's requests. Fields that are not here are ignored."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ Side = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 class InferInputParameters(Struct):
     """Parameters of an input; others are ignored."""
 
-    binary_data_size: Annotated[int, Meta(ge=0, description="Bytes of the tensor, behind the JSON.")] | None = None
+    binary_data_size: Annotated[int, Meta(ge=0, description="Bytes of the tensor in the binary data.")] | None = None
 
 
 class InferInput(Struct):
@@ -38,14 +38,14 @@ class InferInput(Struct):
 class InferOutputParameters(Struct):
     """Parameters of an output; others are ignored."""
 
-    binary_data: Annotated[bool, Meta(description="Whether it comes behind the JSON.")] | None = None
+    binary_data: Annotated[bool, Meta(description="Whether it is answered as binary data.")] | None = None
     classification: (
-        Annotated[int, Meta(ge=0, le=MAX_CLASSES, description="Classes, each as `score:id:label`.")] | None
+        Annotated[int, Meta(ge=0, le=MAX_CLASSES, description="Number of classes, as `score:id:label`.")] | None
     ) = None
 
 
 class InferRequestedOutput(Struct):
-    """An output that is wanted."""
+    """A requested output."""
 
     name: OutputName
     parameters: InferOutputParameters | None = None
@@ -54,7 +54,7 @@ class InferRequestedOutput(Struct):
 class InferParameters(Struct):
     """Parameters of a request; others are ignored."""
 
-    binary_data_output: Annotated[bool, Meta(description="Whether outputs come behind the JSON.")] | None = None
+    binary_data_output: Annotated[bool, Meta(description="Whether outputs are answered as binary data.")] | None = None
 
 
 class InferBody(Struct):
@@ -67,7 +67,7 @@ class InferBody(Struct):
 
 
 class Output(NamedTuple):
-    """An output that is wanted: its name, whether it is binary, and whether classes are told with score and id."""
+    """A requested output: its name, whether it is binary, and whether classes are written as `score:id:label`."""
 
     name: OutputName
     is_binary: bool

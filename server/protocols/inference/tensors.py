@@ -22,24 +22,25 @@ _START_BYTES = 128
 
 
 def read_photos(asker: Asker, tail: memoryview, size: int, *, has_data: bool) -> list[bytes]:
-    """Returns the photos of a binary tensor, which may be base64 too: clients write their texts like that.
+    """Returns the photos of a binary tensor. Each is a file's bytes or base64; clients send both.
 
     Args:
-        asker: Knows the limits.
+        asker: Has the limits.
         tail: What follows the JSON.
-        size: The tensor's size, as the JSON tells it.
+        size: The tensor's size, as the JSON says.
         has_data: Whether the JSON has the tensor too.
 
     Raises:
         BodyTooLargeError: The photos have too many bytes.
-        MalformedBodyError: The lengths disagree, or the elements are no photos but texts, and not base64.
+        MalformedBodyError: The lengths disagree, or an element is text that is not base64.
     """
     if has_data or size != len(tail):
         raise MalformedBodyError(
             f"expected binary_data_size to be the {len(tail)} bytes behind the JSON, and no data, received "
             f"{size} bytes{' and data' if has_data else ''}; correct one of them"
         )
-    settings, elements = asker.settings, []
+    settings = asker.settings
+    elements = []
     for element in _elements(tail):
         elements.append(element)
         if len(elements) > settings.max_images:

@@ -1,4 +1,4 @@
-"""What answers the routes of the Open Inference Protocol."""
+"""The views of the Open Inference Protocol."""
 
 from flask import Response
 
@@ -14,7 +14,7 @@ from server.protocols.streams import as_json
 
 
 def server(asker: Asker) -> Response:
-    """Answers what the server is."""
+    """Answers with the server's metadata."""
     del asker
     return as_json(InferServer("show-and-tell", project_version(), ["binary_tensor_data", "classification"]))
 
@@ -32,7 +32,7 @@ def ready(asker: Asker) -> Json:
 
 
 def model(asker: Asker, model: str, version: str | None = None) -> Response:
-    """Answers what a model is.
+    """Answers with a model's metadata.
 
     Raises:
         ModelNotFoundError: It is not the one that serves.
@@ -49,8 +49,8 @@ def model_ready(asker: Asker, model: str, version: str | None = None) -> Json:
         ModelNotFoundError: It is not the one that serves.
     """
     if not asker.serves(model, version):
-        # Without its name: no key is asked for here.
-        raise ModelNotFoundError(f"the model {model[:50]!r} does not serve here; ask for the one that does")
+        # The served model's name is left out, because this route needs no key.
+        raise ModelNotFoundError(f"the model {model[:50]!r} is not served here; ask for the one that is")
     asker.check()
     return {"name": model, "ready": True}
 

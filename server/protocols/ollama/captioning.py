@@ -10,15 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 from flask import Response
 
 from server.protocols.asking import Asker, Wish
-from server.protocols.ollama.bodies import (
-    Format,
-    OllamaAnswer,
-    OllamaAnswerMessage,
-    OllamaChatAnswer,
-    OllamaChatBody,
-    OllamaGenerateAnswer,
-    OllamaGenerateBody,
-)
+from server.protocols.ollama.answers import OllamaAnswer, OllamaAnswerMessage, OllamaChatAnswer, OllamaGenerateAnswer
+from server.protocols.ollama.requests import Format, OllamaChatBody, OllamaGenerateBody
 from server.protocols.streams import as_json, json_lines
 from server.protocols.structured import LABELS_SHAPE, Shape
 from server.service import Answered
@@ -68,7 +61,7 @@ def chat(asker: Asker) -> Response:
 
 
 def _answer(asker: Asker, kind: type[B], example: str, part: Callable[[str, dict[str, Any]], OllamaAnswer]) -> Response:
-    """Answers a request; `part` makes an answer of a text and of what all answers have."""
+    """Answers a request; `part` builds an answer from a text and the common fields."""
     begun = time.monotonic()
     form, answers = asker.answer_json(kind, lambda body: _wish(asker, body, example))
     text = _text(answers, form.shape)
@@ -89,7 +82,7 @@ def _wish(asker: Asker, body: B, example: str) -> Wish[_Form]:
 
 
 def _shape_of(wanted: Format) -> Shape | None:
-    """Returns the shape of a text; None if it is a plain one."""
+    """Returns the JSON shape that the text must have; None for plain text."""
     if isinstance(wanted, dict):
         return Shape.of(wanted)
     return LABELS_SHAPE if wanted else None
@@ -104,7 +97,7 @@ def _text(answers: list[Answered], shape: Shape | None) -> str:
 
 
 def _figures(answers: list[Answered], seconds: float) -> dict[str, Any]:
-    """Returns the end of an answer: photos count as tokens of the prompt, words as those of the text."""
+    """Returns the counts at the end of an answer: photos are the prompt's tokens, words are the text's."""
     predictions = [answer.prediction for answer in answers]
     return {
         "done_reason": "stop" if answers else "load",

@@ -10,32 +10,30 @@ from server.description.schemas import reference
 from server.errors import BodyTooLargeError, MalformedBodyError, NotReadyError, UnsupportedCodingError
 from server.problems import ErrorForm, Json
 from server.protocols.asking import Asker, Wish
-from server.protocols.ollama.bodies import (
+from server.protocols.ollama.answers import (
     OllamaChatAnswer,
-    OllamaChatBody,
     OllamaError,
     OllamaGenerateAnswer,
-    OllamaGenerateBody,
     OllamaModel,
     OllamaModels,
-    OllamaShowBody,
     OllamaShown,
     OllamaVersion,
 )
 from server.protocols.ollama.captioning import chat, generate
+from server.protocols.ollama.requests import OllamaChatBody, OllamaGenerateBody, OllamaShowBody
 from server.protocols.protocol import Protocol, Route, schemas_of
 from server.protocols.streams import as_json
 
 VERSION = "0.12.11"
-"""The version of Ollama whose requests are understood. Clients refuse to talk to one that they think too old."""
+"""The version of Ollama's API that is implemented. Clients refuse versions that they think too old."""
 
 _UNKNOWN_TIME = "1970-01-01T00:00:00Z"  # When a bundle was made is not recorded.
 _PHOTO = EXAMPLE_PHOTO.rpartition(",")[2]
 _IGNORED = (
-    "All texts are ignored: the captioner answers no questions. So are the model's name, tools and options. With the "
-    "format `json` the answer is `labels` with `name`, `confidence` and `topicality`; a JSON schema is filled where "
-    "its properties are captions or labels by name. A stream, which comes unless `stream` is false, is written once "
-    "the caption is known."
+    "Texts, the model's name, tools and options are ignored: the captioner answers no questions. With the format "
+    "`json` the answer is `labels` with `name`, `confidence` and `topicality`. With a JSON schema, properties that are "
+    "named like captions or labels are filled. Answers are streamed unless `stream` is false; a stream begins once the "
+    "caption is known."
 )
 
 
@@ -97,19 +95,19 @@ _CHAT = _captions(
     {"model": "any", "messages": [{"role": "user", "images": [_PHOTO]}], "stream": False},
 )  # fmt: skip
 _TAGS = Operation(
-    "/api/tags", "ollama_tags", "ollama", "The models that serve: one",
+    "/api/tags", "ollama_tags", "ollama", "List the served model",
     "Its digest is that of its configuration. When it was made and its size are not recorded.",
     _content("OllamaModels"), (NotReadyError,),
 )  # fmt: skip
 _SHOW = Operation(
-    "/api/show", "ollama_show", "ollama", "What a model is",
-    "Tells of the model that serves, whatever the name: clients ask before they use one.",
+    "/api/show", "ollama_show", "ollama", "Model metadata",
+    "Describes the served model, whatever name is given: clients ask before they use a model.",
     _content("OllamaShown"), (MalformedBodyError, BodyTooLargeError, UnsupportedCodingError, NotReadyError), "post",
     body=_body("OllamaShowBody", {"model": "any"}, "The name of any model."), sample="""--json '{"model": "any"}'""",
 )  # fmt: skip
 _VERSION = Operation(
-    "/api/version", "ollama_version", "ollama", "The version of Ollama whose requests are understood",
-    "Not the version of this server: clients refuse to talk to an Ollama that they think too old.",
+    "/api/version", "ollama_version", "ollama", "The version of Ollama's API that is implemented",
+    "Not the version of this server: clients refuse versions of Ollama that they think too old.",
     _content("OllamaVersion"),
 )  # fmt: skip
 

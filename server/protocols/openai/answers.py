@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class TokenLogprob(Struct):
-    """A word with the space in front of it, and the logarithm of its probability after those before it."""
+    """A word with the space in front of it, and the logarithm of its probability given the words before it."""
 
     token: str
     logprob: float
@@ -30,7 +30,7 @@ class ChatAnswer(Struct):
 
 
 class ChatChoice(Struct):
-    """One of the best captions; of several photos, one a line."""
+    """One of the best captions; for several photos one caption a line."""
 
     index: int
     message: ChatAnswer
@@ -39,7 +39,7 @@ class ChatChoice(Struct):
 
 
 class ChatUsage(Struct):
-    """The photos, each the decoder's first input, and the words of all choices."""
+    """Counts: photos as tokens of the prompt, and the words of all choices."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -77,7 +77,7 @@ class OutputMessage(Struct):
 
 
 class ResponseUsage(Struct):
-    """The photos, each the decoder's first input, and the words."""
+    """Counts: photos as tokens of the input, and words."""
 
     input_tokens: int
     output_tokens: int
@@ -89,7 +89,7 @@ class ResponseUsage(Struct):
 
 
 class ResponseAnswer(Struct):
-    """A caption as a response; of several photos, one a line."""
+    """A caption as a response; for several photos one caption a line."""
 
     id: str
     created_at: int
@@ -110,7 +110,7 @@ class ResponseAnswer(Struct):
 
 
 class OpenAiProblem(Struct):
-    """What went wrong."""
+    """The reason of an error."""
 
     message: str
     type: Literal["invalid_request_error", "server_error"]

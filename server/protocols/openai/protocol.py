@@ -14,10 +14,10 @@ from server.protocols.protocol import Protocol, Route, schemas_of
 from server.protocols.streams import EVENTS
 
 _IGNORED = (
-    "The photos of the last message of the role `user` are captioned, each as a data URI; an URL is refused and never "
-    "fetched. All texts are ignored: the captioner answers no questions. So are the model's name, tools and the "
-    "settings of sampling. A JSON schema is filled where its properties are captions or labels by name. A stream is "
-    "written once the caption is known."
+    "Captions the photos of the last message of the role `user`, each given as a data URI; a URL is refused and never "
+    "fetched. Texts, the model's name, tools and the settings of sampling are ignored: the captioner answers no "
+    "questions. With a JSON schema, properties that are named like captions or labels are filled. A stream begins once "
+    "the caption is known."
 )
 
 

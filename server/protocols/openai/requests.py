@@ -1,4 +1,4 @@
-"""What is read of the bodies of OpenAI's requests; all other fields are ignored."""
+"""Bodies of OpenAI's requests. Fields that are not here are ignored."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from model.config import MAX_BEAM_SIZE
 
 DataUri = Annotated[str, Meta(description="A photo as a data URI or base64.", extra_json_schema={"format": "byte"})]
-ModelName = Annotated[str, Meta(description="Any name: the model that serves answers, and says its own.")]
+ModelName = Annotated[str, Meta(description="Any name. The served model answers, under its own name.")]
 Captions = Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE, description="Captions to return, best first.")]
 Streams = Annotated[bool, Meta(description="Whether to answer by server-sent events.")]
 
@@ -19,7 +19,7 @@ class ChatImage(Struct):
 
 
 class ChatPart(Struct):
-    """A part of a message: a photo, or what is ignored. In a response's input the photo is a text."""
+    """A part of a message: a photo, or anything else, which is ignored. In a response's input the photo is a text."""
 
     type: str = ""
     image_url: ChatImage | DataUri | None = None
@@ -71,7 +71,7 @@ class ResponseFormat(Struct):
 
 
 class ResponseText(Struct):
-    """What is wanted of the text."""
+    """The options of the text."""
 
     format: ResponseFormat | None = None
 

@@ -15,15 +15,15 @@ from server.protocols.openai.requests import ChatImage, ChatMessage
 from server.protocols.structured import PLAIN_SHAPE, Shape
 from server.service import Answered
 
-_IMPOSSIBLE = -9999.0  # OpenAI's own value for what has no logarithm
+_IMPOSSIBLE = -9999.0  # OpenAI's own value for a probability of 0
 
 
 class Text(NamedTuple):
     """One text of an answer.
 
     Attributes:
-        text: The whole.
-        pieces: The words, each with the space in front of it; all of them are the text, unless that is JSON.
+        text: The whole text.
+        pieces: The words, each with the space in front of it. Joined they are the text, unless that is JSON.
     """
 
     text: str
@@ -38,14 +38,14 @@ class Text(NamedTuple):
 
 
 def photos_of(messages: Sequence[ChatMessage]) -> list[str]:
-    """Returns the photos of the last message of a user, as they came."""
+    """Returns the photos of the last message of a user, as they were sent."""
     last = next((message.content for message in reversed(messages) if message.role == "user"), None)
     links = [part.image_url for part in last] if isinstance(last, list) else []
     return [link.url if isinstance(link, ChatImage) else link for link in links if link is not None]
 
 
 def shape_of(kind: Literal["text", "json_object", "json_schema"], schema: Json | None) -> Shape | None:
-    """Returns the shape of a text; None if it is a plain one.
+    """Returns the JSON shape that the text must have; None for plain text.
 
     Raises:
         ParameterError: It cannot be filled.
@@ -56,7 +56,7 @@ def shape_of(kind: Literal["text", "json_object", "json_schema"], schema: Json |
 
 
 def texts_of(answers: Sequence[Answered], shape: Shape | None) -> list[Text]:
-    """Returns the best texts, best first: of several photos each has a caption of all of them, one a line."""
+    """Returns the texts, best first. For several photos each text has one caption of every photo, one a line."""
     most = max(len(answer.prediction.captions) for answer in answers)
     classes = {item.label: item for answer in answers for item in answer.prediction.classes}
     texts = []

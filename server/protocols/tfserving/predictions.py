@@ -42,7 +42,7 @@ class TfPrediction(Struct):
 
 
 class TfColumns(Struct):
-    """The same for all photos, one column each."""
+    """The same for all photos, one array for each field."""
 
     caption: list[str]
     log_probability: list[float]
@@ -64,13 +64,13 @@ class TfClassified(Struct):
 
 
 def predict_wish(asker: Asker, body: TfPredictBody) -> Wish[bool]:
-    """Returns what a prediction wants; the rest of it says whether it wants columns."""
+    """Reads a request for predictions; `rest` is whether the answer has columns."""
     rows = [body.instances, None if body.inputs is None else _column(body.inputs)]
     return Wish(images=_photos(asker, rows), rest=body.instances is None, classes=CLASSES)
 
 
 def classify_wish(asker: Asker, body: TfClassifyBody) -> Wish[None]:
-    """Returns what a classification wants."""
+    """Reads a request for classes."""
     return Wish(images=_photos(asker, [body.examples, body.instances]), rest=None, classes=CLASSES)
 
 
@@ -114,7 +114,7 @@ def _column(value: Row | list[Row]) -> list[Row]:
 
 
 def _text(row: Any) -> str:
-    """Returns a photo's base64: a text alone, or the only one under a name; others are keys and the like."""
+    """Returns a photo's base64: the row itself, its only value marked `b64`, or its only text."""
     if isinstance(row, str):
         return row
     if isinstance(row, dict):
@@ -125,7 +125,7 @@ def _text(row: Any) -> str:
 
 
 def _marked(row: Json) -> Iterator[str]:
-    """Yields the texts that are marked as base64."""
+    """Yields the texts that are marked as base64 by the name `b64`."""
     for value in (row, *row.values()):
         if isinstance(value, dict) and isinstance(value.get("b64"), str):
             yield value["b64"]

@@ -1,4 +1,4 @@
-"""What answers the routes of TensorFlow Serving's protocol."""
+"""The views of TensorFlow Serving's protocol."""
 
 from flask import Response
 from msgspec import Struct
@@ -17,7 +17,7 @@ from server.protocols.tfserving.predictions import (
 
 
 class TfState(Struct, frozen=True):
-    """That a version is well."""
+    """The status of a version: it is well."""
 
     error_code: str = "OK"
     error_message: str = ""

@@ -30,7 +30,8 @@ def picture(mode: str = "RGB") -> Image.Image:
 
 def exif() -> Image.Exif:
     tags = Image.Exif()
-    tags[0x010F], tags[0x0112] = "Maker", 6
+    tags[0x010F] = "Maker"
+    tags[0x0112] = 6
     tags[0x8769] = {0x9003: "2020:01:02 03:04:05"}
     return tags
 
@@ -76,7 +77,8 @@ def test_a_description_is_written_and_replaced_and_the_rest_stays(photo: tuple[s
     once = described(data, NEW)
     twice = described(once, NEXT, NEW)
     assert [description_of(each) for each in (data, once, twice)] == ["", NEW.text, NEXT.text]
-    before, after = opened(data), opened(twice)
+    before = opened(data)
+    after = opened(twice)
     assert before.tobytes() == after.tobytes()
     assert (before.mode, before.size, getattr(before, "n_frames", 1)) == (
         after.mode, after.size, getattr(after, "n_frames", 1),
@@ -107,7 +109,8 @@ def image_data(name: str, data: bytes) -> bytes:
 
 def test_stored_pixels_are_the_same_bit_for_bit(photo: tuple[str, bytes]) -> None:
     name, data = photo
-    before, after = image_data(name, data), image_data(name, described(data, NEW))
+    before = image_data(name, data)
+    after = image_data(name, described(data, NEW))
     # A TIFF only grows; in the other formats the image is a part of its own.
     assert after[: len(before)] == before if name.endswith(".tif") else after == before
 

@@ -183,7 +183,8 @@ def test_exiv2_reads_a_sidecar(library: Path, run: Run) -> None:
 def test_what_others_wrote_is_kept_until_overwriting_is_asked_for(
     library: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text, xmp = library / "photo0000.txt", library / "photo0001.jpg.xmp"
+    text = library / "photo0000.txt"
+    xmp = library / "photo0001.jpg.xmp"
     text.write_text("by hand")
     xmp.write_bytes(merged(b"", Description("by hand", ["family"])))
     assert run(library, write=("txt", "xmp"))

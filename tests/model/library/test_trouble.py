@@ -56,7 +56,8 @@ def rows_of(table: Path) -> list[dict[str, Any]]:
 def test_ten_kills_leave_nothing_half_and_nothing_twice(tmp_path: Path, toy_bundle: Path, call: Call) -> None:
     photos = make_photos(tmp_path / "photos", 640)
     pixels = {photo: pixels_of(photo) for photo in photos}
-    table, journal = tmp_path / "table.jsonl", tmp_path / "table.jsonl.journal"
+    table = tmp_path / "table.jsonl"
+    journal = tmp_path / "table.jsonl.journal"
     options = ("--write", "jsonl", "--out", table, "--write", "txt", "--write", "json", "--exif", "--in-place")
     chance = random.Random(4)  # noqa: S311 - no secret
     line = command(toy_bundle, tmp_path / "photos", *options)
@@ -72,7 +73,8 @@ def test_ten_kills_leave_nothing_half_and_nothing_twice(tmp_path: Path, toy_bund
     rows = rows_of(table)
     assert Counter(row["file"] for row in rows) == Counter(map(str, photos))
     for row in rows:
-        photo, text = Path(row["file"]), row["captions"][0]["text"]
+        photo = Path(row["file"])
+        text = row["captions"][0]["text"]
         assert row["error"] is None
         assert photo.with_suffix(".txt").read_text() == f"{text}\n"
         assert json.loads(photo.with_name(f"{photo.name}.json").read_text())["captions"] == row["captions"]
@@ -150,7 +152,8 @@ def test_what_vanishes_while_it_is_worked_on_is_a_failure(library: Path, predict
 def test_a_photo_that_changes_while_it_is_captioned_is_not_overwritten(
     library: Path, predict: Predict, tmp_path: Path
 ) -> None:
-    photo, other = library / "photo0002.jpg", tmp_path / "other.jpg"
+    photo = library / "photo0002.jpg"
+    other = tmp_path / "other.jpg"
     Image.new("RGB", (30, 30), "red").save(other)
     request = Request(photos=(str(library),), exif=True, in_place=True, max_pixels=MAX_PIXELS)
 

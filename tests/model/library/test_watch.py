@@ -47,7 +47,8 @@ def test_a_photo_that_is_still_written_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 def test_what_appears_is_captioned_until_it_is_stopped(tmp_path: Path, toy_bundle: Path) -> None:
-    folder, table = tmp_path / "photos", tmp_path / "table.csv"
+    folder = tmp_path / "photos"
+    table = tmp_path / "table.csv"
     make_photos(folder, 2)
     options = ("--watch", "--poll-seconds", "0.2", "--write", "csv", "--out", table, "--write", "txt")
     with subprocess.Popen(

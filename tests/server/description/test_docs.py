@@ -17,7 +17,7 @@ from server.settings import ServerSettings
 
 
 class Page(HTMLParser):
-    """Holds the tags of a page, its ids, and what it links to and loads."""
+    """The tags of a page, its ids, and what it links to and loads."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -88,7 +88,8 @@ def test_a_server_with_a_key_shows_where_it_goes_and_not_the_key(
 ) -> None:
     settings = ServerSettings(api_key=("a-key-of-22-characters",))
     client = create_app(settings, inference, decoding, ServerMetrics(), threading.Event()).test_client()
-    text, paths = client.get("/docs").text, client.get("/openapi.json").get_json()["paths"]
+    text = client.get("/docs").text
+    paths = client.get("/openapi.json").get_json()["paths"]
     secured = [item for methods in paths.values() for item in methods.values() if item["security"]]
     assert "a-key-of" not in text
     assert "-H &#39;X-API-Key: KEY&#39;" in text

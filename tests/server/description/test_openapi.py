@@ -21,7 +21,8 @@ from server.settings import ServerSettings
 Form = Callable[..., dict[str, Any]]
 
 KEY = "a-key-of-22-characters"
-OPEN, LOCKED = ServerSettings(), ServerSettings(api_key=(KEY,))
+OPEN = ServerSettings()
+LOCKED = ServerSettings(api_key=(KEY,))
 
 
 @pytest.fixture(scope="module")

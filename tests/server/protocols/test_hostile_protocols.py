@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from server.protocols.protocol import Protocol, Route
 from server.protocols.table import PROTOCOLS, chosen
 from server.settings import ServerSettings
 from tests.server.conftest import encoded
+from tests.server.protocols.photos_in import EveryWay, Sent
 from tests.server.protocols.test_open_inference import elements
 from tests.server.protocols.test_table import EveryRoute, check_form, path_of
 from tests.server.test_hostile import BOUNDED
@@ -56,6 +58,31 @@ def test_hostile_json_is_refused_at_once(client: FlaskClient, protocol: Protocol
         assert time.thread_time() - begun < 1
         check_form(protocol, response, 400)
         assert len(response.data) < 1000
+
+
+NO_PHOTOS = {
+    "nearly base64": "A" * (LIMIT - 1000) + "!",
+    "no ASCII": "A" * (LIMIT // 2) + "\u00e9",
+    "ends alone": "=" * LIMIT,
+    "spaces": " \t\x0b" * (LIMIT // 12),
+    "spaces of all kinds": "\u2003" * (LIMIT // 6),
+    "a data URI without end": "data:" + "a" * (LIMIT - 1000),
+    "bytes of zero in base64": "A" * (LIMIT - 1000),
+    "a letter": "A",
+}
+
+
+@pytest.mark.parametrize("text", NO_PHOTOS.values(), ids=NO_PHOTOS)
+@EveryWay
+def test_what_is_no_photo_is_refused_at_once(
+    client: FlaskClient, path: str, sent: Callable[[str], Sent], text: str
+) -> None:
+    headers, body = sent(text)
+    begun = time.thread_time()
+    response = client.post(path, data=body, headers=headers)
+    assert time.thread_time() - begun < 1
+    assert response.status_code in (400, 413, 415)
+    assert len(response.data) < 1000
 
 
 WORDS = st.sampled_from(
@@ -133,7 +160,8 @@ def test_any_json_is_answered_or_refused(client: FlaskClient, body: Any, where: 
 
 
 TENSORS = [elements(base64.b64decode(TINY)), elements(TINY.encode()), elements(b"", b"GIF89a", b"a")]
-BEFORE, AFTER = b'{"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":', b"}}]}"
+BEFORE = b'{"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":'
+AFTER = b"}}]}"
 
 
 @BOUNDED

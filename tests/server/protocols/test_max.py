@@ -27,6 +27,7 @@ def check_refused(response: TestResponse, status: int, words: str) -> None:
     check(reference("MaxError"), answer)
     assert (response.status_code, answer["status"]) == (status, "error")
     assert words in answer["message"]
+    assert "/v1/predict" not in answer["message"]
 
 
 def test_an_answer_has_the_three_best_captions_their_ranks_as_text(client: FlaskClient, photo: bytes) -> None:
@@ -42,7 +43,8 @@ def test_an_answer_has_the_three_best_captions_their_ranks_as_text(client: Flask
 
 
 def test_the_model_and_its_classes_are_told(client: FlaskClient, captioner: Captioner) -> None:
-    metadata, labels = client.get("/model/metadata").get_json(), client.get("/model/labels").get_json()
+    metadata = client.get("/model/metadata").get_json()
+    labels = client.get("/model/labels").get_json()
     check(reference("MaxMetadata"), metadata)
     check(reference("MaxLabels"), labels)
     assert metadata["id"] == captioner.config.name
@@ -56,7 +58,7 @@ def test_what_is_no_form_is_refused_as_that(client: FlaskClient, photo: bytes, k
 
 
 def test_two_photos_are_refused(client: FlaskClient, photo: bytes) -> None:
-    check_refused(predict(client, photo, photo), 400, "received 2")
+    check_refused(predict(client, photo, photo), 400, "expected one image in a request")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,8 @@ def test_two_photos_are_refused(client: FlaskClient, photo: bytes) -> None:
         (HEAD.replace(b'filename="a.jpg"', b'filename=""') + b"\r\n--b--\r\n", 400, "none was chosen"),
         (HEAD.replace(b'; filename="a.jpg"', b"") + b"https://a.b/c.jpg\r\n--b--\r\n", 400, "never fetches"),
         (HEAD.replace(b'; filename="a.jpg"', b"") + b"photo.jpg\r\n--b--\r\n", 400, "put @ in front"),
+        (HEAD.replace(b"image", b"captions") + b"2\r\n--b--\r\n", 400, "received the field 'captions'"),
+        (HEAD.replace(b'; filename="a.jpg"', b"") + b"/9j/4AAQSkZJRgABAQAAAQAB\r\n--b--\r\n", 400, "decode it before"),
         (HEAD + b"no photo\r\n--b--\r\n", 415, "JPEG"),
         (HEAD + b"\xff\xd8\xff\xe0" + bytes(100) + b"\r\n--b--\r\n", 422, ""),
         (HEAD * 100_000, 400, ""),

@@ -15,7 +15,9 @@ from server.settings import ServerSettings
 from tests.server.conftest import encoded
 from tests.server.protocols.test_table import check
 
-GENERATE, CHAT, SHOW = "/api/generate", "/api/chat", "/api/show"
+GENERATE = "/api/generate"
+CHAT = "/api/chat"
+SHOW = "/api/show"
 
 
 @pytest.fixture(scope="session")

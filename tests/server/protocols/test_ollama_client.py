@@ -1,51 +1,30 @@
 """Ollama's own client, and a form as MAX's web app posts it, against a real server."""
 
 import base64
-import contextlib
 import json
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
+from tests.server.protocols.conftest import KEY
 from tests.server.test_live import address, drawn_photo, request
 
+requests = pytest.importorskip("requests", reason="requests is not installed (`make test` installs it)")
 ollama = pytest.importorskip("ollama", reason="Ollama's client is not installed (`make test` installs it)")
 
 pytestmark = pytest.mark.slow
 
-KEY = "a-key-of-22-characters"
 SCHEMA = {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]}
-
-
-@pytest.fixture(scope="module")
-def url(
-    serve: Callable[..., contextlib.AbstractContextManager[str]],
-    toy_bundle: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """Yields the URL of a server that asks for a key."""
-    keys = tmp_path_factory.mktemp("keys") / "keys"
-    keys.write_text(KEY)
-    with serve(toy_bundle, "--api-key-file", str(keys)) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
 def client(url: str) -> Iterator[Any]:
     with ollama.Client(host=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def caption(url: str) -> str:
-    """Returns what our own endpoint says."""
-    answer = request(url, "POST", "/v1/predict", drawn_photo(), headers={"X-API-Key": KEY})[2]
-    return str(answer["results"][0]["captions"][0]["text"])
 
 
 @pytest.fixture

@@ -69,13 +69,16 @@ def outputs_of(response: TestResponse) -> dict[str, list[Any]]:
     """Returns the elements of every output, wherever they are."""
     assert response.status_code == 200, response.text
     length = int(response.headers.get(LENGTH, len(response.data)))
-    answer, offset, found = json.loads(response.data[:length]), length, {}
+    answer = json.loads(response.data[:length])
+    offset = length
+    found = {}
     check(reference("InferAnswer"), answer)
     for output in answer["outputs"]:
         values = output.get("data")
         if values is None:
             size = output["parameters"]["binary_data_size"]
-            values, offset = unpacked(output["datatype"], response.data[offset : offset + size]), offset + size
+            values = unpacked(output["datatype"], response.data[offset : offset + size])
+            offset = offset + size
         count = 1
         for side in output["shape"]:
             count *= side

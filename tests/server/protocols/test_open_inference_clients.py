@@ -1,43 +1,23 @@
 """Triton's and KServe's own clients against a real server, as people use them."""
 
-import asyncio
 import base64
-import contextlib
+import json
 import socket
 import struct
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.server.test_live import address, drawn_photo, request
+from tests.server.protocols.conftest import KEY
+from tests.server.test_live import address, drawn_photo
 
 pytestmark = pytest.mark.slow
 
-KEY = "a-key-of-22-characters"
 BEARER = {"Authorization": f"Bearer {KEY}"}
-MISSING = "{} is not installed; CHANGELOG.md says why `make test` does not install KServe's"
-
-
-@pytest.fixture(scope="module")
-def url(
-    serve: Callable[..., contextlib.AbstractContextManager[str]],
-    toy_bundle: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """Yields the URL of a server that asks for a key."""
-    keys = tmp_path_factory.mktemp("keys") / "keys"
-    keys.write_text(KEY)
-    with serve(toy_bundle, "--api-key-file", str(keys)) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def expected(url: str) -> Any:
-    """Returns what our own endpoint says."""
-    return request(url, "POST", "/v1/predict", drawn_photo(), headers=BEARER)[2]["results"][0]
 
 
 @pytest.fixture(scope="module")
@@ -137,58 +117,16 @@ def test_bodies_that_end_early_hold_up_nobody(triton: Any, url: str, client: Any
     check_result(client.infer("toy", [tensor(triton, drawn_photo())], headers=dict(BEARER)), expected)
 
 
-@pytest.fixture(scope="module")
-def kserve() -> Any:
-    return pytest.importorskip("kserve", reason=MISSING.format("KServe's client"), exc_type=ImportError)
-
-
-def ask(kserve: Any, protocol: str, talk: Callable[[Any], Any]) -> Any:
-    """Returns the end of a talk with KServe's client."""
-
-    async def run() -> Any:
-        async with kserve.InferenceRESTClient(kserve.RESTConfig(protocol=protocol, timeout=30)) as client:
-            return await talk(client)
-
-    return asyncio.run(run())
-
-
-def test_kserve_asks_for_the_state(kserve: Any, url: str) -> None:
-    async def state(client: Any) -> Any:
-        probes = [client.is_server_live(url), client.is_server_ready(url), client.is_model_ready(url, "toy")]
-        return [await probe for probe in probes]
-
-    assert ask(kserve, "v2", state) == [True, True, True]
-    assert ask(kserve, "v1", lambda client: client.is_model_ready(url, "toy", headers=BEARER)) is True
-
-
-@pytest.mark.parametrize("binary", [False, True])
-def test_kserve_sends_tensors(kserve: Any, url: str, expected: Any, binary: bool) -> None:
-    element = drawn_photo() if binary else base64.b64encode(drawn_photo()).decode()
-    image = kserve.InferInput("image", [1], "BYTES")
-    image.set_data_from_numpy(np.array([element], dtype=np.object_), binary_data=binary)
-    wanted = kserve.InferRequest("toy", [image], parameters={"binary_data_output": binary})
-
-    async def infer(client: Any) -> Any:
-        return await client.infer(url, wanted, model_name="toy", headers=dict(BEARER))
-
-    outputs = {output.name: output for output in ask(kserve, "v2", infer).outputs}
-    assert outputs["caption"].data == [expected["captions"][0]["text"]]
-    assert outputs["scores"].as_numpy().shape == (1, 5)
-
-
-def test_kserve_sends_instances(kserve: Any, url: str, expected: Any) -> None:
-    body = {"instances": [{"image": {"b64": base64.b64encode(drawn_photo()).decode()}}]}
-
-    async def infer(client: Any) -> Any:
-        return await client.infer(url, body, model_name="toy", headers=dict(BEARER))
-
-    (prediction,) = ask(kserve, "v1", infer)["predictions"]
-    assert prediction["caption"] == expected["captions"][0]["text"]
-
-
-def test_kserve_shows_the_reason_of_a_refusal(kserve: Any, url: str) -> None:
-    async def infer(client: Any) -> Any:
-        return await client.infer(url, {"instances": ["https://a.org/b"]}, model_name="toy", headers=dict(BEARER))
-
-    with pytest.raises(Exception, match="never fetches"):
-        ask(kserve, "v1", infer)
+def test_kserve_asks_in_both_of_its_protocols(kserve_python: str, url: str, expected: Any, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(drawn_photo())
+    script = Path(__file__).with_name("kserve_client.py")
+    command = [kserve_python, str(script), url, KEY, str(tmp_path / "photo.jpg")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    caption = expected["captions"][0]["text"]
+    assert said["states"] == [True, True, True, True]
+    assert said["tensors"] == {"base64": [caption], "binary": [caption]}
+    assert said["scores"] == [1, 5]
+    assert said["instances"] == [caption]
+    assert "never fetches" in said["refused"]

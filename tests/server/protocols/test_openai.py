@@ -15,7 +15,8 @@ from server.settings import ServerSettings
 from tests.server.conftest import encoded
 from tests.server.protocols.test_table import check
 
-CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
 LABELS = {
     "type": "array",
     "items": {
@@ -87,8 +88,10 @@ def test_more_captions_than_the_default_beam_holds_widen_it(client: FlaskClient,
 
 
 def test_several_photos_are_captioned_one_a_line(client: FlaskClient, photo: bytes, other: bytes) -> None:
-    first, second = captions(client, photo, 1)[0]["text"], captions(client, other, 1)[0]["text"]
-    completion, response = chat(client, photo, other).get_json(), respond(client, photo, other).get_json()
+    first = captions(client, photo, 1)[0]["text"]
+    second = captions(client, other, 1)[0]["text"]
+    completion = chat(client, photo, other).get_json()
+    response = respond(client, photo, other).get_json()
     assert completion["choices"][0]["message"]["content"] == f"{first}\n{second}"
     assert response["output"][0]["content"][0]["text"] == f"{first}\n{second}"
     assert completion["usage"]["prompt_tokens"] == response["usage"]["input_tokens"] == 2
@@ -158,7 +161,8 @@ def test_json_is_filled_by_name_and_type(client: FlaskClient, photo: bytes) -> N
     }
     schema = {"type": "object", "properties": properties, "required": [*properties][:-1]}
     predicted = client.post("/v1/predict?captions=1&classes=5", data=photo).get_json()["results"][0]
-    text, labels = predicted["captions"][0]["text"], [item["label"] for item in predicted["classes"]]
+    text = predicted["captions"][0]["text"]
+    labels = [item["label"] for item in predicted["classes"]]
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}
     completion = chat(client, photo, response_format=form).get_json()["choices"][0]["message"]["content"]
     response = respond(client, photo, text={"format": {"type": "json_schema", "name": "a", "schema": schema}})

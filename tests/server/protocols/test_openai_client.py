@@ -1,16 +1,15 @@
 """OpenAI's own client against a real server, as people use it."""
 
 import base64
-import contextlib
 import json
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.server.protocols.conftest import KEY
 from tests.server.test_live import address, drawn_photo, request
 
 openai = pytest.importorskip("openai", reason="OpenAI's client is not installed (`make test` installs it)")
@@ -18,7 +17,6 @@ pydantic = pytest.importorskip("pydantic")
 
 pytestmark = pytest.mark.slow
 
-KEY = "a-key-of-22-characters"
 URI = f"data:image/jpeg;base64,{base64.b64encode(drawn_photo()).decode()}"
 CHAT = [
     {"role": "user", "content": [{"type": "text", "text": "Hello?"}, {"type": "image_url", "image_url": {"url": URI}}]}
@@ -27,29 +25,9 @@ INPUT = [{"role": "user", "content": [{"type": "input_image", "image_url": URI, 
 
 
 @pytest.fixture(scope="module")
-def url(
-    serve: Callable[..., contextlib.AbstractContextManager[str]],
-    toy_bundle: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """Yields the URL of a server that asks for a key."""
-    keys = tmp_path_factory.mktemp("keys") / "keys"
-    keys.write_text(KEY)
-    with serve(toy_bundle, "--api-key-file", str(keys)) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
 def client(url: str) -> Iterator[Any]:
     with openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0, timeout=30) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def caption(url: str) -> str:
-    """Returns what our own endpoint says."""
-    answer = request(url, "POST", "/v1/predict", drawn_photo(), headers={"X-API-Key": KEY})[2]
-    return str(answer["results"][0]["captions"][0]["text"])
 
 
 def test_a_completion(client: Any, caption: str) -> None:

@@ -96,7 +96,8 @@ def test_an_unknown_path_is_refused_in_the_form_of_the_protocol_around_it(serve:
 
 @EveryRoute
 def test_a_key_is_asked_for_and_taken_as_bearer(serve: Serve, protocol: Protocol, route: Route) -> None:
-    client, method = serve(ServerSettings(api_key=(KEY,))), route.operation.method
+    client = serve(ServerSettings(api_key=(KEY,)))
+    method = route.operation.method
     response = client.open(path_of(route), method=method)
     if route.operation.is_open:
         assert response.status_code != 401
@@ -159,7 +160,8 @@ def patterns(text: str) -> Iterator[str]:
 @EveryRoute
 def test_the_proxy_names_every_route_in_its_log_and_limits_what_captions(protocol: Protocol, route: Route) -> None:
     del protocol
-    path, names = path_of(route), patterns(NGINX[NGINX.index("map $uri") : NGINX.index("log_format")])
+    path = path_of(route)
+    names = patterns(NGINX[NGINX.index("map $uri") : NGINX.index("log_format")])
     assert any(re.search(pattern, path) for pattern in names)
     limited = re.findall(r"location ~ (\S+) \{[^}]*limit_req zone", NGINX)
     assert any(re.search(pattern, path) for pattern in limited) == (route.operation.method == "post")
@@ -169,6 +171,11 @@ def test_the_page_about_the_api_has_every_route() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     for _, route in ROUTES:
         assert f"`{route.operation.method.upper()} {route.operation.path}`" in text
+
+
+def test_no_module_of_a_protocol_is_long() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "server" / "protocols").rglob("*.py")}
+    assert {path: lines for path, lines in lengths.items() if lines > 150} == {}
 
 
 def test_lines_of_json_are_one_object_each() -> None:

@@ -18,7 +18,7 @@ BODY = np.random.default_rng(5).bytes(400_000)
 
 @dataclass
 class Shelf:
-    """Holds what the server serves, how it fails next, and what it was asked.
+    """Files that a server serves, how it fails next, and what it was asked.
 
     Attributes:
         url: Address of the server.
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
     shelf: Shelf
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Writes nothing."""
 
     def do_GET(self) -> None:
         fault = self.shelf.faults.pop(0) if self.shelf.faults else ""

@@ -77,7 +77,8 @@ def test_an_archive_larger_than_the_disk_is_not_unpacked(tmp_path: Path) -> None
 
 
 def test_what_a_killed_unpacking_left_is_cleared_and_whole_entries_are_kept(tmp_path: Path) -> None:
-    archive, data = tmp_path / "x.zip", tmp_path / "data"
+    archive = tmp_path / "x.zip"
+    data = tmp_path / "data"
     archive.write_bytes(zipped({"a.txt": b"new", "b.txt": b"b"}))
     (data / ".x.zip.unpacking").mkdir(parents=True)
     (data / ".x.zip.unpacking" / "c.txt").write_bytes(b"half")

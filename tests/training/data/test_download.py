@@ -81,7 +81,8 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_received(shelf: Shelf, ta
 
 
 def test_more_drops_than_attempts_do_no_harm_while_each_brings_something(shelf: Shelf, target: Path) -> None:
-    shelf.files["/file"] = body = BODY * 20
+    body = BODY * 20
+    shelf.files["/file"] = body
     shelf.faults = ["drop"] * (ATTEMPTS + 1)
     get(shelf, target, "sha256:" + hashlib.sha256(body).hexdigest())
     assert len(shelf.asked) == ATTEMPTS + 2

@@ -32,7 +32,8 @@ class Network:
     """Answers with an image's first pixel, and remembers how many it has seen."""
 
     def __init__(self, fails_at: int = 10**9) -> None:
-        self.seen, self._fails_at = 0, fails_at
+        self.seen = 0
+        self._fails_at = fails_at
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[Any]]:
         self.seen += len(images)
@@ -60,7 +61,9 @@ def test_every_photo_is_found_by_its_bytes_in_both_views(tmp_path: Path, photos:
 
 
 def test_what_is_there_is_not_asked_again(tmp_path: Path, photos: list[Path]) -> None:
-    first, second, third = Network(), Network(), Network()
+    first = Network()
+    second = Network()
+    third = Network()
     filled(tmp_path / "cache", photos[:4], first, views=["whole"])
     copy = tmp_path / "photos" / "copy-of-0.png"
     copy.write_bytes(photos[0].read_bytes())
@@ -71,7 +74,8 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path, photos: list[Path]) ->
 
 @pytest.mark.parametrize("fails_at", [1, 3, 5, 9, 13])
 def test_a_kill_loses_one_file_at_most(tmp_path: Path, photos: list[Path], fails_at: int) -> None:
-    killed, again = Network(fails_at), Network()
+    killed = Network(fails_at)
+    again = Network()
     with pytest.raises(KeyboardInterrupt):
         filled(tmp_path / "cache", photos, killed)
     kept = len(PhotoCache(tmp_path / "cache"))

@@ -46,7 +46,9 @@ def test_every_caption_comes_once_with_the_feature_of_its_image() -> None:
 
 
 def test_the_same_seed_gives_the_same_captions_and_another_seed_others() -> None:
-    first, again, other = batches(1), batches(1), batches(2)
+    first = batches(1)
+    again = batches(1)
+    other = batches(2)
     assert_equal(first, again)
     assert not all(np.array_equal(one[0], two[0]) for one, two in zip(first, other, strict=True))
 
@@ -239,7 +241,9 @@ def test_half_of_the_images_are_mirrored_exactly() -> None:
 def test_crops_stay_inside_and_are_as_large_as_they_should_be() -> None:
     """A ramp over rows and columns tells where each crop begins and ends; outside would be black."""
     ramp = np.zeros((64, 224, 224, 3), np.uint8)
-    ramp[..., 0], ramp[..., 1], ramp[..., 2] = np.arange(224)[:, None] + 16, np.arange(224) + 16, 255
+    ramp[..., 0] = np.arange(224)[:, None] + 16
+    ramp[..., 1] = np.arange(224) + 16
+    ramp[..., 2] = 255
     numbers = np.random.default_rng(2).random((64, 5), np.float32)
     numbers[:8, :4] = [[a, b, c, d] for a in (0, 0.999) for b in (0, 0.999) for c, d in ((0, 0.999), (0.999, 0))]
     found = augment(tf.constant(ramp), tf.constant(numbers), replace(PLAIN, smallest_crop=0.25)).numpy().astype(float)
@@ -272,7 +276,8 @@ def test_a_tf_data_service_feeds_the_same_records(class_shards: list[str]) -> No
     dispatcher = service.DispatchServer(service.DispatcherConfig(port=0))
     worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=dispatcher.target.split("://")[1]))
     config = replace(PLAIN, service=dispatcher.target)
-    served, here = listed(class_batches(class_shards, config, 1)), listed(class_batches(class_shards, PLAIN, 1))
+    served = listed(class_batches(class_shards, config, 1))
+    here = listed(class_batches(class_shards, PLAIN, 1))
     assert sorted(labels(served)) == sorted(labels(here))
     for images, values in served:
         assert np.abs(images[:, 100, 100, 0].astype(int) - 10 * values).max() <= 1

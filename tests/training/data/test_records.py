@@ -1,8 +1,8 @@
-import contextlib
 import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -16,6 +16,7 @@ from model.bundle import ClassName
 from model.errors import DataError
 from model.image import read_image
 from model.vocabulary import Vocabulary
+from tests.conftest import wait_until
 from training.data.captioned import CaptionedImage, read_folder
 from training.data.labelled import LabelledImage, read_image_folder
 from training.data.pipeline import ImageRecord, image_batches, split_batches
@@ -107,6 +108,10 @@ def test_a_damaged_record_stops_the_reading(drawn: Path, tmp_path: Path) -> None
         list(image_batches(tmp_path, "train", 4))
 
 
+def has_shards_or_ended(process: subprocess.Popen[bytes], out: Path, wanted: int) -> bool:
+    return process.poll() is not None or len(list(out.glob("*.tfrecord"))) >= wanted
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [("folder", "--min-count", "1"), ("image-folder",)])
 def test_prepare_killed_at_any_moment_leaves_nothing_that_looks_whole_and_goes_on(
@@ -120,9 +125,7 @@ def test_prepare_killed_at_any_moment_leaves_nothing_that_looks_whole_and_goes_o
     for wanted in (1, 7):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Killed while it writes: as soon as so many shards are there.
-        while process.poll() is None and len(list(out.glob("*.tfrecord"))) < wanted:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.001)
+        wait_until(partial(has_shards_or_ended, process, out, wanted), 240)
         process.send_signal(signal.SIGKILL)
         process.wait()
         if not (out / "index.json").exists():

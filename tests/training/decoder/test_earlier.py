@@ -78,7 +78,7 @@ def test_new_words_start_as_those_of_a_new_decoder(tmp_path: Path, capsys: pytes
     new = np.array(later.embedding.embeddings)[LATER.words.index("zebra")]
     go_on_from(tmp_path / "run", later, config_of(LATER), LATER)
     assert np.array_equal(np.array(later.embedding.embeddings)[LATER.words.index("zebra")], new)
-    assert "2 words are those of" in capsys.readouterr().err
+    assert "2 words are known from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [{"units": 7}, {"tied_embeddings": True}, {"layers": 2}])

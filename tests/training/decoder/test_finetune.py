@@ -102,7 +102,8 @@ def test_the_encoder_learns_at_a_rate_of_its_own(runs: Stages, tmp_path: Path, n
 
 
 def test_both_networks_learn_and_batch_norm_keeps_its_statistics(runs: Stages, finetuned: Path) -> None:
-    before, after = values(load_encoder(runs.encoder).network), values(load_encoder(finetuned).network)
+    before = values(load_encoder(runs.encoder).network)
+    after = values(load_encoder(finetuned).network)
     assert change(before, after) > 1e-4
     statistics = [name for name in before if "moving_" in name]
     assert statistics

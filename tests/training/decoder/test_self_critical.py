@@ -13,6 +13,7 @@ from pycocoevalcap.cider.cider import Cider
 from model.config import DecoderConfig, EncoderConfig
 from model.decoder import Decoder
 from model.errors import ConfigError, DataError
+from model.presets import small
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID, Vocabulary
 from tests.training.stages import CLASSES, RUN, Stages, one_device, train_stages
 from training.config import (
@@ -23,9 +24,10 @@ from training.config import (
 )
 from training.data.captioned import read_folder
 from training.data.pipeline import whole
-from training.data.records import write_records
+from training.data.records import VOCABULARY, write_records
 from training.decoder.consensus import Consensus
 from training.decoder.self_critical import SelfCriticalTask, sample
+from training.decoder.tasks import DecoderTask
 from training.loop.directory import METRICS
 from training.loop.replicas import Replicas
 from training.loop.run import train_task
@@ -101,9 +103,8 @@ def test_the_reward_rises_and_the_decoder_is_exported(runs: Stages, tmp_path: Pa
 
 def test_an_empty_part_of_a_batch_adds_nothing(runs: Stages) -> None:
     task = SelfCriticalTask(runs.encoder, runs.captioner, runs.records, CONFIG, one_device())
-    rows = tf.constant([], tf.int64)
-    tokens = tf.zeros((0, 5), tf.int32)
-    sums = task.loss((tf.zeros((0, ENCODER.fc_units)), rows, tokens), tf.constant(3, tf.int64))
+    batch = (tf.zeros((0, ENCODER.fc_units)), tf.constant([], tf.int64), tf.zeros(0), tf.zeros((0, 5), tf.int32))
+    sums = task.loss(batch, tf.constant(3, tf.int64))
     assert [float(value) for value in (sums.loss, sums.weight, sums.figures["reward"])] == [0, 0, 0]
 
 
@@ -111,7 +112,7 @@ def test_a_photo_comes_with_one_of_its_own_captions_and_their_cross_entropy_is_a
     mixed = replace(CONFIG, cross_entropy=0.5)
     tasks = [SelfCriticalTask(runs.encoder, runs.captioner, runs.records, c, one_device()) for c in (CONFIG, mixed)]
     batch = next(iter(tasks[0].epoch_batches(2, 0, whole)))
-    features, rows, tokens = batch
+    features, rows, _, tokens = batch
     for row, ids in zip(rows.numpy(), tokens.numpy(), strict=True):
         own = [tasks[0].train.captions[index] for index in np.flatnonzero(tasks[0].train.rows == row)]
         assert [int(token) for token in ids if token] in own
@@ -122,6 +123,28 @@ def test_a_photo_comes_with_one_of_its_own_captions_and_their_cross_entropy_is_a
     assert float(added.weight) == float(plain.weight)
     with pytest.raises(ConfigError, match="cross_entropy: expected at least 0, received -1"):
         replace(CONFIG, cross_entropy=-1)
+
+
+def test_photos_weigh_what_their_source_does_and_those_of_weight_0_never_come(
+    runs: Stages, drawn: Path, tmp_path: Path
+) -> None:
+    images = read_folder(drawn, dev_fraction=0.3)
+    images = [replace(image, name=f"{'ab'[index % 2]}:{image.name}") for index, image in enumerate(images)]
+    records = tmp_path / "records"
+    write_records(records, images, Vocabulary.load(runs.records / VOCABULARY), weights={"a": 2.0, "b": 1.0})
+    decoder = DecoderTask(runs.encoder, records, small(), CaptionerTrainingConfig(epochs=1), one_device())
+    assert train_task(tmp_path / "captioner", decoder, RUN)
+    found = []
+    for weights in ({"b": 0.0}, {"b": 0.0, "a": 1.0}):
+        config = replace(CONFIG, batch_size=100, cross_entropy=0.5, source_weights=weights)
+        task = SelfCriticalTask(runs.encoder, tmp_path / "captioner", records, config, one_device())
+        assert task.spec.steps_per_epoch == 1
+        batch = next(iter(task.epoch_batches(1, 0, whole)))
+        names = sorted(task.train.names[row] for row in batch[1].numpy())
+        assert names == sorted(image.name for image in images if image.split == "train" and image.name[0] == "a")
+        found.append(task.loss(batch, tf.constant(3, tf.int64)))
+    assert float(found[0].loss) == pytest.approx(2 * float(found[1].loss), rel=1e-4)
+    assert float(found[0].weight) == 2 * float(found[1].weight)
 
 
 def test_xla_is_refused(runs: Stages) -> None:

@@ -34,7 +34,8 @@ from training.loop.run import train_task
 # A clock decides whether matplotlib says so, on a busy machine.
 pytestmark = pytest.mark.slow
 
-COLOURS, SHAPES = ("red", "lime", "blue", "yellow", "white", "black"), ("square", "circle")
+COLOURS = ("red", "lime", "blue", "yellow", "white", "black")
+SHAPES = ("square", "circle")
 ENCODER = EncoderConfig(
     widths=(0.06,) * 5, fc_units=32, normalization="unit", input_pooling=7, batch_norm=True, residual=True,
     pooling="average", dropout=0.1,
@@ -60,7 +61,8 @@ def draw(path: Path, colour: str, shape: str, seed: int) -> None:
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns class records of 200 drawings, 40 of them dev, with the colour as their class."""
-    root, images = tmp_path_factory.mktemp("shapes"), []
+    root = tmp_path_factory.mktemp("shapes")
+    images = []
     for index in range(200):
         path = root / f"{index:03}.png"
         draw(path, COLOURS[index % 6], SHAPES[index // 6 % 2], index)
@@ -201,7 +203,8 @@ def test_options_reach_the_configuration_and_the_rest_is_the_preset_s(settings: 
     given = ["--widths", *["0.05"] * 4, "0.1", "--input-pooling", "7", "--dropout", "0.25", "--label-smoothing", "0.3"]
     given += ["--optimizer", "sgd", "--momentum", "0.5", "--batch-size", "7", "--no-flip", "--seed", "9"]
     found = settings(*given)
-    encoder, training = found["encoder"], found["training"]
+    encoder = found["encoder"]
+    training = found["training"]
     assert (encoder["widths"], encoder["input_pooling"], encoder["dropout"]) == ((*[0.05] * 4, 0.1), 7, 0.25)
     assert (training["label_smoothing"], training["seed"]) == (0.3, 9)
     assert (training["optimizer"]["name"], training["optimizer"]["momentum"]) == ("sgd", 0.5)
@@ -214,7 +217,8 @@ def test_options_reach_the_configuration_and_the_rest_is_the_preset_s(settings: 
 
 def test_the_paper_preset_is_the_paper_s_network_and_training(settings: Callable[..., dict[str, Any]]) -> None:
     found = settings("--preset", "paper", "--widths", *["0.01"] * 5)
-    encoder, training = found["encoder"], found["training"]
+    encoder = found["encoder"]
+    training = found["training"]
     assert (encoder["normalization"], encoder["batch_norm"], encoder["pooling"]) == ("caffe", False, "flatten")
     assert (encoder["fc_units"], encoder["dropout"]) == (4096, 0.5)
     assert (training["optimizer"]["name"], training["optimizer"]["schedule"]) == ("sgd", "exponential")

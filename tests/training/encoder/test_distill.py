@@ -83,9 +83,9 @@ def test_a_batch_is_a_function_of_its_step_and_mirrors_the_map_with_the_image(ta
 
 
 def test_every_view_comes_once_an_epoch(targets: Targets) -> None:
-    order = targets._order(1)
+    order = targets.order(1)
     assert sorted(order) == list(range(66))
-    assert list(order) != list(targets._order(2))
+    assert list(order) != list(targets.order(2))
 
 
 def answered(directory: Path) -> int:
@@ -201,7 +201,8 @@ def test_a_student_goes_on_from_an_earlier_run(run: Path, drawn: Path, teacher: 
 
 def test_a_student_learns_from_a_network_of_ours(run: Path, drawn: Path, tmp_path: Path) -> None:
     config = EncoderConfig(widths=(0.03,) * 5, fc_units=1280, pooling="average", features="average")
-    network, teacher = build_encoder(config), tmp_path / "teacher"
+    network = build_encoder(config)
+    teacher = tmp_path / "teacher"
     teacher.mkdir()
     save_checkpoint(teacher / BEST, named_variables(network, "encoder"), {"encoder": asdict(config)})
     assert distill(tmp_path / "student", [drawn], HELD_OUT, teacher, STUDENT, CONFIG)
@@ -238,7 +239,8 @@ def test_a_student_goes_on_from_a_bundle(run: Path, drawn: Path, teacher: Path, 
     plain = build_encoder(replace(config, batch_norm=False, residual=False, dropout=0.0))
     assign_weights(plain, load_bundle(bundle).weights, "encoder")
     # Its warm-up begins at 1e-5, and its batch norm takes up the statistics of one small batch.
-    ours, theirs = (load_student(tmp_path / "run")[0].predict_on_batch(images), plain.predict_on_batch(images))
+    ours = load_student(tmp_path / "run")[0].predict_on_batch(images)
+    theirs = plain.predict_on_batch(images)
     assert np.corrcoef(ours["features"].ravel(), theirs["features"].ravel())[0, 1] > 0.95
 
 

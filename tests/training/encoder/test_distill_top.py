@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import pytest
 from safetensors.numpy import load_file
 
@@ -16,12 +17,13 @@ from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
 from tests.training.processes import Command, wait_until
 from training.config import TopConfig
-from training.data.photo_cache import PhotoCache, photo_key
+from training.data.photo_cache import PhotoCache, fill, photo_key
 from training.encoder.distill_top import learning_part
 from training.encoder.lite2 import cache_answers
 from training.encoder.maps import cache_maps, top_part
 from training.encoder.sources import load_encoder
 from training.encoder.teach import estimate_top, teach_top
+from training.encoder.top_data import Batches, TopData
 from training.loop.checkpoint import BEST, named_variables, read_progress, save_checkpoint
 from training.loop.directory import DISTILLED, METRICS
 
@@ -29,7 +31,7 @@ ENCODER = EncoderConfig(
     widths=(0.05,) * 5, fc_units=1280, classes=1000, input_pooling=2, pooling="average", features="average", dropout=0.0
 )
 CONFIG = TopConfig(epochs=12, batch_size=8, learning_rate=3e-3)
-FROM_FC1 = replace(CONFIG, train_from="fc1")
+FROM_FC1 = replace(CONFIG, train_from="fc1", mixup=0.4)
 EXCLUDED = [f"photo-{index:02}.jpg" for index in range(4)]
 
 Inputs = tuple[Path, Path, Path, Path, list[Path]]
@@ -80,7 +82,8 @@ def test_what_learns_learns_and_what_is_frozen_stays(
 ) -> None:
     notes: list[float] = []
     directory: Path = request.getfixturevalue(run)
-    before, after = load_encoder(inputs[0]).network, load_encoder(directory).network
+    before = load_encoder(inputs[0]).network
+    after = load_encoder(directory).network
     learned = False
     for old, new in zip(before.layers, after.layers, strict=True):
         learned |= old.name == first
@@ -109,7 +112,18 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(inputs: Inputs, whole: Pat
     (tmp_path / "excluded").write_text("\n".join(EXCLUDED))
     places = ["--encoder", encoder, "--maps", maps, "--answers", answers, "--teacher", teacher]
     places += ["--photos", photos[0].parent, "--exclude", tmp_path / "excluded", "--out", tmp_path / "killed"]
-    options = ["--train-from", "fc1", "--epochs", "12", "--batch-size", "8", "--learning-rate", "3e-3"]
+    options = [
+        "--train-from",
+        "fc1",
+        "--mixup",
+        "0.4",
+        "--epochs",
+        "12",
+        "--batch-size",
+        "8",
+        "--learning-rate",
+        "3e-3",
+    ]
     command = Command(tmp_path / "log", "distill-top", *places, *options, "--checkpoint-steps", "1")
     wait_until((tmp_path / "killed" / DISTILLED).exists, command)
     assert command.kill() == -signal.SIGKILL, command.told()
@@ -132,11 +146,32 @@ def test_what_does_not_fit_is_told(inputs: Inputs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("epochs", 0), ("learning_rate", 0.0), ("weight_decay", -1.0), ("class_weight", -0.1)]
+    ("option", "value"),
+    [("epochs", 0), ("learning_rate", 0.0), ("weight_decay", -1.0), ("class_weight", -0.1), ("mixup", -1.0)],
 )
 def test_an_option_out_of_range_is_told(option: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{option}: expected"):
         replace(CONFIG, **{option: value})
+
+
+def test_inputs_and_answers_are_mixed_alike_and_as_the_step_says(drawn: Path, tmp_path: Path) -> None:
+    photos = sorted(drawn.glob("*.jpg"))
+
+    def linear(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        values = images[:, ::64, 0, 0].astype(np.float32)  # 4 of 224 rows
+        return {"maps": values, "features": 2 * values, "logits": values[:, ::-1] + 1}
+
+    fill(tmp_path / "cache", "linear", {"maps": (4,), "features": (4,), "logits": (4,)}, linear, photos, ("whole",))
+    cache = PhotoCache(tmp_path / "cache")
+    data = TopData(tmp_path / "inputs.npy", lambda values: values, photos, cache, cache)
+    plain, mixed = (Batches(data, TopConfig(batch_size=8, mixup=mixup)) for mixup in (0.0, 1.0))
+    inputs, answers = mixed.batch(4)
+    np.testing.assert_allclose(answers["features"], 2 * inputs, rtol=1e-5)
+    np.testing.assert_allclose(answers["logits"], inputs[:, ::-1] + 1, rtol=1e-5)
+    np.testing.assert_array_equal(Batches(data, TopConfig(batch_size=8, mixup=1.0)).batch(4)[0], inputs)
+    unmixed = plain.batch(4)[0]
+    assert not np.array_equal(inputs, unmixed)
+    assert ((inputs >= unmixed.min(axis=0)) & (inputs <= unmixed.max(axis=0))).all()
 
 
 def test_a_run_keeps_figures_and_the_best_and_can_begin_anew(inputs: Inputs, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def test_an_unfolded_network_says_what_the_plain_one_says(plain: keras.Model, ba
     network = build_encoder(replace(PLAIN, batch_norm=batch_norm, residual=residual))
     unfold(network, fold(plain), IMAGES)
     for images in (IMAGES, 255 - IMAGES[:5] // 2):
-        ours, theirs = network.predict_on_batch(images), plain.predict_on_batch(images)
+        ours = network.predict_on_batch(images)
+        theirs = plain.predict_on_batch(images)
         for name, expected in theirs.items():
             np.testing.assert_allclose(ours[name], expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
 
@@ -40,7 +41,8 @@ def test_an_unfolded_network_says_what_the_plain_one_says(plain: keras.Model, ba
 def test_while_it_learns_it_says_the_same_of_the_photos_whose_statistics_it_has(plain: keras.Model) -> None:
     network = build_encoder(replace(PLAIN, batch_norm=True, residual=True))
     unfold(network, fold(plain), IMAGES)
-    ours, theirs = network(IMAGES, training=True), plain(IMAGES)
+    ours = network(IMAGES, training=True)
+    theirs = plain(IMAGES)
     for name in ("features", "logits"):
         expected = np.asarray(theirs[name])
         np.testing.assert_allclose(np.asarray(ours[name]), expected, rtol=2e-2, atol=2e-3 * np.abs(expected).max())

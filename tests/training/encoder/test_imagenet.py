@@ -47,7 +47,8 @@ def write(
     """Writes a file in the layout of the public one; tensors without values are zeros and take no room on the disk."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = np.array([layer.encode() for layer in ("input_1", *layers)])
-        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"1.2.2"
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"1.2.2"
         file.create_group("input_1").attrs["weight_names"] = np.array([], "S1")
         for layer in layers:
             group = file.create_group(layer)

@@ -16,8 +16,14 @@ from tests.training.stages import random_lite2
 from training.data.photo_cache import PhotoCache, photo_key
 from training.encoder.lite2 import PIXELS, cache_answers, load_lite2, resized, tensor_shapes
 
-WEIGHTS, SAMPLES, CLASSES = "SHOWTELL_LITE2_WEIGHTS", "SHOWTELL_IMAGENET_SAMPLES", "SHOWTELL_IMAGENET_CLASSES"
-"""Environment variables with the real file, a folder of photos called ID_label.JPEG, and Keras's index of classes."""
+WEIGHTS = "SHOWTELL_LITE2_WEIGHTS"
+"""Environment variable with the path of the real weights."""
+
+SAMPLES = "SHOWTELL_IMAGENET_SAMPLES"
+"""Environment variable with the path of a folder of photos called ID_label.JPEG."""
+
+CLASSES = "SHOWTELL_IMAGENET_CLASSES"
+"""Environment variable with the path of Keras's index of classes."""
 
 
 def test_the_table_has_the_parameters_and_layers_of_the_network() -> None:
@@ -44,7 +50,8 @@ def direct(
 
 
 def test_it_computes_what_the_names_of_the_file_say(lite2: Path) -> None:
-    tensors, network = random_lite2(), load_lite2(lite2)
+    tensors = random_lite2()
+    network = load_lite2(lite2)
     image = np.random.default_rng(2).integers(0, 256, (PIXELS, PIXELS, 3), np.uint8)
 
     def unit(values: Any, convolution: str, norm: str, stride: int = 1, *, linear: bool = False) -> Any:
@@ -59,12 +66,14 @@ def test_it_computes_what_the_names_of_the_file_say(lite2: Path) -> None:
     number = 0
     for repeats, stride, expansion in ((1, 1, 1), (3, 2, 6), (3, 2, 6), (4, 2, 6), (4, 1, 6), (5, 2, 6), (1, 1, 6)):
         for repeat in range(repeats):
-            block, inputs = f"_blocks.{number}.", values
+            block = f"_blocks.{number}."
+            inputs = values
             if expansion > 1:
                 values = unit(values, f"{block}_expand_conv", f"{block}_bn0")
             values = unit(values, f"{block}_depthwise_conv", f"{block}_bn1", 1 if repeat else stride)
             values = unit(values, f"{block}_project_conv", f"{block}_bn2", linear=True)
-            values, number = values + inputs if repeat else values, number + 1
+            values = values + inputs if repeat else values
+            number = number + 1
     features = unit(values, "_conv_head", "_bn1").mean(axis=(1, 2))
     found = network(image[None], training=False)
     assert values.shape[1:] == (8, 8)
@@ -104,11 +113,13 @@ def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
 def test_answers_are_kept_by_the_photos_bytes(lite2: Path, drawn: Path, tmp_path: Path) -> None:
     photos = sorted(drawn.glob("*.jpg"))[:2]
     assert cache_answers(tmp_path / "answers", lite2, photos)
-    cache, network = PhotoCache(tmp_path / "answers"), load_lite2(lite2)
+    cache = PhotoCache(tmp_path / "answers")
+    network = load_lite2(lite2)
     data = photos[1].read_bytes()
     expected = network(resized(read_image(data).pixels)[None], training=False)
     for name in ("features", "logits"):
-        found, whole = cache.read(name, photo_key(data)), np.asarray(expected[name])[0]
+        found = cache.read(name, photo_key(data))
+        whole = np.asarray(expected[name])[0]
         np.testing.assert_allclose(found, whole, rtol=2e-3, atol=2e-3 * np.abs(whole).max())
 
 

@@ -61,13 +61,15 @@ def test_the_frozen_part_and_the_top_are_the_whole_encoder_and_identities_are_kn
     maps = frozen_part(encoder)(images)
     expected = keras.Model(encoder.input, encoder.get_layer("block4_pool").output)(images)
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
-    whole, top = encoder(images, training=False), top_part(encoder)(maps)
+    whole = encoder(images, training=False)
+    top = top_part(encoder)(maps)
     for name in ("features", "logits"):
         np.testing.assert_allclose(top[name], whole[name], rtol=1e-3, atol=1e-3 * float(np.abs(whole[name]).max()))
 
 
 def test_identities_are_not_computed_by_the_cpu_engine_and_nothing_changes(toy: Bundle, tmp_path: Path) -> None:
-    encoder, random = some_encoder(), np.random.default_rng(1)
+    encoder = some_encoder()
+    random = np.random.default_rng(1)
     images = random.integers(0, 256, (3, 224, 224, 3), np.uint8)
     without = with_branches(encoder, {"block3_conv4"})
     for name, value in encoder(images, training=False).items():
@@ -95,10 +97,8 @@ def test_features_from_maps_are_those_of_the_photos(records: Path, drawn: Path, 
     assert known_views(open_maps(tmp_path / "maps", encoder), records, "train") == ("whole",)
     assert cache_maps(tmp_path / "maps", encoder, photos)
     views = known_views(open_maps(tmp_path / "maps", encoder), records, "train")
-    found, expected = (
-        encode_maps(encoder, records, "train", tmp_path / "maps", views),
-        encode_split(encoder, records, "train"),
-    )
+    found = encode_maps(encoder, records, "train", tmp_path / "maps", views)
+    expected = encode_split(encoder, records, "train")
     assert found.features.shape == expected.features.shape == (len(expected.names), 2, CONFIG.feature_units)
     np.testing.assert_allclose(found.features, expected.features, rtol=0.01, atol=0.002 * expected.features.max())
     assert np.abs(found.features[:, 0] - found.features[:, 1]).max() > 0.01 * expected.features.max()

@@ -36,7 +36,8 @@ def test_the_codes_hold_all_of_maps_that_the_components_span(maps: npt.NDArray[n
 
 
 def test_batches_do_not_matter_to_the_fit(maps: npt.NDArray[np.float32]) -> None:
-    whole, parts = Projection.fitted([maps], 3), Projection.fitted([maps[:7], maps[7:9], maps[9:]], 3)
+    whole = Projection.fitted([maps], 3)
+    parts = Projection.fitted([maps[:7], maps[7:9], maps[9:]], 3)
     np.testing.assert_allclose(whole.steps, parts.steps, rtol=1e-3)
     np.testing.assert_allclose(np.abs(whole.components), np.abs(parts.components), atol=1e-3)
 

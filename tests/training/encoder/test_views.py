@@ -16,7 +16,9 @@ CONFIG = DistillConfig(smallest_crop=0.25)
 def photos() -> Photos:
     """Returns four photos of one colour each, the first of them named again by the last row."""
     pixels = np.zeros((4, 224, 224, 3), np.uint8)
-    pixels[1, ..., 0] = pixels[2, ..., 1] = pixels[3, ..., 2] = 200
+    pixels[1, ..., 0] = 200
+    pixels[2, ..., 1] = 200
+    pixels[3, ..., 2] = 200
     pixels[0] = np.arange(224)[:, None]  # brighter from left to right
     return Photos(pixels, np.array([0, 1, 2, 3, 0]))
 

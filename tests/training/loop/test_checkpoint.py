@@ -42,7 +42,8 @@ def flipped(data: bytes, place: int, mask: int = 0x10) -> bytes:
 
 
 def test_a_checkpoint_gives_back_weights_optimizer_and_progress(tmp_path: Path) -> None:
-    saved, restored = compiled(), compiled()
+    saved = compiled()
+    restored = compiled()
     gradients = [keras.ops.ones_like(variable) for variable in saved.trainable_variables]
     saved.optimizer.apply(gradients, saved.trainable_variables)
     path = tmp_path / "c.safetensors"
@@ -96,9 +97,11 @@ def test_a_checkpoint_that_is_cut_off_is_named(tmp_path: Path) -> None:
 
 
 def test_a_flipped_byte_anywhere_is_noticed(tmp_path: Path) -> None:
-    path, network = tmp_path / "c.safetensors", compiled()
+    path = tmp_path / "c.safetensors"
+    network = compiled()
     save_checkpoint(path, variables(network), {"step": 7, "note": "some text"})
-    whole, before = path.read_bytes(), values(network)
+    whole = path.read_bytes()
+    before = values(network)
     for place in [*range(0, len(whole), 97), whole.index(b"some text"), len(whole) - 1]:
         path.write_bytes(flipped(whole, place, 0x01))
         with pytest.raises(DataError, match=r"c\.safetensors: expected"):
@@ -132,7 +135,9 @@ def test_a_store_without_checkpoints_restores_nothing(tmp_path: Path) -> None:
 def test_a_store_goes_back_to_the_newest_whole_checkpoint_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store, saved, restored = CheckpointStore(tmp_path, keep=3), compiled(), compiled()
+    store = CheckpointStore(tmp_path, keep=3)
+    saved = compiled()
+    restored = compiled()
     paths = []
     for step in (1, 2, 3):
         bias_of(saved).assign(np.full(4, step, np.float32))

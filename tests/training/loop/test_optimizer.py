@@ -93,7 +93,8 @@ def test_biases_are_not_decayed(name: Any) -> None:
 @pytest.mark.parametrize("name", ["adam", "sgd"])
 def test_multipliers_scale_the_rate(name: Any) -> None:
     config = OptimizerConfig(name=name, weight_decay=0.0)
-    start, plain = [variable.numpy() for variable in fresh()], after(config)
+    start = [variable.numpy() for variable in fresh()]
+    plain = after(config)
     scaled = after(config, {"kernel": 0.5, "embedding": 0.0})
     np.testing.assert_allclose(scaled[0] - start[0], (plain[0] - start[0]) / 2, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(scaled[1], plain[1])
@@ -111,8 +112,10 @@ def test_slots_are_what_the_algorithm_keeps() -> None:
 
 
 def test_the_average_follows_the_variables_and_takes_their_place_for_a_while() -> None:
-    config, variables = OptimizerConfig(learning_rate=0.1, average=0.9, weight_decay=0.0), fresh()
-    optimizer, expected = Optimizer(variables, config), [np.zeros(shape) for shape in SHAPES.values()]
+    config = OptimizerConfig(learning_rate=0.1, average=0.9, weight_decay=0.0)
+    variables = fresh()
+    optimizer = Optimizer(variables, config)
+    expected = [np.zeros(shape) for shape in SHAPES.values()]
     for step, rate in enumerate(RATES):
         optimizer.apply(gradients(step), tf.constant(rate), tf.constant(step, tf.int64))
         decay = min(0.9, step / (step + 10))

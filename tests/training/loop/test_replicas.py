@@ -20,7 +20,8 @@ def test_parts_make_up_the_batch_and_differ_by_one_at_most(count: int, size: int
 
 
 def test_workers_cut_a_batch_where_one_process_does() -> None:
-    batch, one = tf.data.Dataset.from_tensors(np.arange(7)), tf.distribute.get_strategy()
+    batch = tf.data.Dataset.from_tensors(np.arange(7))
+    one = tf.distribute.get_strategy()
     parts = [
         part.numpy().tolist()
         for worker in (0, 1)

@@ -27,7 +27,8 @@ from training.loop.task import Specification, Task
 
 pytestmark = pytest.mark.slow
 
-STEPS, BATCH = 6, 4
+STEPS = 6
+BATCH = 4
 ADAM = OptimizerConfig(learning_rate=0.05, schedule="constant")
 EVERY_STEP = RunConfig(summary_steps=1, histogram_steps=0, checkpoint_steps=100)
 
@@ -118,14 +119,16 @@ def flip_a_byte(path: Path, place: int) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Line]:
     """Returns the directory and the task of a run from its beginning to its end."""
-    directory, task = tmp_path_factory.mktemp("whole"), Line()
+    directory = tmp_path_factory.mktemp("whole")
+    task = Line()
     assert Run(directory, task, EVERY_STEP).train()
     return directory, task
 
 
 def test_every_step_leaves_one_line_with_its_figures(whole: tuple[Path, Line]) -> None:
     directory, _ = whole
-    train, dev = lines(directory), lines(directory, "dev")
+    train = lines(directory)
+    dev = lines(directory, "dev")
     assert [line["step"] for line in train] == list(range(1, 13))
     assert all(line.keys() == {"step", "kind", "loss", "gradient_norm", "learning_rate"} for line in train)
     assert [(line["step"], line["epoch"]) for line in dev] == [(6, 1), (12, 2)]

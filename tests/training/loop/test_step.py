@@ -32,7 +32,7 @@ RATE = 0.1
 
 
 class Taken(NamedTuple):
-    """Holds a step that was taken: its result, the variables after it, and who took it."""
+    """A step that was taken: its result, the variables after it, and who took it."""
 
     result: StepResult
     values: list[Array]
@@ -125,7 +125,8 @@ def captioner(kind: str) -> Build:
 
         def loss(batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor) -> Sums:
             features, tokens = batch
-            hidden, layer = decoder.hidden(features, tokens, training=True), decoder.output_layer
+            hidden = decoder.hidden(features, tokens, training=True)
+            layer = decoder.output_layer
             if kind == "full":
                 losses = full_softmax_losses(hidden, tokens, layer.kernel, layer.bias)
             else:
@@ -299,7 +300,8 @@ def test_a_gradient_too_small_for_float16_is_kept_by_the_scale() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**5, 2.0**12])
 def test_gradients_do_not_depend_on_the_scale(scale: float) -> None:
-    replicas, (inputs, targets) = replicas_of(2, precision="float16"), regression()
+    replicas = replicas_of(2, precision="float16")
+    (inputs, targets) = regression()
     with replicas.strategy.scope():
         variables, loss = squared_errors(2)
         optimizer = Optimizer(variables, PLAIN)

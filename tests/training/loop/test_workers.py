@@ -19,7 +19,8 @@ from training.loop.checkpoint import BEST, read_progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-STEPS, EPOCHS = 5, 3
+STEPS = 5
+EPOCHS = 3
 TINY = ["--preset", "paper", "--widths", *["0.02"] * 5, "--input-pooling", "7", "--dropout", "0", "--batch-size", "7"]
 TINY += ["--momentum", "0", "--learning-rate", "0.01", "--devices", "cpu", "--histogram-steps", "0"]
 
@@ -79,7 +80,8 @@ def has_checkpoint(out: Path) -> bool:
 
 
 def test_two_workers_stopped_and_called_again_end_where_one_process_does(start: Start, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
+    one = tmp_path / "one"
+    two = tmp_path / "two"
     options = ("--epochs", str(EPOCHS))
     workers = start(two, two, options=(*options, "--checkpoint-steps", "1"))
     wait_until(lambda: has_checkpoint(two), *workers)
@@ -91,7 +93,8 @@ def test_two_workers_stopped_and_called_again_end_where_one_process_does(start: 
     workers = start(two, two, options=options)
     assert [entry.ended() for entry in (*workers, alone)] == [0, 0, 0], workers[0].told()
     assert all(f"continuing from step {step} of {EPOCHS * STEPS}" in entry.told() for entry in workers)
-    expected, found = load_file(one / BEST), load_file(two / BEST)
+    expected = load_file(one / BEST)
+    found = load_file(two / BEST)
     assert expected.keys() == found.keys()
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4 * np.abs(values).max(), err_msg=name)

@@ -20,7 +20,8 @@ def test_ranks_are_counted_among_all_classes(toy: Bundle, drawn: Path, tmp_path:
     photos = sorted(drawn.glob("*.jpg"))[:6]
     images = np.stack([read_image(photo.read_bytes()).pixels for photo in photos])
     ranked = [[found.id for found in p.classes] for p in captioner.predict(images, classes=len(toy.classes))]
-    first, last = ranked[0][0], ranked[1][-1]
+    first = ranked[0][0]
+    last = ranked[1][-1]
     for folder, photo in ((first, photos[0]), (last, photos[1])):
         (tmp_path / folder).mkdir(exist_ok=True)
         shutil.copy(photo, tmp_path / folder)

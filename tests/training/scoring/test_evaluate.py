@@ -42,7 +42,8 @@ def records(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slow_losses(bundle: Bundle, photo: Path, captions: tuple[str, ...]) -> list[float]:
     """Computes the loss of every word of a photo's captions one step at a time, the softmax in NumPy."""
     config = bundle.config
-    encoder, decoder = build_encoder(config.encoder), Decoder(config.decoder, config.encoder.feature_units)
+    encoder = build_encoder(config.encoder)
+    decoder = Decoder(config.decoder, config.encoder.feature_units)
     assign_weights(encoder, bundle.weights, "encoder")
     assign_weights(decoder, bundle.weights, "decoder")
     features = encoder(read_image(photo.read_bytes()).pixels[None], training=False)["features"]

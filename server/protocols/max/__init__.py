@@ -1,0 +1,1 @@
+"""IBM's Model Asset Exchange (MAX)."""
