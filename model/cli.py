@@ -15,11 +15,11 @@ from model.config import MAX_BEAM_SIZE, MAX_CLASSES
 from model.engines.choice import ENGINES, EngineName
 from model.engines.cores import usable_cores
 from model.engines.quiet import quiet_lite
-from model.errors import CaptionerError
+from model.errors import CaptionerError, LibraryError
 from model.image import MAX_PIXELS
 from model.library.command import Command, Show, bundle_mark
 from model.library.listing import PHOTO_SUFFIXES, Listing
-from model.library.names import escape_the_unencodable, printable
+from model.library.names import escape_the_unencodable, printable, text_of
 from model.library.outputs import SIDECARS
 from model.library.pipeline import Captioned
 from model.library.progress import tell
@@ -142,11 +142,11 @@ def caption(
 ) -> None:  # fmt: skip
     """Captions PHOTOS: files, folders (searched recursively), glob patterns, or - for standard input.
 
-    If a photo fails, the others are still captioned and the exit status is 1. What is written is resumed: a run that
-    was stopped goes on where it was, and photos that are done and unchanged are left out.
+    If a photo fails, the others are still captioned and the exit status is 1; wrong options are 2. What is written is
+    resumed: a run that was stopped goes on where it was, and photos that are done and unchanged are left out.
     """
+    request = _request(**given)
     try:
-        request = Request(**given)
         loaded = _load(bundle, engine)
         options = _search_options(loaded, captions=captions, beam_size=beam_size, classes=classes)
         command = Command(request, partial(loaded.predict, **options))
@@ -184,6 +184,13 @@ def info(bundle: Path) -> None:
             click.echo(f"  {name}: {json.dumps(value, indent=2) if isinstance(value, dict) else value}")
 
 
+def _request(**given: Any) -> Request:
+    try:
+        return Request(**given)
+    except LibraryError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def _load(bundle: Path, engine: EngineName) -> "Captioner":
     # Imported here: the engine takes seconds to load, and --help and info do without it.
     from model.captioner import Captioner
@@ -212,7 +219,7 @@ def _show(request: Request, *, as_json: bool, as_alt: bool) -> Show:
     if as_json and as_alt:
         raise click.UsageError("--json and --alt are two ways to print; give one of them")
     if as_json:
-        return lambda done: json.dumps({"file": done.photo.path, **_predicted(done)})
+        return lambda done: json.dumps({"file": text_of(done.photo.path), **_predicted(done)})
     if as_alt:
         alone = (
             len(request.photos) == 1 and not Path(request.photos[0]).is_dir() and not glob.has_magic(request.photos[0])

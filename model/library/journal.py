@@ -40,16 +40,16 @@ class Entry:
         stamp: Of the photo; None if it could not be read.
         sha256: Of its bytes; empty if it could not be read.
         wrote: What was written for it, by kind.
-        is_failed: Whether it failed.
-        is_lasting: Whether it will fail again while it is unchanged.
+        is_captioned: Whether it has captions.
+        is_failed: Whether it failed, or something for it could not be written.
         place: Where its line begins, in bytes.
     """
 
     stamp: Stamp | None
     sha256: str
     wrote: Mapping[str, Written]
+    is_captioned: bool
     is_failed: bool
-    is_lasting: bool
     place: int
 
 
@@ -111,7 +111,7 @@ class Journal:
         """Adds a line for each photo, all at once.
 
         Args:
-            lines: By photo, the fields `stamp`, `sha256`, `wrote`, `lasting` and `row`.
+            lines: By photo, the fields `stamp`, `sha256`, `wrote` and `row`.
 
         Raises:
             OSError: The disk is full or broken; what was added is not counted.
@@ -201,8 +201,8 @@ def _heading(settings: Mapping[str, Any]) -> bytes:
 
 def _entry(line: Mapping[str, Any], place: int) -> Entry:
     wrote = {kind: Written(_stamp(before), _stamp(after)) for kind, (before, after) in line["wrote"].items()}
-    failed = line["row"]["error"] is not None
-    return Entry(_stamp(line["stamp"]), line["sha256"], wrote, failed, bool(line["lasting"]), place)
+    row = line["row"]
+    return Entry(_stamp(line["stamp"]), line["sha256"], wrote, bool(row["captions"]), row["error"] is not None, place)
 
 
 def _stamp(value: Any) -> Stamp | None:

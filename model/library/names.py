@@ -2,18 +2,27 @@
 
 import io
 import sys
+import unicodedata
 from typing import TextIO
 
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)
 """Characters by which Python writes bytes of a name that are no UTF-8."""
 
+_CONTROLS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of characters that speak to the terminal, break lines, change the direction of text or are no text."""
+
+_JOINERS = frozenset("\u200c\u200d")
+"""Characters of category `Cf` that are part of words and emoji."""
+
 
 def printable(name: str) -> str:
-    r"""Returns a name with everything escaped that is no visible character: `\xff`, `\n`, `\x1b`.
-
-    A line break in a name would end a line of the output, and an escape character would speak to the terminal.
-    """
+    r"""Returns a name with everything escaped that would do something on a terminal: `\xff`, `\n`, `\x1b`."""
     return name if name.isprintable() else "".join(map(_escaped, name))
+
+
+def text_of(name: str) -> str:
+    r"""Returns a name as text, for files: bytes of it that are none are escaped as `\xff`, all else stays."""
+    return "".join(_escaped(character) if "\ud800" <= character <= "\udfff" else character for character in name)
 
 
 def escape_the_unencodable(*streams: TextIO) -> None:
@@ -26,4 +35,6 @@ def escape_the_unencodable(*streams: TextIO) -> None:
 def _escaped(character: str) -> str:
     if ord(character) in _ESCAPED_BYTES:
         return f"\\x{ord(character) - 0xDC00:02x}"
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+    if unicodedata.category(character) in _CONTROLS and character not in _JOINERS:
+        return character.encode("unicode_escape").decode("ascii")
+    return character

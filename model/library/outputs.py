@@ -39,6 +39,9 @@ class Output(Protocol):
     def place(self, photo: str, /) -> str:
         """Returns where it is written."""
 
+    def claim(self, photo: str, /) -> None:
+        """Takes its place for a photo, the first of those that would share one."""
+
     def stage(self, photo: str, row: Row, past: Past | None, /) -> Staged | None:
         """Writes it beside its place; returns None if someone else's is there, which is kept.
 
@@ -87,10 +90,15 @@ class Sidecar:
         place = self._folders.place(photo)
         return f"{os.path.splitext(place)[0]}.txt" if self.kind == "txt" else f"{place}.{self.kind}"  # noqa: PTH122
 
+    def claim(self, photo: str) -> None:
+        """Takes the place for a photo; only texts have their photo's name without its ending. See `Output.claim`."""
+        if self.kind == "txt":
+            self._owners.setdefault(self.place(photo), photo)
+
     def stage(self, photo: str, row: Row, past: Past | None) -> Staged | None:
         """Writes the sidecar beside its place; see `Output.stage`."""
         place = self.place(photo)
-        if self.kind == "txt" and self._owners.setdefault(place, photo) != photo:
+        if self._owners.get(place, photo) != photo:
             owner = os.path.basename(self._owners[place])  # noqa: PTH119
             raise LibraryError(f"its caption would be in the text file of {owner}; give one of them another name")
         before = stamp_of(place)
@@ -134,6 +142,9 @@ class Embedded:
     def place(self, photo: str) -> str:
         """Returns the photo, or where its copy goes; see `Output.place`."""
         return self._folders.place(photo)
+
+    def claim(self, photo: str) -> None:
+        """Does nothing: no two photos have one place."""
 
     def stage(self, photo: str, row: Row, past: Past | None) -> Staged | None:
         """Writes the described photo beside its place; see `Output.stage`."""

@@ -38,7 +38,6 @@ class ReadPhoto:
         stamp: Of the file as it was read; None if there is none.
         sha256: Of its bytes; empty if it was not read or not asked for.
         error: Why it failed; empty if it did not.
-        is_lasting: Whether it will fail again while it is unchanged.
     """
 
     path: str
@@ -48,7 +47,6 @@ class ReadPhoto:
     stamp: Stamp | None = None
     sha256: str = ""
     error: str = ""
-    is_lasting: bool = False
 
 
 def stamp_of(path: str) -> Stamp | None:
@@ -77,9 +75,7 @@ def read_photo(path: str, *, max_pixels: int, known: Callable[[str], str] | None
             if digest == known(path):
                 return ReadPhoto(path=path, stamp=stamp, sha256=digest)
         image = read_image(data, max_pixels=max_pixels)
-    except ImageError as error:
-        return ReadPhoto(path=path, stamp=stamp, sha256=digest, error=str(error), is_lasting=True)
-    except (OSError, ValueError) as error:
+    except (ImageError, OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         return ReadPhoto(path=path, stamp=stamp, sha256=digest, error=reason or str(error))
     except MemoryError:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from model.library.names import printable
+from model.library.names import text_of
 from model.library.pipeline import Captioned
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def row_of(captioned: Captioned) -> Row:
     photo, prediction = captioned
     found = prediction_json(prediction) if prediction is not None else {"captions": [], "classes": []}
     return {
-        "file": printable(photo.path), "sha256": photo.sha256, "width": photo.width, "height": photo.height,
+        "file": text_of(photo.path), "sha256": photo.sha256, "width": photo.width, "height": photo.height,
         **found, "error": photo.error or None,
     }  # fmt: skip
 

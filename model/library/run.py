@@ -2,16 +2,16 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Any
 
-from model.errors import LibraryError
+from model.errors import CaptionerError, LibraryError
 from model.library.journal import Entry, Journal, Written
-from model.library.outputs import Embedded, Output, Past
-from model.library.photos import Stamp, read_photo, stamp_of
+from model.library.outputs import Output, Past
+from model.library.photos import read_photo, stamp_of
 from model.library.pipeline import Captioned, Pipeline, Predict
 from model.library.rows import Row, row_of
 from model.library.staging import FULL_DISK, Staged, discard, put
@@ -23,8 +23,8 @@ class Tally:
 
     Attributes:
         captioned: Captioned now.
-        unchanged: Done by an earlier run.
-        failed: Failed now, or in an earlier run and unchanged since.
+        unchanged: Captioned by an earlier run, and unchanged since.
+        failed: Failed, or something for them could not be written.
         kept: Captioned, but a text that someone else wrote was left as it was.
     """
 
@@ -34,25 +34,68 @@ class Tally:
     kept: int = 0
 
 
-@dataclass(slots=True)
-class Plan:
-    """What is to be done.
-
-    Attributes:
-        photos: Paths that are to be read.
-        known: Hash of those that are done if their bytes are still the same, by path.
-    """
-
-    photos: list[str] = field(default_factory=list)
-    known: dict[str, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A photo that failed, and why."""
 
     path: str
     reason: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        photos: Paths that are to be read.
+        known: Hash of those that need no new captions if their bytes are still the same, by path.
+    """
+
+    photos: list[str] = field(default_factory=list)
+    known: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What came of one photo so far.
+
+    Attributes:
+        captioned: As it came from the pipeline.
+        entry: What the journal tells of it; None if nothing.
+        past_row: Its row in the journal; None if there is none.
+        row: Its row now.
+        wrote: What was written for these bytes, by kind.
+        staged: Files that wait beside their places.
+        is_known: Whether the captions are those of an earlier run.
+        is_kept: Whether something that someone else wrote was left as it was.
+    """
+
+    captioned: Captioned
+    entry: Entry | None
+    past_row: Row | None
+    row: Row
+    wrote: dict[str, Written]
+    staged: list[Staged] = field(default_factory=list)
+    is_known: bool = False
+    is_kept: bool = False
+
+    @property
+    def photo(self) -> str:
+        """Returns its path."""
+        return self.captioned.photo.path
+
+    def past(self, kind: str) -> Past | None:
+        """Returns what an earlier run wrote of a kind."""
+        if self.entry is None or self.past_row is None:
+            return None
+        before = self.entry.wrote.get(kind)
+        return Past(self.past_row, before.after if before is not None else None)
+
+    def line(self) -> dict[str, Any]:
+        """Returns its line for the journal."""
+        # A description inside changes the photo itself.
+        stamp = next((file.after for file in self.staged if file.place == self.photo), self.captioned.photo.stamp)
+        return {"stamp": stamp, "sha256": self.row["sha256"], "wrote": self.wrote, "row": self.row}
 
 
 class LibraryRun:
@@ -83,20 +126,19 @@ class LibraryRun:
     def plan(self, photos: Iterable[str]) -> Plan:
         """Finds out what is to be done, and completes what a killed run had written but not put in place."""
         plan = Plan()
-        seen: set[str] = set()
+        by_key: dict[str, str] = {}
         for photo in photos:
-            key = self._key(photo)
-            if key in seen:
-                continue
-            seen.add(key)
+            by_key.setdefault(self._key(photo), photo)
+        for key, photo in by_key.items():
+            for output in self._outputs:
+                output.claim(photo)
             entry = self._journal.entry(key)
-            if entry is None or not self._is_written(photo, entry) or (entry.is_failed and not entry.is_lasting):
-                plan.photos.append(photo)
-            elif entry.stamp != stamp_of(photo):
-                plan.photos.append(photo)
+            if entry is not None and self._is_done(photo, entry):
+                self.tally.unchanged += 1
+                continue
+            plan.photos.append(photo)
+            if entry is not None and entry.is_captioned:
                 plan.known[photo] = entry.sha256
-            else:
-                self._count_done(entry)
         return plan
 
     def work(self, plan: Plan) -> Iterator[list[Failure | None]]:
@@ -107,7 +149,7 @@ class LibraryRun:
         """
         read = partial(read_photo, max_pixels=self._max_pixels, known=lambda path: plan.known.get(path, ""))
         for batch in Pipeline(read, self._predict, self._threads).run(plan.photos):
-            yield self._write(batch)
+            yield self._write([self._begun(captioned) for captioned in batch])
 
     def _key(self, photo: str) -> str:
         folder, name = os.path.split(photo)
@@ -115,113 +157,79 @@ class LibraryRun:
             self._keys[folder] = os.path.relpath(os.path.abspath(folder), self._folder)  # noqa: PTH100
         return os.path.join(self._keys[folder], name)  # noqa: PTH118
 
-    def _is_written(self, photo: str, entry: Entry) -> bool:
-        if entry.is_failed:
-            return True
-        return all(
+    def _is_done(self, photo: str, entry: Entry) -> bool:
+        """Returns whether a photo is unchanged, and all that was written for it is in its place."""
+        is_written = all(
             output.kind in entry.wrote and _is_there(output.place(photo), entry.wrote[output.kind])
             for output in self._outputs
         )
+        # Its stamp comes second: its description may just have been put into it.
+        return is_written and not entry.is_failed and entry.stamp == stamp_of(photo)
 
-    def _count_done(self, entry: Entry) -> None:
-        self.tally.failed += entry.is_failed
-        self.tally.unchanged += not entry.is_failed
+    def _begun(self, captioned: Captioned) -> _Work:
+        photo = captioned.photo
+        key = self._key(photo.path)
+        entry = self._journal.entry(key)
+        past_row = self._journal.row(key) if entry is not None else None
+        wrote = dict(entry.wrote) if entry is not None and entry.sha256 == photo.sha256 else {}
+        if entry is not None and past_row is not None and captioned.prediction is None and not photo.error:
+            return _Work(captioned, entry, past_row, past_row | {"error": None}, wrote, is_known=True)
+        return _Work(captioned, entry, past_row, row_of(captioned), wrote)
 
-    def _write(self, batch: Sequence[Captioned]) -> list[Failure | None]:
-        staged: list[list[Staged]] = []
-        lines: dict[str, dict[str, Any]] = {}
+    def _write(self, batch: Sequence[_Work]) -> list[Failure | None]:
         try:
-            for captioned in batch:
-                line, files = self._line(captioned)
-                staged.append(files)
-                lines[self._key(captioned.photo.path)] = line
-            self._journal.append(lines)
+            for work in batch:
+                if not work.row["error"]:
+                    self._stage(work)
+            self._journal.append({self._key(work.photo): work.line() for work in batch})
         except OSError as error:
-            for file in chain.from_iterable(staged):
+            for file in chain.from_iterable(work.staged for work in batch):
                 discard(file.place)
             raise LibraryError(
                 f"the run cannot go on: {error.strerror}; make room, then run the command again to go on from here"
             ) from error
-        failures: list[Failure | None] = []
-        for captioned, line, files in zip(batch, lines.values(), staged, strict=True):
-            reason = line["row"]["error"] or self._put(files)
-            failures.append(Failure(captioned.photo.path, reason) if reason else None)
-        return failures
+        return [self._finish(work) for work in batch]
 
-    def _put(self, files: Sequence[Staged]) -> str:
-        """Puts the files of a photo into place; returns why one could not be, and leaves it to the next run."""
-        reasons: list[str] = []
-        for file in files:
-            try:
-                if not put(file.place, file.written):
-                    reasons.append(f"{os.path.basename(file.place)} was changed meanwhile; run the command again")  # noqa: PTH119
-            except OSError as error:
-                reasons.append(f"{os.path.basename(file.place)} cannot be written: {error.strerror}")  # noqa: PTH119
-        if reasons:
-            self.tally.failed += 1
-            self.tally.captioned -= 1
-        return "; ".join(reasons)
-
-    def _line(self, captioned: Captioned) -> tuple[dict[str, Any], list[Staged]]:
-        """Returns the journal's line of a photo, and its files.
+    def _stage(self, work: _Work) -> None:
+        """Writes the files of a photo beside their places; one that cannot be written becomes its error.
 
         Raises:
             OSError: The disk is full.
         """
-        photo = captioned.photo
-        key = self._key(photo.path)
-        entry = self._journal.entry(key)
-        if captioned.prediction is None and not photo.error and entry is not None:
-            self._count_done(entry)
-            line = _line(photo.stamp, entry.sha256, entry.wrote, self._journal.row(key), is_lasting=entry.is_lasting)
-            return line, []
-        row = row_of(captioned)
-        staged: list[Staged] = []
-        wrote: dict[str, Written] = dict(entry.wrote) if entry is not None and entry.sha256 == photo.sha256 else {}
-        stamp = photo.stamp
-        if captioned.prediction is not None:
-            past_row = self._journal.row(key) if entry is not None else None
-            staged = self._stage(photo.path, row, entry, past_row, wrote)
-            stamp = self._stamp_after(stamp, wrote)
-        self.tally.failed += row["error"] is not None
-        self.tally.captioned += row["error"] is None
-        return _line(stamp, row["sha256"], wrote, row, is_lasting=photo.is_lasting), staged
-
-    def _stage(
-        self, photo: str, row: Row, entry: Entry | None, past_row: Row | None, wrote: dict[str, Written]
-    ) -> list[Staged]:
-        staged: list[Staged] = []
-        kept = False
+        errors: list[str] = []
         for output in self._outputs:
-            before = entry.wrote.get(output.kind) if entry is not None else None
-            past = Past(past_row, before.after if before is not None else None) if past_row is not None else None
-            try:
-                file = output.stage(photo, row, past)
-            except (LibraryError, OSError) as error:
-                if isinstance(error, OSError) and error.errno in FULL_DISK:
-                    for done in staged:
-                        discard(done.place)
-                    raise
-                row["error"] = _reason(output, photo, error)
+            place = output.place(work.photo)
+            if work.is_known and output.kind in work.wrote and _is_there(place, work.wrote[output.kind]):
                 continue
-            kept |= file is None
-            wrote[output.kind] = Written(None, None) if file is None else file.written
-            staged += [] if file is None else [file]
-        self.tally.kept += kept
-        return staged
+            try:
+                file = output.stage(work.photo, work.row, work.past(output.kind))
+            except (CaptionerError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in FULL_DISK:
+                    raise
+                errors.append(_reason(output, place, error))
+                continue
+            work.is_kept |= file is None
+            work.wrote[output.kind] = Written(None, None) if file is None else file.written
+            work.staged += [] if file is None else [file]
+        work.row["error"] = "; ".join(errors) or None
 
-    def _stamp_after(self, stamp: Stamp | None, wrote: Mapping[str, Written]) -> Stamp | None:
-        """Returns the stamp that a photo has when its description is inside."""
-        if not any(isinstance(output, Embedded) and output.is_in_place for output in self._outputs):
-            return stamp
-        changed = wrote.get(Embedded.kind)
-        return stamp if changed is None or changed.after is None else changed.after
-
-
-def _line(
-    stamp: Stamp | None, sha256: str, wrote: Mapping[str, Written], row: Row, *, is_lasting: bool
-) -> dict[str, Any]:
-    return {"stamp": stamp, "sha256": sha256, "wrote": dict(wrote), "lasting": is_lasting, "row": row}
+    def _finish(self, work: _Work) -> Failure | None:
+        """Puts the files of a photo into place, and counts it; one that cannot be put is left to the next run."""
+        reasons = [work.row["error"]] if work.row["error"] else []
+        for file in work.staged:
+            name = os.path.basename(file.place)  # noqa: PTH119
+            try:
+                if not put(file.place, file.written):
+                    reasons.append(f"{name} was changed meanwhile; run the command again")
+            except OSError as error:
+                reasons.append(f"{name} cannot be written: {error.strerror}")
+        self.tally.kept += work.is_kept
+        if reasons:
+            self.tally.failed += 1
+            return Failure(work.photo, "; ".join(reasons))
+        self.tally.captioned += not work.is_known
+        self.tally.unchanged += work.is_known
+        return None
 
 
 def _is_there(place: str, written: Written) -> bool:
@@ -236,7 +244,7 @@ def _is_there(place: str, written: Written) -> bool:
     return now is not None and now != written.before and now.size > 0
 
 
-def _reason(output: Output, photo: str, error: Exception) -> str:
+def _reason(output: Output, place: str, error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"{os.path.basename(output.place(photo))} cannot be written: {error.strerror or error}"  # noqa: PTH119
+        return f"{os.path.basename(place)} cannot be written: {error.strerror or error}"  # noqa: PTH119
     return f"{output.kind}: {error}"

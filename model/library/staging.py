@@ -43,7 +43,7 @@ def stage(place: str, content: bytes, before: Stamp | None, *, like: str | None 
         place: Where it will go; its folder is made if missing.
         content: Its bytes.
         before: Stamp of what is there now, as it was read.
-        like: A file whose permissions it gets, and which is so dear that the new one is flushed to disk.
+        like: A file whose permissions it gets. The file that replaces it is flushed to disk first.
 
     Raises:
         OSError: It cannot be written; nothing is left behind.
@@ -55,7 +55,7 @@ def stage(place: str, content: bytes, before: Stamp | None, *, like: str | None 
     try:
         with temporary.open("wb") as file:
             file.write(content)
-            if like is not None:
+            if like == place:
                 file.flush()
                 os.fsync(file.fileno())
         if like is not None:

@@ -1,18 +1,23 @@
 """Photo libraries made in code, a real captioner for them, and the command in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from model.captioner import Captioner
+from model.image import MAX_PIXELS
+from model.library.command import Command
 from model.library.pipeline import Predict
+from model.library.request import Request
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,6 +36,35 @@ def make_photos(folder: Path, count: int, suffix: str = ".jpg") -> list[Path]:
         pixels = np.random.default_rng(number).integers(0, 256, (12, 16, 3), np.uint8)
         Image.fromarray(pixels).save(path)
     return paths
+
+
+Run = Callable[..., bool]
+
+
+@pytest.fixture
+def run(predict: Predict) -> Run:
+    """Returns a function that runs the command on photos with options; it returns whether nothing failed."""
+
+    def call(*photos: Path, settings: dict[str, Any] | None = None, **options: Any) -> bool:
+        request = Request(photos=tuple(map(str, photos)), **{"max_pixels": MAX_PIXELS, **options})
+        command = Command(request, predict)
+        return command.write(command.list_photos(), {"captions": 1, **(settings or {})})
+
+    return call
+
+
+def rows_of(table: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in table.read_text().splitlines()]
+
+
+def pixels_of(photo: Path) -> bytes:
+    with Image.open(photo) as image:
+        return image.tobytes()
+
+
+def summary(capsys: pytest.CaptureFixture[str]) -> str:
+    """Returns the counts of the last run."""
+    return capsys.readouterr().err.splitlines()[-1].partition(" in ")[0]
 
 
 @pytest.fixture

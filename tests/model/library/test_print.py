@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from model.library.names import printable
+from model.library.names import printable, text_of
 from model.library.photos import ReadPhoto, read_photo
 from model.library.pipeline import AHEAD, BATCH, Pipeline
 from model.library.texts import alt_text, subjects
@@ -37,9 +37,16 @@ def test_subjects_are_the_probable_classes_in_words() -> None:
     assert subjects(classes, 0.31) == ["golden retriever"]
 
 
-def test_a_name_is_shown_on_one_line() -> None:
-    assert printable("plain кириллица.jpg") == "plain кириллица.jpg"
-    assert printable("a\nb\x1b[0m\udcff.jpg") == "a\\nb\\x1b[0m\\xff.jpg"
+def test_a_name_is_shown_on_one_line_and_does_nothing_to_a_terminal() -> None:
+    for plain in ("plain кириллица.jpg", "Screenshot at 3.14\u202fPM.png", "\U0001f468\u200d\U0001f469.jpg"):
+        assert printable(plain) == plain
+    assert printable("a\nb\tc\x1b[0m\u2028d\u202egpj\udcff") == "a\\nb\\tc\\x1b[0m\\u2028d\\u202egpj\\xff"
+
+
+def test_a_name_in_a_file_stays_as_it_is_but_for_bytes_that_are_no_text() -> None:
+    for text in ("кириллица.jpg", "line\nbreak\x1b.jpg", "\u202f\u200d.png"):
+        assert text_of(text) == text
+    assert text_of("latin-\udce9.jpg") == "latin-\\xe9.jpg"
 
 
 def test_alt_text_alone_or_behind_names(library: Path, call: Call) -> None:
@@ -79,6 +86,13 @@ def test_a_photo_above_the_limit_of_pixels_fails(library: Path, call: Call) -> N
     result = call(library / "photo0000.jpg", "--max-pixels", "100")
     assert (result.returncode, result.stdout) == (1, "")
     assert "expected at most 100 pixels" in result.stderr
+
+
+def test_options_that_do_not_fit_end_with_two(library: Path, call: Call) -> None:
+    for options in (("--write", "csv"), ("--json", "--alt"), ("--captions", "0"), ("--nonsense",)):
+        result = call(library, *options)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.startswith("Usage: ")
 
 
 def test_photos_stay_in_order_and_few_are_held(predict: "Predict", tmp_path: Path) -> None:

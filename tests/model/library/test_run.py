@@ -1,51 +1,18 @@
-"""What a run writes, and what it does when it is called again."""
+"""What a run does again, what it leaves out when it is called again, and what it refuses."""
 
 import csv
 import hashlib
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from model.image import MAX_PIXELS
-from model.library.command import Command
-from model.library.embedding.files import described, description_of
-from model.library.embedding.xmp import Description, description_in, merged
-from model.library.pipeline import Predict
-from model.library.request import Request
-
-Run = Callable[..., bool]
-
-
-@pytest.fixture
-def run(predict: Predict) -> Run:
-    """Returns a function that runs the command on photos with options; it returns whether nothing failed."""
-
-    def call(*photos: Path, settings: dict[str, Any] | None = None, **options: Any) -> bool:
-        request = Request(photos=tuple(map(str, photos)), max_pixels=MAX_PIXELS, **options)
-        command = Command(request, predict)
-        return command.write(command.list_photos(), {"captions": 1, **(settings or {})})
-
-    return call
-
-
-def rows_of(table: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in table.read_text().splitlines()]
-
-
-def pixels_of(photo: Path) -> bytes:
-    with Image.open(photo) as image:
-        return image.tobytes()
-
-
-def summary(capsys: pytest.CaptureFixture[str]) -> str:
-    return capsys.readouterr().err.splitlines()[-1].partition(" in ")[0]
+from model.library.journal import Journal
+from tests.model.library.conftest import Run, rows_of, summary
 
 
 def test_a_table_has_every_photo_once_with_its_hash(library: Path, run: Run, tmp_path: Path) -> None:
@@ -153,126 +120,12 @@ def test_a_damaged_end_of_the_journal_is_made_again(library: Path, run: Run, tmp
         assert len(files) == len(set(files)) == 8
 
 
-def test_sidecars_stand_where_programs_look(library: Path, run: Run) -> None:
-    assert run(library, write=("txt", "json", "xmp"), threshold=0.0)
-    for photo in library.rglob("photo*.[jp][pn]g"):
-        row = json.loads(photo.with_name(f"{photo.name}.json").read_text())
-        text = row["captions"][0]["text"]
-        assert photo.with_suffix(".txt").read_text() == f"{text}\n"
-        assert description_in(photo.with_name(f"{photo.name}.xmp").read_bytes()) == text
-    assert run(library, write=("txt", "json", "xmp"), threshold=0.0)
-
-
-@pytest.mark.skipif(shutil.which("exiv2") is None, reason="exiv2 is not installed")
-def test_exiv2_reads_a_sidecar(library: Path, run: Run) -> None:
-    run(library, write=("xmp", "json"), threshold=0.0)
-    photo = library / "photo0000.jpg"
-    row = json.loads(photo.with_name(f"{photo.name}.json").read_text())
-    labels = [item["label"].replace("_", " ") for item in row["classes"]]
-    read = subprocess.run(["exiv2", "-Pkt", f"{photo}.xmp"], capture_output=True, text=True, check=True)
-    found = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1].strip() for line in read.stdout.splitlines()}
-    # It tells the fields of EXIF and IPTC that it would fill from these, too.
-    expected = {
-        "Xmp.dc.description": f'lang="x-default" {row["captions"][0]["text"]}',
-        "Xmp.dc.subject": ", ".join(labels),
-        "Xmp.digiKam.TagsList": ", ".join(labels),
-    }
-    assert {name: value for name, value in found.items() if name.startswith("Xmp.")} == expected
-
-
-def test_what_others_wrote_is_kept_until_overwriting_is_asked_for(
-    library: Path, run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = library / "photo0000.txt"
-    xmp = library / "photo0001.jpg.xmp"
-    text.write_text("by hand")
-    xmp.write_bytes(merged(b"", Description("by hand", ["family"])))
-    assert run(library, write=("txt", "xmp"))
-    assert summary(capsys) == "captioned 8, unchanged 0, failed 0, texts of others kept 2"
-    assert (text.read_text(), description_in(xmp.read_bytes())) == ("by hand", "by hand")
-    changed = library / "photo0003.txt"
-    changed.write_text("edited later")
-    assert run(library, write=("txt", "xmp"))
-    assert changed.read_text() == "edited later"
-    assert run(library, write=("txt", "xmp"), overwrite=True)
-    assert text.read_text() != "by hand"
-    assert changed.read_text() != "edited later"
-    assert description_in(xmp.read_bytes()) != "by hand"
-    assert b"family" in xmp.read_bytes()
-
-
-def test_a_sidecar_of_a_photo_program_keeps_all_that_is_in_it(library: Path, run: Run) -> None:
-    sidecar = library / "photo0000.jpg.xmp"
-    sidecar.write_text(
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        '<r:Description r:about="" xmlns:dt="http://darktable.sf.net/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
-        'xmp:Rating="4" dt:history_end="7"><dt:history><r:Seq><r:li dt:operation="exposure"/></r:Seq></dt:history>'
-        "</r:Description></r:RDF></x:xmpmeta>"
-    )
-    assert run(library, write=("xmp",))
-    text = sidecar.read_text()
-    assert description_in(text.encode())
-    for kept in ('xmp:Rating="4"', 'dt:history_end="7"', '<r:li dt:operation="exposure"/>'):
-        assert kept in text
-
-
-def test_damaged_xmp_fails_for_its_photo_alone(library: Path, run: Run) -> None:
-    for name, content in (
-        ("photo0000.jpg.xmp", "<x"),
-        ("photo0001.jpg.xmp", "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"),
-    ):
-        (library / name).write_text(content)
-        assert not run(library, write=("xmp",))
-        assert (library / name).read_text() == content
-    assert len(list(library.rglob("*.xmp"))) == 8
-
-
-def test_two_photos_never_share_a_text_file(library: Path, run: Run, tmp_path: Path) -> None:
-    Image.new("RGB", (20, 20), "red").save(library / "photo0000.png")
-    assert not run(library, write=("txt", "jsonl"), out=tmp_path / "t.jsonl")
-    failed = [row for row in rows_of(tmp_path / "t.jsonl") if row["error"]]
-    assert [Path(row["file"]).name for row in failed] == ["photo0000.png"]
-    assert "in the text file of photo0000.jpg" in failed[0]["error"]
-
-
-def test_another_folder_gets_sidecars_and_copies_in_the_same_order(library: Path, run: Run, tmp_path: Path) -> None:
-    before = {path: path.read_bytes() for path in library.rglob("*") if path.is_file()}
-    out = tmp_path / "out"
-    assert run(library, write=("json",), out=out, exif=True)
-    assert {path: path.read_bytes() for path in library.rglob("*") if path.is_file()} == before
-    for photo in library.rglob("photo*"):
-        copy = out / photo.relative_to(library)
-        caption = json.loads(copy.with_name(f"{copy.name}.json").read_text())["captions"][0]["text"]
-        assert description_of(copy.read_bytes()) == caption
-
-
-def test_photos_are_described_in_place_once(library: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    (library / "photo0006.jpg").chmod(0o640)
-    mine = described((library / "photo0005.jpg").read_bytes(), Description("by hand", []))
-    (library / "photo0005.jpg").write_bytes(mine)
-    pixels = {photo: pixels_of(photo) for photo in library.rglob("photo*")}
-    assert run(library, exif=True, in_place=True)
-    assert summary(capsys) == "captioned 8, unchanged 0, failed 0, texts of others kept 1"
-    assert {photo: pixels_of(photo) for photo in pixels} == pixels
-    assert all(description_of(photo.read_bytes()) for photo in pixels)
-    assert (library / "photo0005.jpg").read_bytes() == mine
-    assert (library / "photo0006.jpg").stat().st_mode & 0o777 == 0o640
-    described_once = {photo: photo.read_bytes() for photo in pixels}
-    assert run(library, exif=True, in_place=True)
-    assert summary(capsys) == "captioned 0, unchanged 8, failed 0"
-    assert {photo: photo.read_bytes() for photo in pixels} == described_once
-
-
-def test_a_link_is_never_replaced_by_a_file(library: Path, run: Run) -> None:
-    link = library / "link.jpg"
-    link.symlink_to("photo0000.jpg")
-    assert not run(library, exif=True, in_place=True)
-    assert link.is_symlink()
+def test_a_photo_above_a_limit_is_taken_when_the_limit_is_raised(library: Path, run: Run, tmp_path: Path) -> None:
+    assert not run(library, write=("jsonl",), out=tmp_path / "t.jsonl", max_pixels=100)
+    assert run(library, write=("jsonl",), out=tmp_path / "t.jsonl")
 
 
 def test_a_second_run_at_the_same_place_is_refused(library: Path, run: Run, tmp_path: Path) -> None:
-    from model.library.journal import Journal
-
     with Journal(tmp_path / "t.jsonl.journal", {"captions": 1}), pytest.raises(Exception, match="another run"):
         run(library, write=("jsonl",), out=tmp_path / "t.jsonl")
 

@@ -23,7 +23,7 @@ from model.library.listing import list_photos
 from model.library.pipeline import Predict
 from model.library.request import Request
 from model.library.run import LibraryRun
-from tests.model.library.conftest import ROOT, Call, command, make_photos
+from tests.model.library.conftest import ROOT, Call, command, make_photos, pixels_of, rows_of
 
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 """What stands in front of a command so that permissions hold for it, though root calls it."""
@@ -41,15 +41,6 @@ def run_and_kill(line: list[str], journal: Path, further_bytes: int) -> int:
             pass
         process.kill()
         return process.wait()
-
-
-def pixels_of(photo: Path) -> bytes:
-    with Image.open(photo) as image:
-        return image.tobytes()
-
-
-def rows_of(table: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in table.read_text().splitlines()]
 
 
 @pytest.mark.slow
