@@ -4,6 +4,7 @@ It is a file of JSON lines, the settings first, that only grows. A line is writt
 renamed into place, and it holds their stamps: after a kill, what is there and what is missing tells how far it came.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from model.library.photos import Stamp
 from model.library.rows import Row
 
 _VERSION = 1
+_BEGINNING = b'{"showtell_journal":'
 
 
 class Written(NamedTuple):
@@ -71,27 +73,18 @@ class Journal:
         self._path = path
         self._entries: dict[str, Entry] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        try:
+        with contextlib.ExitStack() as files:
+            self._file = files.enter_context(path.open("ab", buffering=0))
             self._lock()
-            if overwrite:
-                self._file.truncate(0)
-            self._load()
-        except BaseException:
-            self._file.close()
-            raise
+            self._load(overwrite=overwrite)
+            self._reader = files.enter_context(path.open("rb"))
+            self._files = files.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
-
-    def __contains__(self, photo: str) -> bool:
-        return photo in self._entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        self._files.close()
 
     def entry(self, photo: str) -> Entry | None:
         """Returns what is known of a photo, by its path relative to the journal's folder."""
@@ -99,7 +92,7 @@ class Journal:
 
     def row(self, photo: str) -> Row:
         """Returns the row of a photo that is known."""
-        return self._row_at(self._file, self._entries[photo].place)
+        return self._row_at(self._reader, self._entries[photo].place)
 
     def rows(self) -> Iterator[Row]:
         """Yields the row of every photo, once, in the order in which they were done."""
@@ -139,19 +132,26 @@ class Journal:
         except OSError as error:
             raise LibraryError(f"{self._path}: another run is writing here; wait for its end, or stop it") from error
 
-    def _load(self) -> None:
-        settings = self.settings
-        self._file.seek(0)
-        head = self._file.readline()
-        if not head.endswith(b"\n"):  # new, or killed while its first line was written
-            if head and not _heading(settings).startswith(head[:20]):
-                raise self._foreign()
-            self._file.truncate(0)
-            self._write(_heading(settings))
-            return
-        self._check(head)
-        place = len(head)
-        for line in self._file:
+    def _load(self, *, overwrite: bool) -> None:
+        place = 0
+        with self._path.open("rb") as file:
+            head = file.readline()
+            if head[: len(_BEGINNING)] != _BEGINNING[: len(head)]:
+                raise LibraryError(
+                    f"{self._path}: expected a journal of this command, found another file; move it away"
+                )
+            # Without its end, a kill came while the first line was written.
+            if head.endswith(b"\n") and not overwrite:
+                self._check(head)
+                place = self._load_lines(file, len(head))
+        # What a kill or a power cut left behind the last whole line is made again.
+        self._file.truncate(place)
+        if not place:
+            self._write(_heading(self.settings))
+
+    def _load_lines(self, file: IO[bytes], place: int) -> int:
+        """Loads all whole lines; returns where the last of them ends."""
+        for line in file:
             try:
                 fields: dict[str, Any] = json.loads(line)
                 if not line.endswith(b"\n"):
@@ -160,14 +160,12 @@ class Journal:
             except (ValueError, KeyError, TypeError):
                 break
             place += len(line)
-        # What a kill or a power cut left behind the last whole line is made again.
-        self._file.truncate(place)
+        return place
 
     def _write(self, data: bytes | bytearray) -> None:
-        # Not by the file's own buffer, which would try again when it is closed.
         rest = memoryview(data)
         while rest:
-            rest = rest[os.write(self._file.fileno(), rest) :]
+            rest = rest[self._file.write(rest) :]
 
     def _check(self, head: bytes) -> None:
         try:
@@ -175,7 +173,9 @@ class Journal:
             version = fields["showtell_journal"]
             before = fields["settings"]
         except (ValueError, KeyError, TypeError) as error:
-            raise self._foreign() from error
+            raise LibraryError(
+                f"{self._path}: expected a whole journal, found a damaged first line; --overwrite begins anew"
+            ) from error
         wanted = json.loads(json.dumps(self.settings))
         other = [name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name)]
         if version != _VERSION or other:
@@ -184,9 +184,6 @@ class Journal:
                 f"{self._path}: an earlier run had other settings ({told or f'journal version {version}'}); "
                 "give the same ones to go on, or --overwrite to begin anew"
             )
-
-    def _foreign(self) -> LibraryError:
-        return LibraryError(f"{self._path}: expected a journal of this command, found another file; move it away")
 
     @staticmethod
     def _row_at(file: IO[bytes], place: int) -> Row:

@@ -39,8 +39,8 @@ class Output(Protocol):
     def place(self, photo: str, /) -> str:
         """Returns where it is written."""
 
-    def claim(self, photo: str, /) -> None:
-        """Takes its place for a photo, the first of those that would share one."""
+    def claim(self, photo: str, /) -> str:
+        """Takes its place for a photo; returns the photo that has taken it, the first of those that share one."""
 
     def stage(self, photo: str, row: Row, past: Past | None, /) -> Staged | None:
         """Writes it beside its place; returns None if someone else's is there, which is kept.
@@ -90,17 +90,17 @@ class Sidecar:
         place = self._folders.place(photo)
         return f"{os.path.splitext(place)[0]}.txt" if self.kind == "txt" else f"{place}.{self.kind}"  # noqa: PTH122
 
-    def claim(self, photo: str) -> None:
-        """Takes the place for a photo; only texts have their photo's name without its ending. See `Output.claim`."""
-        if self.kind == "txt":
-            self._owners.setdefault(self.place(photo), photo)
+    def claim(self, photo: str) -> str:
+        """Takes the place of a text, which has its photo's name without the ending; see `Output.claim`."""
+        return self._owners.setdefault(self.place(photo), photo) if self.kind == "txt" else photo
 
     def stage(self, photo: str, row: Row, past: Past | None) -> Staged | None:
         """Writes the sidecar beside its place; see `Output.stage`."""
         place = self.place(photo)
-        if self._owners.get(place, photo) != photo:
-            owner = os.path.basename(self._owners[place])  # noqa: PTH119
-            raise LibraryError(f"its caption would be in the text file of {owner}; give one of them another name")
+        owner = self.claim(photo)
+        if owner != photo:
+            name = os.path.basename(owner)  # noqa: PTH119
+            raise LibraryError(f"its caption would be in the text file of {name}; give one of them another name")
         before = stamp_of(place)
         if self.kind == "xmp":
             content = self._xmp(place, row, past) if before is not None else _packet(b"", row, None, self._threshold)
@@ -143,8 +143,9 @@ class Embedded:
         """Returns the photo, or where its copy goes; see `Output.place`."""
         return self._folders.place(photo)
 
-    def claim(self, photo: str) -> None:
-        """Does nothing: no two photos have one place."""
+    def claim(self, photo: str) -> str:
+        """Returns the photo: no two have one place."""
+        return photo
 
     def stage(self, photo: str, row: Row, past: Past | None) -> Staged | None:
         """Writes the described photo beside its place; see `Output.stage`."""

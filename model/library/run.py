@@ -130,14 +130,18 @@ class LibraryRun:
         for photo in photos:
             by_key.setdefault(self._key(photo), photo)
         for key, photo in by_key.items():
-            for output in self._outputs:
-                output.claim(photo)
             entry = self._journal.entry(key)
-            if entry is not None and self._is_done(photo, entry):
+            if entry is None:
+                plan.photos.append(photo)
+                continue
+            for output in self._outputs:
+                if output.kind in entry.wrote:
+                    output.claim(photo)
+            if self._is_done(photo, entry):
                 self.tally.unchanged += 1
                 continue
             plan.photos.append(photo)
-            if entry is not None and entry.is_captioned:
+            if entry.is_captioned:
                 plan.known[photo] = entry.sha256
         return plan
 

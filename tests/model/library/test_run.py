@@ -103,8 +103,9 @@ def test_a_journal_that_is_none_is_never_touched(library: Path, run: Run, tmp_pa
     other = tmp_path / "table.jsonl.journal"
     for content in ("someone's notes\n", "someone's notes"):
         other.write_text(content)
-        with pytest.raises(Exception, match="expected a journal"):
-            run(library, write=("jsonl",), out=tmp_path / "table.jsonl")
+        for overwrite in (False, True):
+            with pytest.raises(Exception, match="expected a journal"):
+                run(library, write=("jsonl",), out=tmp_path / "table.jsonl", overwrite=overwrite)
         assert other.read_text() == content
 
 
