@@ -21,7 +21,7 @@ from model.library.command import Command, Show, bundle_mark
 from model.library.listing import PHOTO_SUFFIXES, Listing
 from model.library.names import escape_the_unencodable, printable, text_of
 from model.library.outputs import SIDECARS
-from model.library.pipeline import Captioned
+from model.library.pipeline import AHEAD, BATCH, Captioned
 from model.library.progress import tell
 from model.library.request import Request
 from model.library.rows import prediction_json
@@ -124,7 +124,7 @@ def main() -> None:
 @click.option(
     "-j",
     "--threads",
-    type=click.IntRange(1, 256),
+    type=click.IntRange(1, AHEAD * BATCH),
     default=usable_cores,
     show_default="one for each core",
     help="Threads that read and decode photos.",
@@ -146,6 +146,8 @@ def caption(
     resumed: a run that was stopped goes on where it was, and photos that are done and unchanged are left out.
     """
     request = _request(**given)
+    if as_json + as_alt + request.is_writing > 1:
+        raise click.UsageError("--json, --alt, and --write or --exif are different things to do; give one of them")
     try:
         loaded = _load(bundle, engine)
         options = _search_options(loaded, captions=captions, beam_size=beam_size, classes=classes)
@@ -216,8 +218,6 @@ def _found_none(request: Request, listing: Listing) -> str:
 
 def _show(request: Request, *, as_json: bool, as_alt: bool) -> Show:
     """Returns the function that makes the text of one photo."""
-    if as_json and as_alt:
-        raise click.UsageError("--json and --alt are two ways to print; give one of them")
     if as_json:
         return lambda done: json.dumps({"file": text_of(done.photo.path), **_predicted(done)})
     if as_alt:

@@ -14,6 +14,7 @@ from model.bundle import DEFAULT_BUNDLE
 from model.engines.choice import ENGINES, EngineName
 from model.errors import CaptionerError, ImageError
 from model.image import read_image
+from model.library.photos import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 CLASSES = 5
 """Number of classes in an answer."""
-
-MAX_FILE_BYTES = 256 * 1024**2
-"""Largest file that is read, in bytes: more than 50 uncompressed megapixels."""
 
 _CAPTION = (
     "Describes a photo in one plain English sentence, by a small network on this machine that was trained on everyday "

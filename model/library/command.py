@@ -54,7 +54,7 @@ class Command:
             show: Returns the text of one photo.
 
         Returns:
-            Whether nothing failed.
+            Whether all was done and nothing failed.
         """
         failed = 0
         total = 0
@@ -64,12 +64,12 @@ class Command:
             total += len(photos)
             failed += self._print(photos, show)
 
-        self._drive(listing, work)
+        is_whole = self._drive(listing, work)
         failed += len(self._told)
         total += len(self._told)
         if failed:
             tell(f"{failed} of {total} photos failed")
-        return not failed
+        return is_whole and not failed
 
     def _print(self, photos: Sequence[str], show: Show) -> int:
         failed = 0
@@ -93,7 +93,7 @@ class Command:
             settings: What must not change between two runs.
 
         Returns:
-            Whether nothing failed.
+            Whether all was done and nothing failed.
 
         Raises:
             LibraryError: The run cannot go on.
@@ -129,14 +129,15 @@ class Command:
                 raise
             self._finish(journal)
 
-        self._drive(listing, work)
+        is_whole = self._drive(listing, work)
         seconds = time.monotonic() - started
         tally = run.tally
         tally.failed += len(self._told)
         notes = [f"captioned {tally.captioned:,}", f"unchanged {tally.unchanged:,}", f"failed {tally.failed:,}"]
         notes += [f"texts of others kept {tally.kept:,}"] if tally.kept else []
-        tell(f"{', '.join(notes)} in {seconds:.1f} s: {tally.captioned / seconds:.1f} images/s")
-        return not tally.failed
+        rate = f": {tally.captioned / seconds:.1f} images/s" if tally.captioned else ""
+        tell(f"{', '.join(notes)} in {seconds:.1f} s{rate}")
+        return is_whole and not tally.failed
 
     def _finish(self, journal: Journal) -> None:
         """Writes the table, and the journal to disk."""
@@ -147,23 +148,25 @@ class Command:
                 write_table(request.table, journal.rows(), request.out, captions=int(journal.settings["captions"]))
         except OSError as error:
             raise LibraryError(
-                f"{request.out or request.journal_path}: cannot be written: {error.strerror}; "
+                f"{request.out or request.journal_path}: cannot be written: {error.strerror or error}; "
                 "make room, then run the command again: nothing is captioned twice"
             ) from error
 
-    def _drive(self, listing: Listing, work: Callable[[Sequence[str]], None]) -> None:
-        """Works once, or again and again until it is stopped."""
-        if not self._request.watch:
-            work(listing.photos)
-            return
+    def _drive(self, listing: Listing, work: Callable[[Sequence[str]], None]) -> bool:
+        """Works once, or again and again until it is stopped; returns whether all was done."""
         # What runs services stops them so; a program that a script starts behind its back ignores the other signal.
         usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            watch(lambda: self.list_photos().photos, work, self._request.poll_seconds)
+            if self._request.watch:
+                watch(lambda: self.list_photos().photos, work, self._request.poll_seconds)
+            else:
+                work(listing.photos)
         except KeyboardInterrupt:
             tell("stopped")
+            return self._request.watch
         finally:
             signal.signal(signal.SIGTERM, usual)
+        return True
 
 
 def bundle_mark(bundle: Path) -> str:

@@ -16,7 +16,7 @@ from model.image import read_image
 from model.library.listing import STANDARD_INPUT
 
 MAX_FILE_BYTES = 256 * 1024**2
-"""Largest file that is read, in bytes: more than 50 megapixels take without compression."""
+"""Largest file that is read, in bytes: more than 50 uncompressed megapixels."""
 
 
 class Stamp(NamedTuple):

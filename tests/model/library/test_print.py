@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,10 +90,18 @@ def test_a_photo_above_the_limit_of_pixels_fails(library: Path, call: Call) -> N
 
 
 def test_options_that_do_not_fit_end_with_two(library: Path, call: Call) -> None:
-    for options in (("--write", "csv"), ("--json", "--alt"), ("--captions", "0"), ("--nonsense",)):
+    for options in (("--write", "csv"), ("--json", "--alt"), ("--alt", "--write", "txt"), ("--captions", "0")):
         result = call(library, *options)
         assert (result.returncode, result.stdout) == (2, "")
         assert result.stderr.startswith("Usage: ")
+
+
+def test_a_table_in_parquet_without_its_library_is_refused_with_what_to_install(library: Path) -> None:
+    program = "import sys; sys.modules['pyarrow'] = None; from model.cli import main; main()"
+    line = [sys.executable, "-c", program, str(library), "--write", "parquet", "--out", str(library / "t.parquet")]
+    result = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 2
+    assert "pip install 'show-and-tell-server[parquet]'" in result.stderr
 
 
 def test_photos_stay_in_order_and_few_are_held(predict: "Predict", tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,27 @@ def test_ten_kills_leave_nothing_half_and_nothing_twice(tmp_path: Path, toy_bund
         assert pixels_of(photo) == pixels[photo]
     assert "texts of others" not in result.stderr
     assert sorted((tmp_path / "photos").glob(".*")) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_a_run_that_is_stopped_writes_its_table_and_goes_on(tmp_path: Path, toy_bundle: Path, call: Call) -> None:
+    photos = make_photos(tmp_path / "photos", 640)
+    table = tmp_path / "table.jsonl"
+    options = ("--write", "jsonl", "--out", table)
+    line = command(toy_bundle, tmp_path / "photos", *options)
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and size_of(tmp_path / "table.jsonl.journal") < 5000:
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors.startswith("stopped\ncaptioned ")
+    begun = rows_of(table)
+    assert 0 < len(begun) < len(photos)
+    result = call(tmp_path / "photos", *options)
+    assert result.returncode == 0, result.stderr
+    assert f"unchanged {len(begun)}," in result.stderr
+    assert Counter(row["file"] for row in rows_of(table)) == Counter(map(str, photos))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of file sizes")
@@ -193,7 +215,7 @@ def test_odd_names_get_rows_and_sidecars(tmp_path: Path, call: Call) -> None:
     ]
     for name in names:
         shutil.copy(photo, photo.parent / name)
-    for kind in ("csv", "parquet"):
+    for kind in ("csv", "jsonl", *(["parquet"] if find_spec("pyarrow") else [])):
         result = call(photo.parent, "--write", kind, "--out", tmp_path / f"t.{kind}", "--write", "txt", "--journal",
                       tmp_path / kind)  # fmt: skip
         assert result.returncode == 0, result.stderr
