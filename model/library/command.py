@@ -134,6 +134,7 @@ class Command:
         tally = run.tally
         tally.failed += len(self._told)
         notes = [f"captioned {tally.captioned:,}", f"unchanged {tally.unchanged:,}", f"failed {tally.failed:,}"]
+        notes += [f"written without new captions {tally.completed:,}"] if tally.completed else []
         notes += [f"texts of others kept {tally.kept:,}"] if tally.kept else []
         rate = f": {tally.captioned / seconds:.1f} images/s" if tally.captioned else ""
         tell(f"{', '.join(notes)} in {seconds:.1f} s{rate}")

@@ -24,12 +24,14 @@ class Tally:
     Attributes:
         captioned: Captioned now.
         unchanged: Captioned by an earlier run, and unchanged since.
+        completed: Captioned by an earlier run, and written now.
         failed: Failed, or something for them could not be written.
         kept: Captioned, but a text that someone else wrote was left as it was.
     """
 
     captioned: int = 0
     unchanged: int = 0
+    completed: int = 0
     failed: int = 0
     kept: int = 0
 
@@ -231,8 +233,12 @@ class LibraryRun:
         if reasons:
             self.tally.failed += 1
             return Failure(work.photo, "; ".join(reasons))
-        self.tally.captioned += not work.is_known
-        self.tally.unchanged += work.is_known
+        if not work.is_known:
+            self.tally.captioned += 1
+        elif work.staged:
+            self.tally.completed += 1
+        else:
+            self.tally.unchanged += 1
         return None
 
 

@@ -115,7 +115,7 @@ def test_another_kind_is_written_without_new_captions(
     assert run(library, write=("txt",))
     (library / "photo0001.txt").unlink()
     assert run(library, write=("txt", "xmp", "json"), exif=True, in_place=True)
-    assert summary(capsys) == "captioned 0, unchanged 8, failed 0"
+    assert summary(capsys) == "captioned 0, unchanged 0, failed 0, written without new captions 8"
     for photo in library.rglob("photo*.[jp][pn]g"):
         text = photo.with_suffix(".txt").read_text().strip()
         assert text == description_in(photo.with_name(f"{photo.name}.xmp").read_bytes())
