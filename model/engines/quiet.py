@@ -24,10 +24,11 @@ def quiet_lite() -> Iterator[None]:
     Its library writes them to the descriptor, and has no option that stops it. All else that the block writes appears
     when it ends. For a program of one thread.
     """
-    with tempfile.TemporaryFile() as kept:
+    with contextlib.ExitStack() as files:
         try:
+            kept = files.enter_context(tempfile.TemporaryFile())
             original = os.dup(_STANDARD_ERROR)
-        except OSError:  # there is no standard error
+        except OSError:  # there is no room for a file, or no standard error
             yield
             return
         os.dup2(kept.fileno(), _STANDARD_ERROR)

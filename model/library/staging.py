@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +38,13 @@ class Staged:
 
 
 def stage(place: str, content: bytes, before: Stamp | None, *, like: str | None = None) -> Staged:
-    """Writes a file beside its place.
+    """Writes a file beside its place. What replaces another file is flushed to disk, and keeps permissions and owner.
 
     Args:
         place: Where it will go; its folder is made if missing.
         content: Its bytes.
-        before: Stamp of what is there now, as it was read.
-        like: A file whose permissions it gets. The file that replaces it is flushed to disk first.
+        before: Stamp of what is there now, as it was read; None if nothing is.
+        like: A file whose permissions it gets, if nothing is there.
 
     Raises:
         OSError: It cannot be written; nothing is left behind.
@@ -55,10 +56,12 @@ def stage(place: str, content: bytes, before: Stamp | None, *, like: str | None 
     try:
         with temporary.open("wb") as file:
             file.write(content)
-            if like == place:
+            if before is not None:
                 file.flush()
                 os.fsync(file.fileno())
-        if like is not None:
+        if before is not None:
+            _keep_owner(place, temporary)
+        elif like is not None:
             shutil.copymode(like, temporary)
         after = stamp_of(str(temporary))
     except OSError:
@@ -92,6 +95,15 @@ def discard(place: str) -> None:
     """Removes what was staged for a place."""
     with contextlib.suppress(OSError):
         _temporary(place).unlink(missing_ok=True)
+
+
+def _keep_owner(place: str, temporary: Path) -> None:
+    if sys.platform != "win32":
+        status = os.stat(place)  # noqa: PTH116
+        with contextlib.suppress(PermissionError):  # only root may give files away
+            os.chown(temporary, status.st_uid, status.st_gid)
+    # Second, because a change of the owner takes some permissions away.
+    shutil.copymode(place, temporary)
 
 
 def _temporary(place: str) -> Path:

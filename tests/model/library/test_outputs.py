@@ -1,8 +1,10 @@
 """Sidecars and descriptions inside photos: where programs look for them, and what of others stays as it is."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,6 +151,21 @@ def test_photos_are_described_in_place_once(library: Path, run: Run, capsys: pyt
     assert run(library, exif=True, in_place=True)
     assert summary(capsys) == "captioned 0, unchanged 8, failed 0"
     assert {photo: photo.read_bytes() for photo in pixels} == described_once
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root may give files away")
+def test_what_is_replaced_keeps_its_owner_and_permissions(library: Path, run: Run) -> None:
+    photo = library / "photo0000.jpg"
+    sidecar = library / "photo0000.jpg.xmp"
+    sidecar.write_bytes(merged(b"", Description("", ["family"])))
+    for path in (photo, sidecar):
+        os.chown(path, 1234, 1235)
+        path.chmod(0o604)
+    assert run(library, write=("xmp",), exif=True, in_place=True)
+    assert description_of(photo.read_bytes()) == description_in(sidecar.read_bytes()) != ""
+    for path in (photo, sidecar):
+        status = path.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 1235, 0o604)
 
 
 def test_a_link_is_never_replaced_by_a_file(library: Path, run: Run) -> None:
