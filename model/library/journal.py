@@ -129,8 +129,10 @@ class Journal:
 
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise LibraryError(f"{self._path}: another run is writing here; wait for its end, or stop it") from error
+        except OSError:  # some network drives have no locks
+            return
 
     def _load(self, *, overwrite: bool) -> None:
         place = 0

@@ -12,8 +12,10 @@ from model.library.embedding.fields import Fields
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXIF = b"Exif\0\0"
+_PICTURES = b"MPF\0"
 _APP0 = 0xE0
 _APP1 = 0xE1
+_APP2 = 0xE2
 _START_OF_SCAN = 0xDA
 _MAX_CONTENT_BYTES = 65_533
 _START = b"\xff\xd8"
@@ -38,7 +40,7 @@ def written(data: bytes, fields: Fields) -> bytes:
     """Returns a JPEG with other fields. EXIF that has no room left in its segment stays as it is.
 
     Raises:
-        LibraryError: Its segments are damaged, or the XMP has no room.
+        LibraryError: Its segments are damaged, the XMP has no room, or offsets to other pictures would be wrong.
     """
     if len(_XMP) + len(fields.xmp) > _MAX_CONTENT_BYTES:
         raise LibraryError("expected at most 65,504 bytes of XMP in a JPEG, found more; use --write xmp")
@@ -48,12 +50,18 @@ def written(data: bytes, fields: Fields) -> bytes:
     front = b""
     rest = b""
     position = len(_START)
+    has_offsets = False
     for code, begin, end in _segments(data):
         content = data[begin + 4 : end]
         if code == _APP0 and not rest:
             front += data[begin:end]
         elif not (code == _APP1 and content.startswith((_XMP, _EXIF))):
             rest += data[begin:end]
+            has_offsets |= code == _APP2 and content.startswith(_PICTURES)
+        elif has_offsets:
+            raise LibraryError(
+                "expected EXIF and XMP in front of other pictures' offsets, found it behind; use --write xmp"
+            )
         position = end
     added = b"".join(_segment(kind + field) for kind, field in ((_EXIF, exif), (_XMP, fields.xmp)) if field)
     return _START + front + added + rest + data[position:]

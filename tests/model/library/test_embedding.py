@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageSequence
 
 from model.errors import LibraryError
 from model.library.embedding import directory
@@ -47,6 +47,7 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKERS: dict[str, Callable[[], bytes]] = {
     "plain.jpg": lambda: file("JPEG"),
     "full.jpg": lambda: file("JPEG", exif=exif(), icc_profile=PROFILE, comment=b"a comment", progressive=True),
+    "pair.jpg": lambda: file("MPO", exif=exif(), save_all=True, append_images=[picture("L").convert("RGB")]),
     "grey.jpg": lambda: file("JPEG", "L"),
     "plain.png": lambda: file("PNG"),
     "full.png": lambda: file("PNG", "RGBA", exif=exif(), icc_profile=PROFILE),
@@ -79,7 +80,10 @@ def test_a_description_is_written_and_replaced_and_the_rest_stays(photo: tuple[s
     assert [description_of(each) for each in (data, once, twice)] == ["", NEW.text, NEXT.text]
     before = opened(data)
     after = opened(twice)
-    assert before.tobytes() == after.tobytes()
+    frames = [[frame.tobytes() for frame in ImageSequence.Iterator(image)] for image in (before, after)]
+    assert frames[0] == frames[1]
+    before.seek(0)
+    after.seek(0)
     assert (before.mode, before.size, getattr(before, "n_frames", 1)) == (
         after.mode, after.size, getattr(after, "n_frames", 1),
     )  # fmt: skip
@@ -165,6 +169,18 @@ def test_a_jpeg_whose_exif_is_full_gets_xmp_alone() -> None:
     assert description_of(data) == NEW.text
     assert directory.DESCRIPTION not in opened(data).getexif()
     assert opened(data).getexif()[0x010F] == "x" * 65_460
+
+
+def test_a_jpeg_whose_other_pictures_would_be_lost_is_refused() -> None:
+    data = MAKERS["pair.jpg"]()
+    begin = data.index(b"\xff\xe1")
+    end = begin + 2 + int.from_bytes(data[begin + 2 : begin + 4], "big")
+    offsets = data.index(b"\xff\xe2", end)
+    behind = offsets + 2 + int.from_bytes(data[offsets + 2 : offsets + 4], "big")
+    moved = data[:begin] + data[end:behind] + data[begin:end] + data[behind:]
+    assert opened(moved).getexif() == opened(data).getexif()
+    with pytest.raises(LibraryError, match="use --write xmp"):
+        described(moved, NEW)
 
 
 def test_a_packed_packet_in_a_png_is_read() -> None:
