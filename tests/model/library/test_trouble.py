@@ -76,6 +76,7 @@ def test_ten_kills_leave_nothing_half_and_nothing_twice(tmp_path: Path, toy_bund
     assert sorted((tmp_path / "photos").glob(".*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 def test_a_run_that_is_stopped_writes_its_table_and_goes_on(tmp_path: Path, toy_bundle: Path, call: Call) -> None:
     photos = make_photos(tmp_path / "photos", 640)
