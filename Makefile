@@ -14,13 +14,14 @@ COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.
 	--generate-hashes --no-annotate --custom-compile-command 'make lock'
 SUBSET := $(COMPILE) --constraint build/lock/all.txt
 
-.PHONY: help serve test quick check types-of-scripts kserve fuzz bench docs lock format clean
+.PHONY: help serve test quick lint check types-of-scripts kserve fuzz bench docs lock format clean
 
 help:
 	@echo "make serve [PORT=8000]  serve captions and the demo page on 127.0.0.1"
 	@echo "make test               run every test"
 	@echo "make quick              run the tests that take seconds"
-	@echo "make check              format, lint, types, import contracts, then every test"
+	@echo "make lint               check format, rules, types and import contracts"
+	@echo "make check              lint and quick: what to run before a commit"
 	@echo "make kserve             install KServe's client by itself, for its tests"
 	@echo "make fuzz [SECONDS=60]  feed damaged photos and forms to what reads them"
 	@echo "make bench              measure this machine; minutes, with nothing else running"
@@ -47,13 +48,14 @@ test: $(STAMP)
 quick: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not browser"
 
-check: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) types-of-scripts
 	$(BIN)/lint-imports
-	$(MAKE) test
+
+check: lint quick
 
 types-of-scripts:
 	@if command -v npx >/dev/null; then npx --yes --package typescript@7.0.2 tsc --project tsconfig.json; \
