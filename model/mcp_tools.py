@@ -15,6 +15,7 @@ from model.engines.choice import ENGINES, EngineName
 from model.errors import CaptionerError, ImageError
 from model.formats.known import FORMATS_IN_WORDS
 from model.image import read_image
+from model.library.photos import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 CLASSES = 5
 """Number of classes in an answer."""
-
-MAX_FILE_BYTES = 256 * 1024**2
-"""Largest file that is read, in bytes: more than 50 uncompressed megapixels."""
 
 _CAPTION = (
     "Describes a photo in one plain English sentence, by a small network on this machine that was trained on everyday "

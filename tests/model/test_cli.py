@@ -49,7 +49,7 @@ def test_a_photo_is_captioned_by_default(photos: Path, toy: Bundle, toy_bundle: 
 def test_json_is_an_object_a_line_for_folders_patterns_and_files(photos: Path, toy_bundle: Path) -> None:
     options = ("--captions", "4", "--classes", "0", "--json", "--bundle", toy_bundle)
     result = showtell(photos, photos / "*.jpg", photos / "two.PNG", *options)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "left out: 1 .txt\n")
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     in_folder = [photos / "inside" / "three.webp", photos / "one.jpg", photos / "two.PNG"]
     assert [answer["file"] for answer in answers] == [

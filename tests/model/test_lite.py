@@ -17,7 +17,8 @@ from model.config import CaptionerConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.choice import ENGINES, EngineName, Machine, Precision, choose_engine
-from model.engines.lite import LiteEngine, usable_cores
+from model.engines.cores import usable_cores
+from model.engines.lite import LiteEngine
 from model.engines.tensorflow import TensorFlowEngine
 from model.errors import BundleError, ConfigError
 from model.options import SearchOptions
