@@ -10,9 +10,6 @@ from pathlib import Path
 
 from model.image import SUFFIXES
 
-PHOTO_SUFFIXES = SUFFIXES | {".jfif", ".jpe", ".avif"}
-"""Endings of the photos in folders; a file that is named itself may have any."""
-
 STANDARD_INPUT = "-"
 
 OURS = ".showtell"
