@@ -20,8 +20,8 @@ COPY locks locks
 COPY model model
 COPY server server
 COPY static static
-# Only files with the hashes of the locks are installed; what builds the project has an environment of its own. Training is
-# left out, so its command is, too.
+# Only files with the hashes of the locks are installed, among them what reads HEIC; what builds the project has an
+# environment of its own. Training is left out, so its command is, too.
 RUN python -m venv --without-pip .build && \
     pip --python .build/bin/python install --no-cache-dir --only-binary :all: --require-hashes \
         --requirement locks/build.txt && \

@@ -86,9 +86,9 @@ lock:
 	build/lock/bin/python $(INSTALL) --requirement locks/lock.txt
 	$(COMPILE) --upgrade --all-extras --group dev --group fuzz --group build --group lock pyproject.toml \
 		--output-file build/lock/all.txt
-	$(SUBSET) pyproject.toml --output-file locks/serve.txt
-	$(SUBSET) pyproject.toml --extra tensorflow --output-file locks/tensorflow.txt
-	$(SUBSET) pyproject.toml --extra gpu --output-file locks/gpu.txt
+	$(SUBSET) pyproject.toml --extra heic --output-file locks/serve.txt
+	$(SUBSET) pyproject.toml --extra heic --extra tensorflow --output-file locks/tensorflow.txt
+	$(SUBSET) pyproject.toml --extra heic --extra gpu --output-file locks/gpu.txt
 	$(SUBSET) pyproject.toml --group quick --output-file locks/quick.txt
 	$(SUBSET) pyproject.toml --extra training --group dev --output-file locks/dev.txt
 	$(SUBSET) --group fuzz --output-file locks/fuzz.txt

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from bench import engines, http, limits, protocols, training
+from bench import engines, http, library, limits, protocols, training
 from bench.report import Row, write_report
 
 PARTS = {
@@ -13,6 +13,7 @@ PARTS = {
     "engines": engines.measure,
     "http": http.measure,
     "protocols": protocols.measure,
+    "library": library.measure,
     "training": training.measure,
 }
 QUIET_LOAD = 0.5

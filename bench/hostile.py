@@ -8,8 +8,11 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from PIL import Image, ImageDraw
+
+from bench.heic import heic
 
 EXIF_SEGMENTS = 200_000
 SCANS = 20_000
@@ -28,8 +31,10 @@ def photo(width: int = 500, height: int = 375) -> Image.Image:
     return image
 
 
-def encoded(image: Image.Image, name: str, **options: object) -> bytes:
+def encoded(image: Image.Image, name: str, **options: Any) -> bytes:
     """Returns the bytes of a file in the format that Pillow calls `name`."""
+    if name == "HEIF":
+        return heic(image, **options)
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
     return buffer.getvalue()

@@ -15,6 +15,7 @@ from model.engines.choice import EngineName, Precision, choose_engine
 from model.engines.protocol import Engine
 from model.engines.quiet import quiet_tensorflow
 from model.errors import SearchOptionError
+from model.options import Search
 from model.search import Floats, FoundCaption, Wanted, beam_search
 from model.vocabulary import END_ID, Vocabulary
 
@@ -62,7 +63,7 @@ class Prediction:
     """Everything predicted for one image.
 
     Attributes:
-        captions: Best first.
+        captions: Best first, in turns where several groups were searched; see `model.search.beam_search`.
         classes: Most probable first.
         encode_seconds: Time that the encoder took for the whole batch.
         search_seconds: Time that the search took for the whole batch.
@@ -132,15 +133,16 @@ class Captioner:
         return self._engine.name
 
     def predict(
-        self, images: npt.NDArray[np.uint8], *, beam_size: int | None = None, captions: int = 1, classes: int = 5,
-        wanted: Wanted | None = None,
+        self, images: npt.NDArray[np.uint8], *, search: Search | None = None, beam_size: int | None = None,
+        captions: int = 1, classes: int = 5, wanted: Wanted | None = None,
     ) -> list[Prediction]:  # fmt: skip
         """Captions and classifies a batch of images.
 
         Args:
             images: RGB from `model.image.read_image`. Shape (B, 224, 224, 3), uint8.
-            beam_size: Hypotheses kept per image, 1 to 10; None for the bundle's default.
-            captions: Captions per image, 1 to the beam size; fewer if the search finds fewer.
+            search: How captions are searched, from `SearchOptions.search`; None for the bundle's defaults.
+            beam_size: Hypotheses kept in place of those of `search`, 1 to 10; None for those.
+            captions: Captions per image, 1 to the hypotheses of the search; fewer if it finds fewer.
             classes: Classes per image, 0 to 20; fewer if the model has fewer.
             wanted: Called between two words; returns for each image whether anyone still waits for it. None if all are
                 wanted.
@@ -151,10 +153,11 @@ class Captioner:
         Raises:
             SearchOptionError: A number is out of its range.
         """
-        search = (
-            self.config.search if beam_size is None else replace(self.config.search, beam_size=_beam_size(beam_size))
-        )
-        _check_range("captions", captions, 1, search.beam_size)
+        search = Search.of(self.config.search) if search is None else search
+        if beam_size is not None:
+            _check_range("beam_size", beam_size, 1, MAX_BEAM_SIZE)
+            search = replace(search, beam_size=beam_size)
+        _check_range("captions", captions, 1, search.hypotheses)
         _check_range("classes", classes, 0, MAX_CLASSES)
         started = time.monotonic()
         encoded = self._engine.encode(images)
@@ -190,11 +193,6 @@ def _lite_engine(path: Path, config: CaptionerConfig) -> Engine:
     from model.engines.lite import LiteEngine
 
     return LiteEngine.of(path, config)
-
-
-def _beam_size(value: int) -> int:
-    _check_range("beam_size", value, 1, MAX_BEAM_SIZE)
-    return value
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

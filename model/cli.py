@@ -3,25 +3,35 @@
 import glob
 import json
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
 from model.bundle import DEFAULT_BUNDLE, load_bundle
 from model.config import MAX_BEAM_SIZE, MAX_CLASSES
 from model.engines.choice import ENGINES, EngineName
-from model.errors import CaptionerError, ImageError
-from model.image import SUFFIXES, read_image
+from model.engines.cores import usable_cores
+from model.engines.quiet import quiet_lite
+from model.errors import CaptionerError, LibraryError, SearchOptionError
+from model.image import MAX_PIXELS, SUFFIXES
+from model.library.command import Command, Show, bundle_mark
+from model.library.listing import Listing
+from model.library.names import escape_the_unencodable, printable, text_of
+from model.library.outputs import SIDECARS
+from model.library.pipeline import AHEAD, BATCH, Captioned
+from model.library.progress import tell
+from model.library.request import Request
+from model.library.rows import prediction_json
+from model.library.tables import TABLES
+from model.library.texts import alt_text
+from model.options import OPTIONS, SearchOptions
+from model.search_flags import search_flags
 
 if TYPE_CHECKING:
-    from model.captioner import Captioner, Prediction
-
-MANY = 4
-"""From this many photos on, a progress bar is shown."""
+    from model.captioner import Captioner
 
 
 class _CaptionByDefault(click.Group):
@@ -42,11 +52,16 @@ def main() -> None:
     Examples:
       showtell photo.jpg
       showtell --captions 3 --beam-size 5 holiday/ 'more/*.png'
+      showtell --captions 3 --diverse-groups 3 photo.jpg
+      showtell --captions 3 --sample --temperature 0.7 --seed 1 photo.jpg
       showtell --json photo.jpg > photo.json
+      showtell photos/ --write xmp
+      showtell photos/ --write csv --out captions.csv
       showtell info model/bundles/default
 
     `showtell caption --help` lists the options.
     """  # noqa: D301 - \b tells click not to wrap
+    escape_the_unencodable()
 
 
 @main.command()
@@ -73,44 +88,91 @@ def main() -> None:
     show_default=True,
     help="Engine that runs the model; auto takes the fastest on this machine.",
 )
+@search_flags("beam_size")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option(
+    "--alt", "as_alt", is_flag=True, help="Print alt text for HTML, behind the name if there are more photos."
+)
+@click.option(
+    "--write",
+    type=click.Choice(sorted((*SIDECARS, *TABLES))),
+    multiple=True,
+    help="Write instead: json, txt or xmp beside each photo, or one table; may be repeated.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File of the table; or a folder for what is else written beside the photos.",
+)
+@click.option("--exif", is_flag=True, help="Write descriptions into copies of the photos, below --out.")
+@click.option("--in-place", is_flag=True, help="With --exif: into the photos themselves.")
+@click.option(
+    "--subject-threshold",
+    "threshold",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Least probability of a class that becomes a subject (a tag) in XMP.",
+)
+@click.option(
+    "--journal", type=click.Path(path_type=Path), help="File that says what is done. Default: with the output."
+)
+@click.option("--overwrite", is_flag=True, help="Begin anew, and replace what others wrote.")
+@click.option("--watch", is_flag=True, help="Go on with photos that appear in the folders.")
+@click.option(
+    "--poll-seconds",
+    type=click.FloatRange(0.1, 86400),
+    default=5.0,
+    show_default=True,
+    help="With --watch: least time between two looks.",
+)
+@click.option(
+    "-j",
+    "--threads",
+    type=click.IntRange(1, AHEAD * BATCH),
+    default=usable_cores,
+    show_default="one for each core",
+    help="Threads that read and decode photos.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 2**31),
+    default=MAX_PIXELS,
+    show_default=True,
+    help="Largest width times height of a photo.",
+)
 def caption(
-    photos: tuple[str, ...], bundle: Path, captions: int, beam_size: int | None, classes: int, engine: EngineName,
-    as_json: bool,
+    bundle: Path, captions: int, classes: int, engine: EngineName, as_json: bool, as_alt: bool, **given: Any,
 ) -> None:  # fmt: skip
-    """Captions PHOTOS: files, folders (searched recursively) or glob patterns.
+    """Captions PHOTOS: files, folders (searched recursively), glob patterns, or - for standard input.
 
-    If a photo fails, the others are still captioned and the exit status is 1.
+    If a photo fails, the others are still captioned and the exit status is 1; wrong options are 2. What is written is
+    resumed: a run that was stopped goes on where it was, and photos that are done and unchanged are left out.
     """
-    # Imported here: the engine takes seconds to load, and --help and info do without it.
-    from model.captioner import Captioner
-
+    options = {name: given.pop(name) for name in OPTIONS}
+    request = _request(**given)
+    if as_json + as_alt + request.is_writing > 1:
+        raise click.UsageError("--json, --alt, and --write or --exif are different things to do; give one of them")
     try:
-        loaded = Captioner.load(bundle, engine=engine)
+        loaded = _load(bundle, engine)
+        search = SearchOptions(**options).wide_enough(loaded.config.search, captions)
+        command = Command(request, partial(loaded.predict, search=search, captions=captions, classes=classes))
+        listing = command.list_photos()
+        if not (listing.photos or listing.failures or request.watch):
+            raise click.ClickException(_found_none(request, listing))
+        if request.is_writing:
+            asked = {name: value for name, value in options.items() if value is not None}
+            settings = {"bundle": bundle_mark(bundle), "captions": captions, "classes": classes, **asked}
+            succeeded = command.write(listing, {**settings, "threshold": request.threshold})
+        else:
+            succeeded = command.print(listing, _show(request, as_json=as_json, as_alt=as_alt))
+    except SearchOptionError as error:
+        raise click.UsageError(str(error)) from error
     except CaptionerError as error:
         raise click.ClickException(str(error)) from error
-    beam = beam_size if beam_size is not None else max(captions, loaded.config.search.beam_size)
-    if captions > beam:
-        raise click.BadParameter(
-            f"expected at most the beam size ({beam}), received {captions}", param_hint="--captions"
-        )
-    paths = list(_expand(photos))
-    if not paths:
-        raise click.ClickException(
-            f"expected photos in {', '.join(photos)}, found none ({', '.join(sorted(SUFFIXES))})"
-        )
-    failed = 0
-    for path in tqdm(paths, unit="photo", disable=len(paths) < MANY or not sys.stderr.isatty()):
-        try:
-            prediction = _predict(loaded, path, beam_size=beam, captions=captions, classes=classes)
-        except (OSError, ImageError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            tqdm.write(f"{click.format_filename(path)}: {reason}", file=sys.stderr)
-            failed += 1
-            continue
-        tqdm.write(json.dumps(_as_json(path, prediction)) if as_json else _as_text(path, prediction), file=sys.stdout)
-    if failed:
-        click.echo(f"{failed} of {len(paths)} photos failed", err=True)
+    if listing.left_out:
+        tell(f"left out: {listing.left_out_text}")
+    if not succeeded:
         sys.exit(1)
 
 
@@ -132,32 +194,53 @@ def info(bundle: Path) -> None:
             click.echo(f"  {name}: {json.dumps(value, indent=2) if isinstance(value, dict) else value}")
 
 
-def _expand(arguments: Sequence[str]) -> Iterator[Path]:
-    """Yields the files that the arguments name; a name that matches nothing too, which fails when it is read."""
-    for argument in arguments:
-        literal = Path(argument).exists() or not glob.has_magic(argument)
-        matches = [argument] if literal else sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
-        for path in map(Path, matches or [argument]):
-            if path.is_dir():
-                yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            else:
-                yield path
+def _request(**given: Any) -> Request:
+    try:
+        return Request(**given)
+    except LibraryError as error:
+        raise click.UsageError(str(error)) from error
 
 
-def _predict(captioner: "Captioner", path: Path, **options: Any) -> "Prediction":
-    image = read_image(path.read_bytes())
-    return captioner.predict(image.pixels[None], **options)[0]
+def _load(bundle: Path, engine: EngineName) -> "Captioner":
+    # Imported here: the engine takes seconds to load, and --help and info do without it.
+    from model.captioner import Captioner
+
+    with quiet_lite():
+        return Captioner.load(bundle, engine=engine)
 
 
-def _as_json(path: Path, prediction: "Prediction") -> dict[str, Any]:
-    captions = [asdict(caption) | {"probability": caption.probability} for caption in prediction.captions]
-    return {"file": str(path), "captions": captions, "classes": [asdict(item) for item in prediction.classes]}
+def _found_none(request: Request, listing: Listing) -> str:
+    endings = ", ".join(sorted(SUFFIXES))
+    left_out = f"; left out: {listing.left_out_text}" if listing.left_out else ""
+    return f"expected photos in {', '.join(map(printable, request.photos))}, found none ({endings}){left_out}"
 
 
-def _as_text(path: Path, prediction: "Prediction") -> str:
-    captions = [f"  {caption.text}  (p={caption.probability:.2g})" for caption in prediction.captions]
-    classes = ", ".join(f"{item.label.replace('_', ' ')} {item.probability:.0%}" for item in prediction.classes)
-    return "\n".join([click.format_filename(path), *captions, *([f"  classes: {classes}"] if classes else [])])
+def _show(request: Request, *, as_json: bool, as_alt: bool) -> Show:
+    """Returns the function that makes the text of one photo."""
+    if as_json:
+        return lambda done: json.dumps({"file": text_of(done.photo.path), **_predicted(done)})
+    if as_alt:
+        alone = (
+            len(request.photos) == 1 and not Path(request.photos[0]).is_dir() and not glob.has_magic(request.photos[0])
+        )
+        return lambda done: ("" if alone else f"{printable(done.photo.path)}\t") + _alt(done)
+    return _as_text
+
+
+def _predicted(done: Captioned) -> dict[str, Any]:
+    return prediction_json(done.prediction) if done.prediction is not None else {}
+
+
+def _alt(done: Captioned) -> str:
+    return alt_text(done.prediction.captions[0].text) if done.prediction is not None else ""
+
+
+def _as_text(done: Captioned) -> str:
+    if done.prediction is None:
+        return ""
+    captions = [f"  {caption.text}  (p={caption.probability:.2g})" for caption in done.prediction.captions]
+    classes = ", ".join(f"{item.label.replace('_', ' ')} {item.probability:.0%}" for item in done.prediction.classes)
+    return "\n".join([printable(done.photo.path), *captions, *([f"  classes: {classes}"] if classes else [])])
 
 
 if __name__ == "__main__":

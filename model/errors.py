@@ -24,6 +24,10 @@ class DataError(CaptionerError):
     """Training data is missing, malformed or does not fit the rest of the run."""
 
 
+class LibraryError(CaptionerError):
+    """A library of photos cannot be captioned as asked, or a result cannot be written."""
+
+
 class SearchOptionError(CaptionerError):
     """A search option is outside its range."""
 

@@ -1,21 +1,24 @@
 """Turns an image file's bytes into a (224, 224, 3) array: the only preprocessing, for training and serving."""
 
-import io
-import re
 import struct
 import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.colours import to_srgb
 from model.config import IMAGE_PIXELS
+from model.depth import in_real_range, is_deep, range_of
 from model.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
-from model.formats import bmp, gif, jpeg, png, tiff, webp
 from model.formats.header import DamagedFileError, Header
+from model.formats.known import READERS, SUFFIXES, format_of, refusal
+from model.opening import opened
+
+__all__ = [
+    "FORMATS", "MAX_PIXELS", "MAX_SIDE_PIXELS", "SUFFIXES", "DecodedImage", "inspect_image", "is_image", "read_image",
+]  # fmt: skip
 
 MAX_PIXELS = 50_000_000
 """Largest width times height accepted by default, in pixels."""
@@ -34,30 +37,16 @@ _LEAST_DECODED_BYTES = 64 * 1024**2
 BAND_PIXELS = 1_000_000
 """Most pixels that are converted at once when an image is resized."""
 
-_READERS: Mapping[str, Callable[[bytes], Header]] = MappingProxyType(
-    {
-        "JPEG": jpeg.inspect, "PNG": png.inspect, "WEBP": webp.inspect,
-        "GIF": gif.inspect, "BMP": bmp.inspect, "TIFF": tiff.inspect,
-    }
-)  # fmt: skip
-
-FORMATS = tuple(_READERS)
+FORMATS = tuple(READERS)
 """Pillow's names of the accepted formats. The bytes decide, never a file name or a content type."""
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-"""File name endings of photos in folders."""
-
-_SIGNATURE = re.compile(
-    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG)|(?P<WEBP>RIFF....WEBP)|(?P<GIF>GIF8)|(?P<BMP>BM....\0\0\0\0)"
-    rb"|(?P<TIFF>II[*+]\0|MM\0[*+])",
-    re.DOTALL,
-)
 
 # Errors that Pillow's decoders are known to raise on hostile bytes. MemoryError is no sign of bad bytes.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, AttributeError, ArithmeticError,
     NotImplementedError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
+
+_RGB_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "P", "PA")
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -106,14 +95,21 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """
     header = inspect_image(data, max_pixels=max_pixels)
     try:
-        image = Image.open(io.BytesIO(header.data), formats=[header.format])
+        image = opened(header)
         if image.size != (header.width, header.height):
             raise ValueError(f"expected {header.width}x{header.height} pixels, as counted, received {image.size}")
         if header.format == "JPEG":
             # Lets libjpeg decode at 1/2, 1/4 or 1/8 where that still leaves twice the pixels needed.
             image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
+        deep = is_deep(image)
+        size = image.size
         image.load()
-        square = to_square(image)
+        if image.size != size:
+            raise ValueError(f"expected {size} pixels, as announced, received {image.size}")
+        square = to_square(in_real_range(image, header) if deep else image)
+        if image.mode in _RGB_MODES:
+            # A profile of three colours says nothing of grey or CMYK.
+            square = to_srgb(square, header.profile)
         if header.orientation in _TRANSPOSE:
             square = square.transpose(_TRANSPOSE[header.orientation])
         pixels = np.asarray(square, np.uint8)  # (H, W, C)
@@ -130,8 +126,8 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
 
 
 def is_image(start: bytes) -> bool:
-    """Returns whether a file's first bytes are those of an image in one of `FORMATS`."""
-    return _SIGNATURE.match(start) is not None
+    """Returns whether a file's first bytes are those of an image in one of `FORMATS`, or of a HEIC."""
+    return format_of(start) is not None
 
 
 def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
@@ -151,14 +147,10 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
         ImageTooLargeError: The image has too many pixels, or takes too much memory.
         CorruptImageError: The format is accepted, but its headers are damaged.
     """
-    signature = _SIGNATURE.match(data)
-    if signature is None or signature.lastgroup is None:
-        raise UnsupportedImageError(
-            "expected a JPEG, PNG, WebP, GIF, BMP or TIFF image, received bytes of no such format; "
-            "convert the file to JPEG or PNG"
-        )
+    if reason := refusal(data):
+        raise UnsupportedImageError(reason)
     try:
-        header = _READERS[signature.lastgroup](data)
+        header = READERS[str(format_of(data))](data)
     except DamagedFileError as error:
         raise CorruptImageError(f"expected a whole image, received one whose header is damaged: {error}") from error
     except (struct.error, LookupError, ValueError, OverflowError) as error:
@@ -248,9 +240,17 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 def _wide_to_rgb(image: Image.Image, band_pixels: int) -> Image.Image:
     """Scales 16-bit, 32-bit and float samples to 8 bits; Pillow's own conversion would clip them to white."""
     if image.mode.startswith("I;16"):
-        full_scale = 65535.0
+        full_scale = float(range_of(_top_of(image, band_pixels)))
     else:
         top = float(np.nan_to_num(image.getextrema()[1], posinf=1.0))
         full_scale = next((scale for scale in (1.0, 255.0, 65535.0) if top <= scale), top)
     samples = np.nan_to_num(np.asarray(_resized(image, "F", band_pixels), np.float32)) * (255.0 / full_scale)  # (H, W)
     return Image.fromarray(samples.clip(0, 255).astype(np.uint8), "L").convert("RGB")
+
+
+def _top_of(image: Image.Image, band_pixels: int) -> float:
+    """Returns the largest sample; Pillow tells it of some kinds alone."""
+    width, height = image.size
+    lines = max(1, band_pixels // width)
+    bands = (image.crop((0, top, width, min(top + lines, height))) for top in range(0, height, lines))
+    return max(float(np.max(_converted(band, "F").getextrema())) for band in bands)

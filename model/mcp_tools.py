@@ -13,7 +13,9 @@ import click
 from model.bundle import DEFAULT_BUNDLE
 from model.engines.choice import ENGINES, EngineName
 from model.errors import CaptionerError, ImageError
+from model.formats.known import FORMATS_IN_WORDS
 from model.image import read_image
+from model.library.photos import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 CLASSES = 5
 """Number of classes in an answer."""
 
-MAX_FILE_BYTES = 256 * 1024**2
-"""Largest file that is read, in bytes: more than 50 uncompressed megapixels."""
-
 _CAPTION = (
     "Describes a photo in one plain English sentence, by a small network on this machine that was trained on everyday "
     "scenes: it is often right about the scene and often wrong about details, and reads no text."
@@ -34,7 +33,7 @@ _CLASSIFY = (
     f"Names what is in a photo: the {CLASSES} most probable of ImageNet's classes, each with its probability from 0 to "
     "1, most probable first."
 )
-_PATH = "path: an image file on this machine (JPEG, PNG, WebP, GIF, BMP or TIFF), absolute or beginning with ~."
+_PATH = f"path: an image file on this machine ({FORMATS_IN_WORDS}), absolute or beginning with ~."
 
 
 @dataclass(frozen=True, slots=True)

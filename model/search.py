@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.config import SearchConfig
+from model.continuing import allowed, continuations
+from model.options import Search
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -55,98 +57,97 @@ _Pool = dict[tuple[int, ...], FoundCaption]
 
 @dataclass
 class _Beam:
-    """K hypotheses for each of B images; an unused slot scores minus infinity."""
+    """S hypotheses for each of B images, those of a group together; an unused slot scores minus infinity."""
 
-    tokens: Ints  # (B, K, T)
-    word_log_probs: Floats  # (B, K, T)
-    log_probs: npt.NDArray[np.float64]  # (B, K)
-    steps: Ints  # (B, K), the end counted
-    finished: npt.NDArray[np.bool_]  # (B, K)
+    tokens: Ints  # (B, S, T)
+    word_log_probs: Floats  # (B, S, T)
+    log_probs: npt.NDArray[np.float64]  # (B, S)
+    steps: Ints  # (B, S), the end counted
+    finished: npt.NDArray[np.bool_]  # (B, S)
 
 
 def beam_search(
     start: tuple[Floats, Ints, Any], step: Step, config: SearchConfig, *, end_id: int, wanted: Wanted | None = None
 ) -> list[list[FoundCaption]]:
-    """Finds the most probable captions of a batch of images.
+    """Finds the most probable captions of a batch of images, or draws some.
 
-    Finished hypotheses keep their score and compete with the unfinished ones for the K places; one that loses its place
-    is remembered. Only unfinished hypotheses are stepped. The search of an image stops when no unfinished hypothesis
-    can still become one of its K best, which does not change the result, or at `max_words` words, where unfinished
-    hypotheses are taken as they are. Beam size 1 is greedy search.
+    Finished hypotheses keep their score and compete with the unfinished ones for the K places of their group; one that
+    loses its place is remembered. Only unfinished hypotheses are stepped. The search of a group stops when no
+    unfinished hypothesis can still become one of its K best, which does not change its result, or at `max_words`
+    words, where unfinished hypotheses are taken as they are. Beam size 1 is greedy search.
 
     Args:
         start: Log-probabilities (B, M) and ids (B, M) of the best first words, falling, and the state of B rows.
         step: Scores the next words.
-        config: Beam size K, most words, length penalty, what may not be repeated.
+        config: What is searched; a `Search` may have more groups than one, or draw.
         end_id: Id of the end token.
         wanted: Called between two words; returns for each image whether its captions are still waited for. None if all
             are wanted.
 
     Returns:
-        For each image up to K captions, best first; none for an image that was no longer wanted.
+        For each image up to K captions of each group, no two alike: the best of each group, best first, then the
+        second best of each, and so on. None for an image that was no longer wanted.
 
     Source:
         Vinyals et al. 2015, sec. 3.1 (arXiv:1411.4555); length penalty as plain division by length to a power, the
-        simplest form discussed by Wu et al. 2016, sec. 7 (arXiv:1609.08144).
+        simplest form discussed by Wu et al. 2016, sec. 7 (arXiv:1609.08144). Groups and draws: `model.continuing`.
     """
-    log_probs, ids, state = start
-    images = len(ids)
-    beam_size = config.beam_size
-    beam = _first_beam(log_probs, ids, config, end_id)
-    pool: list[_Pool] = [{} for _ in range(images)]
-    _collect(pool, beam, beam.finished, config, end_id)
-    parents = np.repeat(np.arange(images, dtype=np.int32), beam_size)  # (B * K,)
+    search = Search.of(config)
+    first_log_probs, first_ids, state = start
+    images = len(first_ids)
+    log_probs = np.repeat(first_log_probs, search.groups, axis=0)  # each group begins alike
+    ids = np.repeat(first_ids, search.groups, axis=0)
+    source = np.repeat(np.arange(images, dtype=np.int32), search.groups)  # row of the state behind each row
+    beam = _empty_beam(images, search, end_id)
+    pools: list[_Pool] = [{} for _ in range(images * search.groups)]
     abandoned = np.zeros(images, np.bool_)
-    for position in range(1, config.max_words):
-        if wanted is not None:
+    parents = source
+    for position in range(search.max_words):
+        if position and wanted is not None:
             abandoned |= ~np.asarray(wanted(), np.bool_)
-        _drop(beam, abandoned | _decided(beam, pool, config))
-        rows = np.flatnonzero(~beam.finished)  # (N,), positions in (B * K,)
+        _drop(beam, abandoned[:, None] | _decided(beam, pools, search))
+        rows = np.flatnonzero(~beam.finished)  # (N,), positions in (B * S,)
         if not len(rows):
             break
-        said = beam.tokens.reshape(-1, config.max_words)[rows, :position]  # (N, position)
-        log_probs, ids, state = step(said[:, -1], parents[rows], state)
-        if config.no_repeat_ngram:
-            log_probs = _without_repeats(log_probs, ids, said, config.no_repeat_ngram)
-        chosen = _extend(beam, *_spread(beam, rows, log_probs, ids), position, config.length_penalty, end_id)
-        _collect(pool, beam, beam.finished & (beam.steps == position + 1), config, end_id)
-        row_of = np.zeros(images * beam_size, np.int32)
-        row_of[rows] = np.arange(len(rows))
-        parents = row_of[(chosen + np.arange(images)[:, None] * beam_size).reshape(-1)]  # (B * K,)
-    _drop(beam, abandoned)
-    _collect(pool, beam, ~beam.finished, config, end_id)
-    return [[] if gone else _ranked(found, beam_size) for found, gone in zip(pool, abandoned, strict=True)]
+        said = beam.tokens.reshape(-1, search.max_words)[rows, :position]  # (N, position)
+        if position:
+            log_probs, ids, state = step(said[:, -1], parents[rows], state)
+            source = np.arange(len(rows), dtype=np.int32)
+        spread = _spread(beam, rows, allowed(log_probs, ids, said, search, end_id), ids)
+        chosen = _extend(beam, *spread, position, search, end_id)
+        _collect(pools, beam, beam.finished & (beam.steps == position + 1), search, end_id)
+        row_of = np.zeros(beam.finished.size, np.int32)
+        row_of[rows] = source
+        parents = row_of[(chosen + np.arange(images)[:, None] * search.hypotheses).reshape(-1)]  # (B * S,)
+    _drop(beam, np.broadcast_to(abandoned[:, None], beam.finished.shape))
+    _collect(pools, beam, ~beam.finished, search, end_id)
+    groups = [pools[first : first + search.groups] for first in range(0, len(pools), search.groups)]
+    return [[] if gone else _ranked(found, search.beam_size) for found, gone in zip(groups, abandoned, strict=True)]
 
 
-def _first_beam(log_probs: Floats, ids: Ints, config: SearchConfig, end_id: int) -> _Beam:
-    images = len(ids)
-    size = config.beam_size
-    count = min(size, ids.shape[1])
-    shape = (images, size)
-    beam = _Beam(
-        tokens=np.full((*shape, config.max_words), end_id, np.int32),
-        word_log_probs=np.zeros((*shape, config.max_words), np.float32),
-        log_probs=np.full(shape, -np.inf),
-        steps=np.ones(shape, np.int32),
-        finished=np.ones(shape, np.bool_),
+def _empty_beam(images: int, search: Search, end_id: int) -> _Beam:
+    """Returns a beam in which the first hypothesis of each group has said nothing yet, and the others are unused."""
+    shape = (images, search.hypotheses)
+    unused = np.broadcast_to(np.arange(search.hypotheses) % search.beam_size > 0, shape)
+    return _Beam(
+        tokens=np.full((*shape, search.max_words), end_id, np.int32),
+        word_log_probs=np.zeros((*shape, search.max_words), np.float32),
+        log_probs=np.where(unused, -np.inf, 0.0),
+        steps=unused.astype(np.int32),
+        finished=unused.copy(),
     )
-    beam.tokens[:, :count, 0] = ids[:, :count]
-    beam.word_log_probs[:, :count, 0] = log_probs[:, :count]
-    beam.log_probs[:, :count] = log_probs[:, :count]
-    beam.finished[:, :count] = (ids[:, :count] == end_id) | ~np.isfinite(log_probs[:, :count])
-    return beam
 
 
-def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: float, end_id: int) -> Ints:
-    """Replaces the beam by its K best continuations; returns which slot each one continues, shape (B, K)."""
-    images, size, width = ids.shape
+def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, search: Search, end_id: int) -> Ints:
+    """Replaces the beam by its best continuations; returns which slot each one continues, shape (B, S)."""
+    images, _, width = ids.shape
     # A finished hypothesis has one continuation: itself, at no cost.
     itself = np.where(np.arange(width) == 0, 0.0, -np.inf)  # (M,)
-    added = np.where(beam.finished[:, :, None], itself, log_probs)  # (B, K, M)
-    totals = beam.log_probs[:, :, None] + added  # (B, K, M)
-    steps = beam.steps + ~beam.finished  # (B, K)
-    scores = totals / steps[:, :, None] ** penalty
-    order = np.argsort(-scores.reshape(images, -1), axis=1, kind="stable")[:, :size]  # (B, K)
+    added = np.where(beam.finished[:, :, None], itself, log_probs)  # (B, S, M)
+    totals = beam.log_probs[:, :, None] + added  # (B, S, M)
+    steps = beam.steps + ~beam.finished  # (B, S)
+    said = np.where(beam.finished[:, :, None] | (ids == end_id), -1, ids)
+    order = continuations(totals, steps, said, position, search)  # (B, S)
     slots: Ints = (order // width).astype(np.int32)
     row = np.arange(images)[:, None]
     was_finished = beam.finished[row, slots]
@@ -162,7 +163,7 @@ def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, penalty: f
 
 
 def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Ints) -> tuple[Floats, Ints]:
-    """Moves the scores of `rows` (N, M) to their hypotheses' places (B, K, M); the other places have no words."""
+    """Moves the scores of `rows` (N, M) to their hypotheses' places (B, S, M); the other places have no words."""
     shape = (beam.finished.size, ids.shape[1])
     every = np.full(shape, -np.inf, np.float32)
     every_id = np.zeros(shape, np.int32)
@@ -171,60 +172,47 @@ def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Int
     return every.reshape(*beam.finished.shape, -1), every_id.reshape(*beam.finished.shape, -1)
 
 
-def _without_repeats(log_probs: Floats, ids: Ints, said: Ints, length: int) -> Floats:
-    """Makes words impossible that would complete an n-gram of that length which their hypothesis has already.
-
-    Args:
-        log_probs: Log-probabilities of the next words. Shape (N, M).
-        ids: Their ids. Shape (N, M).
-        said: The words of each hypothesis. Shape (N, T).
-        length: Words of an n-gram.
-
-    Returns:
-        The log-probabilities. Those of a hypothesis that no word would be left for stay as they are. Shape (N, M).
-    """
-    if said.shape[1] < length:
-        return log_probs
-    grams = np.lib.stride_tricks.sliding_window_view(said, length, axis=1)  # (N, G, n)
-    begun = said[:, None, said.shape[1] - length + 1 :]  # (N, 1, n - 1)
-    begins_so = (grams[:, :, :-1] == begun).all(axis=2)  # (N, G)
-    repeats = ((ids[:, :, None] == grams[:, None, :, -1]) & begins_so[:, None]).any(axis=2)  # (N, M)
-    repeats &= (~repeats & np.isfinite(log_probs)).any(axis=1, keepdims=True)
-    return np.where(repeats, np.float32(-np.inf), log_probs)
-
-
-def _drop(beam: _Beam, images: npt.NDArray[np.bool_]) -> None:
-    """Drops the unfinished hypotheses of the chosen images (B,)."""
-    lost = images[:, None] & ~beam.finished
+def _drop(beam: _Beam, chosen: npt.NDArray[np.bool_]) -> None:
+    """Drops the unfinished hypotheses of the chosen slots (B, S)."""
+    lost = chosen & ~beam.finished
     beam.log_probs[lost] = -np.inf
     beam.finished[lost] = True
 
 
-def _decided(beam: _Beam, pool: list[_Pool], config: SearchConfig) -> npt.NDArray[np.bool_]:
-    """Returns for each image (B,) whether K captions are found that no unfinished hypothesis can beat.
+def _decided(beam: _Beam, pools: list[_Pool], search: Search) -> npt.NDArray[np.bool_]:
+    """Returns for each slot (B, S) whether its group has K captions that no unfinished hypothesis can beat.
 
     A log-probability never rises, so an unfinished hypothesis scores at most its present one, divided by the penalty of
     the most words.
     """
-    size = config.beam_size
-    bounds = np.where(beam.finished, -np.inf, beam.log_probs).max(axis=1) / config.max_words**config.length_penalty
-    worst = [sorted(c.score for c in found.values())[-size] if len(found) >= size else -np.inf for found in pool]
-    return np.asarray(worst >= bounds)
+    size = search.beam_size
+    open_ones = np.where(beam.finished, -np.inf, beam.log_probs).reshape(-1, size)  # (B * G, K)
+    bounds = open_ones.max(axis=1) / search.max_words**search.length_penalty
+    worst = [sorted(c.score for c in found.values())[-size] if len(found) >= size else -np.inf for found in pools]
+    return np.repeat(worst >= bounds, size).reshape(beam.finished.shape)
 
 
 def _collect(
-    pool: list[_Pool], beam: _Beam, chosen: npt.NDArray[np.bool_], config: SearchConfig,
+    pools: list[_Pool], beam: _Beam, chosen: npt.NDArray[np.bool_], search: Search,
     end_id: int,
 ) -> None:  # fmt: skip
-    """Adds the captions of the chosen slots (B, K) to their image's pool, by their tokens with the end."""
+    """Adds the captions of the chosen slots (B, S) to their group's pool, by their tokens with the end."""
     for image, slot in np.argwhere(chosen & np.isfinite(beam.log_probs)):
         steps = int(beam.steps[image, slot])
         log_prob = float(beam.log_probs[image, slot])
         tokens = tuple(beam.tokens[image, slot, :steps].tolist())
         words = tokens[:-1] if tokens[-1] == end_id else tokens
         logs = tuple(beam.word_log_probs[image, slot, : len(words)].tolist())
-        pool[image][tokens] = FoundCaption(words, logs, log_prob, log_prob / steps**config.length_penalty)
+        pool = pools[image * search.groups + slot // search.beam_size]
+        pool[tokens] = FoundCaption(words, logs, log_prob, log_prob / steps**search.length_penalty)
 
 
-def _ranked(captions: _Pool, count: int) -> list[FoundCaption]:
-    return sorted(captions.values(), key=lambda caption: -caption.score)[:count]
+def _ranked(groups: Sequence[_Pool], count: int) -> list[FoundCaption]:
+    """Returns the best captions of each group, in turns, no two alike."""
+    best = [sorted(pool.values(), key=lambda caption: -caption.score)[:count] for pool in groups]
+    ranked = [(rank, caption) for found in best for rank, caption in enumerate(found)]
+    ranked.sort(key=lambda item: (item[0], -item[1].score))
+    distinct: dict[tuple[int, ...], FoundCaption] = {}
+    for _, caption in ranked:
+        distinct.setdefault(caption.tokens, caption)
+    return list(distinct.values())

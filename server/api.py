@@ -1,63 +1,28 @@
 """The endpoints under /v1: parse a request, call the one service, serialise its answer; and the health checks."""
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from flask import Flask, Response, request
-from msgspec import UNSET, Meta, UnsetType
-from werkzeug.datastructures import MultiDict
 
 from model.captioner import Caption
 from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS, is_image
 from server.bodies import json_limit, read_body, too_large
-from server.envelopes import JSON_EXAMPLE, PREDICT_ADVICE
-from server.errors import MalformedBodyError, ParameterError
+from server.errors import ParameterError
 from server.jobs import PredictOptions
+from server.parameters import PredictBody, parse_options
 from server.problems import describe
 from server.service import Answered, Asked, CaptionService
 from server.settings import ServerSettings
 from server.typed_json import images_of, parse_json
 from server.uploads import images_in
 
-PARAMETERS = PREDICT_ADVICE.parameters
-"""What can be asked for in the query."""
-
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain"
-DEFAULT_CAPTIONS = 3
-DEFAULT_CLASSES = 5
 
 Json = dict[str, Any]
-
-
-Base64 = Annotated[str, Meta(description="An image as base64 or as a data URI.", extra_json_schema={"format": "byte"})]
-
-
-class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A request as JSON: one image or several, each as base64 or a data URI, and what is wanted for each of them."""
-
-    image: Base64 | UnsetType = UNSET
-    images: Annotated[list[Base64], Meta(min_length=1, description="Several images.")] | UnsetType = UNSET
-    beam_size: Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE)] | UnsetType = UNSET
-    captions: Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE)] | UnsetType = UNSET
-    classes: Annotated[int, Meta(ge=0, le=MAX_CLASSES)] | UnsetType = UNSET
-
-    @property
-    def texts(self) -> list[str]:
-        """Returns the images as they were sent.
-
-        Raises:
-            MalformedBodyError: `image` and `images` are both there, or neither is.
-        """
-        if isinstance(self.image, str) and self.images is UNSET:
-            return [self.image]
-        if isinstance(self.images, list) and self.image is UNSET:
-            return self.images
-        both = "neither" if self.image is UNSET else "both"
-        raise MalformedBodyError(f"expected 'image' or 'images' in the JSON, received {both}; {JSON_EXAMPLE}")
 
 
 class Api:
@@ -116,7 +81,7 @@ class Api:
         return Asked(images_of(asked.texts, self._settings), self._options_in(asked, options, config))
 
     def _options_in(self, asked: PredictBody, options: PredictOptions, config: CaptionerConfig) -> PredictOptions:
-        given = MultiDict([(name, str(value)) for name in PARAMETERS if (value := getattr(asked, name)) is not UNSET])
+        given = asked.parameters
         if given and request.args:
             raise ParameterError(
                 f"{next(iter(given))}: expected parameters in the JSON or in the query, received some in both; put all "
@@ -166,46 +131,6 @@ class Api:
         """
         self._service.check()
         return {"status": "ready"}
-
-
-def parse_options(arguments: "MultiDict[str, str]", config: CaptionerConfig) -> PredictOptions:
-    """Returns the options that the query parameters of a prediction ask for.
-
-    Args:
-        arguments: `beam_size` 1 to 10, `captions` 1 to the beam size, `classes` 0 to 20; each at most once.
-        config: Has the default beam size.
-
-    Returns:
-        The options, defaults filled in.
-
-    Raises:
-        ParameterError: A parameter is unknown, repeated or out of its range.
-    """
-    for name, values in arguments.lists():
-        if name not in PARAMETERS:
-            raise ParameterError(f"{name[:50]!r}: expected only {', '.join(PARAMETERS)}, received an unknown parameter")
-        if len(values) > 1:
-            raise ParameterError(f"{name}: expected it once, received it {len(values)} times")
-    beam_size = _whole_number(arguments, "beam_size", 1, MAX_BEAM_SIZE, config.search.beam_size)
-    return PredictOptions(
-        beam_size=beam_size,
-        captions=_whole_number(arguments, "captions", 1, beam_size, min(DEFAULT_CAPTIONS, beam_size), "the beam_size"),
-        classes=_whole_number(arguments, "classes", 0, MAX_CLASSES, DEFAULT_CLASSES),
-    )
-
-
-def _whole_number(
-    arguments: "MultiDict[str, str]", name: str, low: int, high: int, default: int, high_is: str = ""
-) -> int:
-    text = arguments.get(name)
-    if text is None:
-        return default
-    # Stricter than int(), which accepts "1_0", " 7" and digits of other scripts, and fails on very long numbers.
-    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1
-    if not low <= value <= high:
-        bound = f"{high} ({high_is})" if high_is else str(high)
-        raise ParameterError(f"{name}: expected a whole number from {low} to {bound}, received {text[:50]!r}")
-    return value
 
 
 def _as_text(answers: list[Answered | ImageError]) -> Response:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from model.bundle import ClassName
 from model.captioner import Prediction
 from model.config import CaptionerConfig
+from model.options import Search
 from model.search import Wanted
 from server.errors import NotReadyError, QueueFullError
 from server.jobs import Job, PredictOptions
@@ -37,7 +38,7 @@ class Predictor(Protocol):
         """Names of the encoder's classes."""
 
     def predict(
-        self, images: npt.NDArray[np.uint8], *, beam_size: int, captions: int, classes: int, wanted: Wanted
+        self, images: npt.NDArray[np.uint8], *, search: Search, captions: int, classes: int, wanted: Wanted
     ) -> list[Prediction]:
         """Captions and classifies a batch of images; called in the inference thread alone."""
 
@@ -69,7 +70,7 @@ class InferenceQueue:
     """A bounded queue of images and the one thread that works on them, batch after batch.
 
     A batch is what waits when the one before is done: images of any requests, in order, as long as they want the same
-    beam size. An image alone is worked on at once.
+    search. An image alone is worked on at once.
 
     Args:
         limits: How much may wait and be put together.
@@ -177,10 +178,10 @@ class InferenceQueue:
         return self._is_closed or len(self._items) >= self._limits.max_batch
 
     def _take_batch(self) -> list[_Item]:
-        """Takes images that are still wanted and want the same beam size; called with the lock held."""
+        """Takes images that are still wanted and want the same search; called with the lock held."""
         batch: list[_Item] = []
         while self._items and len(batch) < self._limits.max_batch:
-            if batch and self._items[0].job.options.beam_size != batch[0].job.options.beam_size:
+            if batch and self._items[0].job.options.search != batch[0].job.options.search:
                 break
             item = self._items.popleft()
             if item.job.is_wanted:
@@ -217,7 +218,7 @@ class InferenceQueue:
         options = [item.job.options for item in batch]
         predictions = captioner.predict(
             np.stack([item.job.images[item.position] for item in batch]),
-            beam_size=options[0].beam_size,
+            search=options[0].search,
             captions=max(option.captions for option in options),
             classes=max(option.classes for option in options),
             wanted=lambda: [item.job.is_wanted for item in batch],

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from model.image import is_image
+from model.options import OPTIONS
 from server.errors import MalformedBodyError
 
 HOST = "http://127.0.0.1:8000"
@@ -39,14 +40,17 @@ PREDICT_ADVICE = Advice(
     url=f"{HOST}/v1/predict",
     hint="send the images as multipart/form-data in the field 'image', or one image as the body",
     base64=JSON_EXAMPLE,
-    parameters=("beam_size", "captions", "classes"),
+    parameters=tuple(dict.fromkeys(("beam_size", "captions", "classes", *OPTIONS))),
 )
 """Our own endpoint's."""
 
 _START_BYTES = 128
 _LINK = re.compile(rb"\s*(?:https?|ftp|file|blob|s3|gs)://?", re.IGNORECASE)
 _DATA_URI = re.compile(rb"\s*data:[\w.+-]*/?[\w.+-]*[;,]", re.IGNORECASE)
-_FILE_NAME = re.compile(rb"[^\0-\x1f<>{}]{1,500}\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic|avif)\s*", re.IGNORECASE)
+_FILE_NAME = re.compile(
+    rb"[^\0-\x1f<>{}]{1,500}\.(?:jpe?g?|jfif|png|webp|avif|gif|bmp|tiff?|hei[cf]|hif|jxl|dng|cr[23]|nef|arw)\s*",
+    re.IGNORECASE,
+)
 _FORM_START = re.compile(rb"(?:\r?\n)?--[^\r\n]{1,80}\r?\nContent-Disposition: *form-data", re.IGNORECASE)
 _FIELDS = re.compile(rb"(?:image|images|file|photo)=", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/_-]")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.captioner import Prediction
+from model.options import Search
 from server.errors import DeadlineExceededError
 
 
@@ -17,7 +18,7 @@ from server.errors import DeadlineExceededError
 class PredictOptions:
     """What is wanted for every image of a request; see `Captioner.predict`."""
 
-    beam_size: int
+    search: Search
     captions: int
     classes: int
 

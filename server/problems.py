@@ -102,6 +102,7 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
         model_errors.VocabularyError: INTERNAL,
         model_errors.BundleError: INTERNAL,
         model_errors.DataError: INTERNAL,
+        model_errors.LibraryError: INTERNAL,
     }
 )
 """Every error of `model` and `server`, and the problem that a client gets for it."""

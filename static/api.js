@@ -14,7 +14,7 @@
  */
 /** @typedef {'http' | 'unreachable' | 'timeout' | 'unreadable-answer' | 'unreadable-file'} ProblemKind */
 
-/** @typedef {{ body_bytes: number, image_pixels: number, beam_size: number }} Limits */
+/** @typedef {{ body_bytes: number, image_pixels: number, beam_size: number, image_formats: string[] }} Limits */
 /** @typedef {{ name: string, version: string, limits: Limits }} Service */
 /** What a request asks for; no more captions than the beam is wide. @typedef {{ captions: number, beamSize: number }} Options */
 
@@ -22,7 +22,12 @@
 export const UNKNOWN_SERVICE = {
   name: '',
   version: '',
-  limits: { body_bytes: 10 * 1024 ** 2, image_pixels: 50e6, beam_size: 10 },
+  limits: {
+    body_bytes: 10 * 1024 ** 2,
+    image_pixels: 50e6,
+    beam_size: 10,
+    image_formats: ['JPEG', 'PNG', 'WEBP', 'AVIF', 'GIF', 'BMP', 'TIFF'],
+  },
 };
 const TIMEOUT_SECONDS = 120;
 const CLASSES = 5;

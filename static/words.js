@@ -15,11 +15,7 @@ const REASONS = {
   401: ['This server asks for a key', 'The page has none to give. Ask from a program that has one.', false],
   408: ['The upload took too long', 'Try again on a faster connection, or with a smaller photo.', true],
   413: ['That photo is too large', 'Save it smaller, or choose another photo.', false],
-  415: [
-    'That file is not an image we can read',
-    'Choose a JPEG, PNG, WebP, GIF, BMP or TIFF. Save a HEIC or SVG as one of these first.',
-    false,
-  ],
+  415: ['That file is not an image we can read', 'Save it as JPEG or PNG first.', false],
   422: [
     'That image could not be opened',
     'It seems to be damaged or cut short. Save it once more, or choose another photo.',
@@ -40,6 +36,15 @@ const REASONS = {
   ],
 };
 
+/** What people call some formats. @type {Record<string, string>} */
+const FORMATS = { WEBP: 'WebP', HEIF: 'HEIC' };
+
+/** @param {import('./api.js').Limits} limits */
+export function formatsInWords({ image_formats }) {
+  const names = image_formats.map((name) => FORMATS[name] ?? name);
+  return `${names.slice(0, -1).join(', ')} or ${names[names.length - 1]}`;
+}
+
 /** @param {import('./api.js').Limits} limits */
 export function sizeLimit(limits) {
   const megapixels = Math.round(limits.image_pixels / 1e5) / 10;
@@ -53,6 +58,7 @@ export function explain({ kind, status, detail, retryAfterSeconds }, limits = UN
     `It is not your photo’s fault (status ${status}). Try again.`,
     true,
   ];
+  if (status === 415) advice = `Choose a ${formatsInWords(limits)}. ${advice}`;
   if (status === 413) advice = `Photos of ${sizeLimit(limits)} are accepted. ${advice}`;
   if (retryAfterSeconds > 1) advice = `Try again in ${retryAfterSeconds} seconds.`;
   return { title, advice, detail, canRetry };

@@ -9,6 +9,7 @@ from training.commands.distill import distill
 from training.commands.grow import answers, distill_top, grow, maps
 from training.commands.prepare import prepare
 from training.commands.score import convert, evaluate, export, recognize
+from training.commands.score_files import score
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -43,6 +44,7 @@ for command in (
     self_critical,
     finetune,
     evaluate,
+    score,
     recognize,
     export,
     convert,

@@ -1,6 +1,5 @@
 """The CPU engine: int8 weights under LiteRT, without TensorFlow."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from model.bundle import LITE_DECODER, LITE_ENCODER
 from model.config import IMAGE_PIXELS, MAX_BEAM_SIZE, CaptionerConfig
+from model.engines.cores import usable_cores
 from model.engines.protocol import Encoded
 from model.errors import BundleError
 from model.search import Floats, Ints
@@ -84,9 +84,6 @@ class LiteEngine:
         return best["log_probs"], best["ids"], best["state"]
 
 
-CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
-"""A container's CPU quota (cgroup v2): microseconds, or `max`, for each period."""
-
 _Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -116,18 +113,3 @@ class _File:
         return BundleError(
             f"{self._path}: expected {expected}, found {found}; make it again with `showtell-train convert`"
         )
-
-
-def usable_cores(share: Path = CPU_SHARE) -> int:
-    """Returns the cores that this process may use. More threads than a container's quota would wait for each other.
-
-    Args:
-        share: The file with the container's quota.
-    """
-    # Linux knows which ones this process may use; other systems do not say.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = share.read_text().split()
-    except OSError:
-        return cores
-    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))

@@ -23,6 +23,7 @@ class Header:
         decoded_bytes: Most memory that Pillow takes to decode it, in bytes; measured, not promised by Pillow.
         decode_seconds: Estimated time to decode it on a current processor, in seconds; orders the work, limits nothing.
         data: A file of the same format with the pixels of the first frame, and no metadata.
+        profile: The colour profile as `model.formats.icc` cuts it down; empty where none is told.
     """
 
     format: str
@@ -33,6 +34,7 @@ class Header:
     decoded_bytes: int
     decode_seconds: float
     data: bytes
+    profile: bytes = b""
 
 
 def count_parts(parts: int, kind: str, *, most: int = MAX_PARTS) -> None:

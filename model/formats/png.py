@@ -5,11 +5,15 @@ Source:
 """
 
 import struct
+from collections.abc import Mapping
 
 from model.formats.exif import orientation_of
 from model.formats.header import DamagedFileError, Header, count_parts
+from model.formats.icc import rgb_profile, unpacked_profile
 
 _SIGNATURE_BYTES = 8
+_PREFERRED = frozenset({b"sRGB", b"cICP"})
+_TOLD = _PREFERRED | {b"eXIf", b"iCCP"}
 _ONCE = (b"IHDR", b"PLTE", b"tRNS")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _WITH_ALPHA = (4, 6)
@@ -31,22 +35,32 @@ def inspect(data: bytes) -> Header:
     length, name, width, height, bits, colours = struct.unpack_from(">I4sIIBB", data, _SIGNATURE_BYTES)
     if (length, name) != (13, b"IHDR") or colours not in _CHANNELS:
         raise DamagedFileError("expected a PNG that begins with a known header, received another")
-    kept, exif = _read_chunks(data)
+    kept, told = _read_chunks(data)
     pixels = width * height
     return Header(
-        format="PNG", width=width, height=height, largest_pixels=pixels, orientation=orientation_of(exif),
+        format="PNG", width=width, height=height, largest_pixels=pixels,
+        orientation=orientation_of(told.get(b"eXIf", b"")),
         # Pillow has a byte for a pixel of one channel, two where those have 16 bits, and four for all others.
-        decoded_bytes=pixels * (4 if _CHANNELS[colours] > 1 else 1 + (bits > 8)),
+        # Colours of 16 bits may be decoded twice, see `model.depth`.
+        decoded_bytes=pixels * (1 + (bits > 8)) * (4 if _CHANNELS[colours] > 1 else 1),
         decode_seconds=pixels * (40e-9 if colours in _WITH_ALPHA else 15e-9),
-        data=data[:_SIGNATURE_BYTES] + b"".join(kept),
+        data=data[:_SIGNATURE_BYTES] + b"".join(kept), profile=_profile(told),
     )  # fmt: skip
 
 
-def _read_chunks(data: bytes) -> tuple[list[bytes], bytes]:
-    """Returns the chunks that decoding needs, adjacent ones joined, and the content of the EXIF chunk."""
+def _profile(told: Mapping[bytes, bytes]) -> bytes:
+    """Returns the colour profile, which a chunk that tells sRGB or other code points is preferred to."""
+    if _PREFERRED & told.keys():
+        return b""
+    _, _, content = told.get(b"iCCP", b"").partition(b"\0")
+    return rgb_profile(unpacked_profile(content[1:]))
+
+
+def _read_chunks(data: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Returns the chunks that decoding needs, adjacent ones joined, and contents of those that tell how it looks."""
     kept: list[bytes] = []
-    exif = b""
-    seen = set()
+    seen: set[bytes] = set()
+    told: dict[bytes, bytes] = {}
     position = _SIGNATURE_BYTES
     begin = position
     parts = 0
@@ -57,8 +71,8 @@ def _read_chunks(data: bytes) -> tuple[list[bytes], bytes]:
         count_parts(parts, "PNG chunks")
         is_needed = name in (b"IDAT", b"IEND") or (name in _ONCE and name not in seen)
         seen.add(name if name in _ONCE else b"")
-        if name == b"eXIf":
-            exif = data[position + 8 : end - 4]
+        if name in _TOLD:
+            told[name] = data[position + 8 : end - 4]
         if not is_needed:
             kept.append(data[begin:position])
             begin = end
@@ -66,4 +80,4 @@ def _read_chunks(data: bytes) -> tuple[list[bytes], bytes]:
         if name == b"IEND":
             break
     kept.append(data[begin:position])
-    return kept, exif
+    return kept, told

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from model.formats.header import DamagedFileError, Header, count_parts
+from model.formats.icc import MAX_PROFILE_BYTES, rgb_profile
 
 _WIDTH = 256
 _LENGTH = 257
@@ -26,6 +27,9 @@ _TILE_LENGTH = 323
 _TILE_OFFSETS = 324
 _TILE_BYTES = 325
 _JPEG_TABLES = 347
+
+_PROFILE = 34675
+_TOLD = (_ORIENTATION, _PROFILE)
 
 _PIECES = frozenset({_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES})
 _NEEDED: frozenset[int] = _PIECES | {
@@ -108,10 +112,12 @@ def inspect(data: bytes) -> Header:
     return Header(
         format="TIFF", width=width, height=height, largest_pixels=max(pixels, piece),
         orientation=orientation if 1 <= orientation <= 8 else 1,
-        # The image, and the piece of it that is decoded.
-        decoded_bytes=pixels * (4 if samples > 1 or bits > 16 else 1 + (bits > 8)) + piece_bytes,
+        # The image, twice where `model.depth` may decode it again, and the piece of it that is decoded.
+        decoded_bytes=pixels * (4 * (1 + (bits > 8)) if samples > 1 else 4 if bits > 16 else 1 + (bits > 8))
+        + piece_bytes,
         decode_seconds=max(pixels, piece) * 15e-9,
         data=_with_directory(data, layout, [entry.raw for tag, entry in sorted(entries.items()) if tag in _NEEDED]),
+        profile=_profile(data, entries.get(_PROFILE)),
     )  # fmt: skip
 
 
@@ -135,7 +141,7 @@ def _read_directory(data: bytes, layout: _Layout, begin: int) -> dict[int, _Entr
     entries: dict[int, _Entry] = {}
     for _ in range(count):
         tag, kind, values = struct.unpack_from(order + layout.entry, data, position)
-        if (tag in _NEEDED or tag == _ORIENTATION) and tag not in entries:
+        if (tag in _NEEDED or tag in _TOLD) and tag not in entries and not _is_odd_profile(tag, kind, values):
             if kind not in _KINDS:
                 raise DamagedFileError(f"expected a known type of tag {tag} in a TIFF, received type {kind}")
             size = values * struct.calcsize(order + _KINDS[kind])
@@ -145,6 +151,11 @@ def _read_directory(data: bytes, layout: _Layout, begin: int) -> dict[int, _Entr
             entries[tag] = _Entry(data[position : at + inline], _KINDS[kind], values, place)
         position += head + inline
     return entries
+
+
+def _is_odd_profile(tag: int, kind: int, values: int) -> bool:
+    """Returns whether an entry is a colour profile that is too large or no row of bytes; the photo does without it."""
+    return tag == _PROFILE and (kind not in (1, 7) or values > MAX_PROFILE_BYTES)
 
 
 def _check_size(tag: int, values: int, size: int) -> None:
@@ -159,6 +170,10 @@ def _first(data: bytes, layout: _Layout, entry: _Entry) -> int:
     if entry.kind not in "BHIQ" or not entry.values:
         return 0
     return int(max(struct.unpack_from(f"{layout.order}{min(entry.values, 16)}{entry.kind}", data, entry.position)))
+
+
+def _profile(data: bytes, entry: _Entry | None) -> bytes:
+    return rgb_profile(data[entry.position : entry.position + entry.values]) if entry else b""
 
 
 def _piece_pixels(numbers: Mapping[int, int], width: int, height: int) -> int:

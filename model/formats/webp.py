@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from model.formats.exif import orientation_of
 from model.formats.header import DamagedFileError, Header, count_parts
+from model.formats.icc import rgb_profile
 
 _ALPHA = 0x10
 _ANIMATION = 0x02
@@ -34,10 +35,13 @@ def inspect(data: bytes) -> Header:
     kept: list[bytes] = []
     names: set[bytes] = set()
     exif = b""
+    profile = b""
     size = (0, 0)
     for name, chunk in _chunks(data):
         if name == b"EXIF":
             exif = exif or chunk[8:]
+        if name == b"ICCP":
+            profile = profile or chunk[8:]
         if name in _SIZES and name not in names:
             kept.append(_without_metadata(chunk) if name == b"VP8X" else chunk)
             names.add(name)
@@ -52,7 +56,7 @@ def inspect(data: bytes) -> Header:
     return Header(
         format="WEBP", width=size[0], height=size[1], largest_pixels=pixels, orientation=orientation_of(exif),
         decoded_bytes=pixels * _BYTES_PER_PIXEL, decode_seconds=pixels * 40e-9,
-        data=b"RIFF" + struct.pack("<I", len(body)) + body,
+        data=b"RIFF" + struct.pack("<I", len(body)) + body, profile=rgb_profile(profile),
     )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from model.config import MAX_BEAM_SIZE, MAX_CLASSES
+from model.formats.known import FORMATS_IN_WORDS
 from model.image import FORMATS
-from server.api import DEFAULT_CAPTIONS, DEFAULT_CLASSES, PredictBody
+from model.options import Option
 from server.description.operation import CAPTIONING, Operation
 from server.description.schemas import EXAMPLES, Json, reference
 from server.errors import NotReadyError, QueueFullError
+from server.parameters import PARAMETERS, PredictBody
 from server.settings import ServerSettings
 from server.uploads import FIELD
 
@@ -19,10 +20,9 @@ def operations(settings: ServerSettings) -> tuple[Operation, ...]:
 
 
 def _predict(settings: ServerSettings) -> Operation:
-    *formats, last = FORMATS
     body = (
         f"At most {settings.max_body_bytes:,} bytes, those of the images where they are base64; compressed by gzip or "
-        f"deflate if `Content-Encoding` says so. Each image is {', '.join(formats)} or {last}, recognised by its "
+        f"deflate if `Content-Encoding` says so. Each image is {FORMATS_IN_WORDS}, recognised by its "
         f"bytes, of at most {settings.max_pixels:,} pixels."
     )
     forms = {
@@ -90,26 +90,17 @@ def _pages() -> tuple[Operation, ...]:
 
 
 def _query() -> tuple[Json, ...]:
-    return (
-        _parameter(
-            "beam_size", {"minimum": 1, "maximum": MAX_BEAM_SIZE},
-            "Hypotheses that the search keeps at each word: more find better captions and take longer. "
-            "Default: the model's own, `search.beam_size` of `/v1/model`.",
-        ),
-        _parameter(
-            "captions", {"minimum": 1, "maximum": MAX_BEAM_SIZE},
-            "Captions to return, best first; at most the beam size, also if that is the model's own. "
-            f"Default: {DEFAULT_CAPTIONS}, or the beam size if that is less.",
-        ),
-        _parameter(
-            "classes", {"minimum": 0, "maximum": MAX_CLASSES, "default": DEFAULT_CLASSES},
-            "Classes to return, most probable first; all of them if the model has fewer.",
-        ),
-    )  # fmt: skip
+    return tuple(
+        {"name": name, "in": "query", "description": option.about, "schema": _schema_of(option)}
+        for name, option in PARAMETERS.items()
+    )
 
 
-def _parameter(name: str, bounds: Json, about: str) -> Json:
-    return {"name": name, "in": "query", "description": about, "schema": {"type": "integer", **bounds}}
+def _schema_of(option: Option) -> Json:
+    if option.kind is bool:
+        return {"type": "boolean"}
+    kind = "integer" if option.kind is int else "number"
+    return {"type": kind, "minimum": option.low, "maximum": option.high}
 
 
 def _form(most: int) -> Json:

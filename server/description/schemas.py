@@ -7,6 +7,7 @@ from typing import Any, Literal
 from model.config import MAX_BEAM_SIZE, MAX_CLASSES, DecoderConfig, EncoderConfig, SearchConfig
 from model.engines.choice import ENGINES
 from model.errors import UnsupportedImageError
+from model.formats.known import FORMATS_IN_WORDS
 from model.image import FORMATS, MAX_SIDE_PIXELS
 from server.problems import describe
 from server.settings import ServerSettings
@@ -38,8 +39,7 @@ _PREDICTION = {
 
 _BAD_PHOTO = describe(
     UnsupportedImageError(
-        "expected a JPEG, PNG, WebP, GIF, BMP or TIFF image, received bytes of no such format; "
-        "convert the file to JPEG or PNG"
+        f"expected a {FORMATS_IN_WORDS} image, received bytes of no such format; convert the file to JPEG or PNG"
     )
 )
 

@@ -9,6 +9,7 @@ from flask import request
 from model.bundle import ClassName
 from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
+from model.options import SearchOptions
 from server.bodies import json_limit
 from server.errors import ModelNotFoundError, ParameterError
 from server.jobs import PredictOptions
@@ -138,8 +139,8 @@ def _options(wish: Wish[R], config: CaptionerConfig) -> PredictOptions:
             f"expected 1 to {MAX_BEAM_SIZE} captions and 0 to {MAX_CLASSES} classes for each image, received "
             f"{wish.captions} and {wish.classes}; ask for fewer"
         )
-    widest = max(config.search.beam_size, wish.captions)
-    return PredictOptions(beam_size=widest, captions=wish.captions, classes=wish.classes)
+    search = SearchOptions().wide_enough(config.search, wish.captions)
+    return PredictOptions(search=search, captions=wish.captions, classes=wish.classes)
 
 
 def _whole(answers: list[Answered | ImageError]) -> list[Answered]:

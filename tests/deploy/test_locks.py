@@ -16,9 +16,9 @@ LOCKS = {path.stem: path for path in sorted((ROOT / "locks").glob("*.txt"))}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 ASKED = {
-    "serve": (["."], []),
-    "tensorflow": (["tensorflow"], []),
-    "gpu": (["gpu"], []),
+    "serve": (["heic"], []),
+    "tensorflow": (["heic", "tensorflow"], []),
+    "gpu": (["gpu", "heic"], []),
     "quick": (["."], ["quick"]),
     "dev": (["training"], ["dev"]),
     "fuzz": ([], ["fuzz"]),

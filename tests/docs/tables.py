@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from server.description.operation import Operation
 from server.description.operations import operations
+from server.parameters import PARAMETERS
 from server.problems import INTERNAL, PROBLEMS, UNREADABLE_PROBLEMS, UNTYPED, Problem
 from server.protocols.table import chosen
 from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
@@ -35,6 +36,13 @@ def routes_table() -> str:
         summary = operation.summary if operation.summary.endswith("?") else f"{operation.summary}."
         about = operation.about.partition(". ")[0].removesuffix(".")
         lines.append(f"| {_routes([operation])} | {summary} {about}. |")
+    return "\n".join(lines)
+
+
+def parameters_table() -> str:
+    """Returns the parameters of a prediction as a Markdown table."""
+    lines = ["| parameter | values | what it is |", "|---|---|---|"]
+    lines += [f"| `{name}` | {option.expected} | {option.about} |" for name, option in PARAMETERS.items()]
     return "\n".join(lines)
 
 
@@ -94,7 +102,7 @@ def _modules(package: Path) -> Iterator[tuple[Path, str]]:
 TABLES: Mapping[str, tuple[Callable[[], str], ...]] = MappingProxyType(
     {
         "docs/settings.md": (settings_table,),
-        "docs/api.md": (routes_table, protocols_table, problems_table),
+        "docs/api.md": (routes_table, parameters_table, protocols_table, problems_table),
         "ARCHITECTURE.md": (modules_table,),
     }
 )

@@ -8,6 +8,9 @@ from typing import Any
 from PIL import Image
 
 from bench import hostile
+from model.formats.known import HAS_HEIC
+from model.image import FORMATS
+from tests.fuzz import containers, profiles
 
 SIZE = (61, 43)
 
@@ -102,6 +105,32 @@ def handmade_tiffs() -> Iterator[tuple[str, bytes]]:
         yield f"TIFF of a JPEG, progressive: {is_progressive}", tiff_of_jpeg(7, is_progressive)
 
 
+def stills() -> Iterator[tuple[str, bytes]]:
+    """Yields AVIFs and, where they are read, HEICs: with transparency, in tiles, in every subsampling and depth."""
+    clear = picture("RGBA")
+    clear.putalpha(picture("L"))
+    for name in ("AVIF", "HEIF") if HAS_HEIC else ("AVIF",):
+        for mode in ("L", "RGB"):
+            yield f"{name} {mode}", encoded(picture(mode), name)
+        yield f"{name} with transparency", encoded(clear, name)
+        tile = encoded(picture(size=(64, 64)), name)
+        yield f"{name} of tiles", containers.tiled(tile, 3, 2)
+        yield f"{name} with a thumbnail", containers.with_others(tile, b"mark")
+    for sampling in ("4:4:4", "4:2:2"):
+        yield f"AVIF {sampling}", encoded(picture(), "AVIF", subsampling=sampling)
+    others = [picture().rotate(30 * turn) for turn in (1, 2)]
+    yield "AVIF animated", encoded(picture(), "AVIF", save_all=True, append_images=others)
+    if HAS_HEIC:
+        yield "HEIF 4:4:4 of 12 bits", encoded(picture(), "HEIF", chroma=444, bits=12)
+
+
+def profiled() -> Iterator[tuple[str, bytes]]:
+    """Yields a file of each format that can have a colour profile, with one of them."""
+    for name in FORMATS:
+        if name not in ("GIF", "BMP"):
+            yield f"{name} with a profile", encoded(picture(), name, icc_profile=profiles.DISPLAY_P3)
+
+
 def files() -> dict[str, bytes]:
     """Returns a small file of every format in all the ways of storing pixels that can be made here."""
     others = [picture().rotate(30 * turn) for turn in (1, 2)]
@@ -134,7 +163,7 @@ def files() -> dict[str, bytes]:
     }
     made |= {f"BMP {mode}": encoded(picture(mode), "BMP") for mode in ("1", "L", "P", "RGB", "RGBA")}
     made |= {"BMP core": core_bmp(), "BMP upside down": upside_down_bmp(), "BMP in runs": run_length_bmp()}
-    return made | dict(tiffs()) | dict(handmade_tiffs())
+    return made | dict(tiffs()) | dict(handmade_tiffs()) | dict(stills()) | dict(profiled())
 
 
 def bombs() -> list[bytes]:
@@ -143,7 +172,8 @@ def bombs() -> list[bytes]:
         hostile.exif_flood(20), hostile.comment_flood(20), hostile.scan_flood(20), hostile.chunk_flood(20),
         hostile.tag_flood(20), hostile.animated_webp(), hostile.empty_gif(500), hostile.comment_gif(20),
         hostile.strip_flood(50), hostile.png(1, 500, bytes(1000)),
-        tiff_of_jpeg(6, False), tiff_of_jpeg(6, True),
+        tiff_of_jpeg(6, False), tiff_of_jpeg(6, True), containers.reused_tiles(picture(size=(64, 64)), "AVIF"),
+        containers.many_items(encoded(picture(), "AVIF"), 200),
     ]  # fmt: skip
 
 

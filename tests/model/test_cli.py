@@ -11,7 +11,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from model.bundle import Bundle
+from model.captioner import Captioner
 from model.cli import main
+from model.formats.known import FORMATS_IN_WORDS
+from model.image import read_image
+from model.options import SearchOptions
 
 
 def showtell(*arguments: str | Path) -> Result:
@@ -45,7 +49,7 @@ def test_a_photo_is_captioned_by_default(photos: Path, toy: Bundle, toy_bundle: 
 def test_json_is_an_object_a_line_for_folders_patterns_and_files(photos: Path, toy_bundle: Path) -> None:
     options = ("--captions", "4", "--classes", "0", "--json", "--bundle", toy_bundle)
     result = showtell(photos, photos / "*.jpg", photos / "two.PNG", *options)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "left out: 1 .txt\n")
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     in_folder = [photos / "inside" / "three.webp", photos / "one.jpg", photos / "two.PNG"]
     assert [answer["file"] for answer in answers] == [
@@ -72,7 +76,7 @@ def test_what_fails_is_named_on_its_own_line_and_the_others_are_done(photos: Pat
     *failed, total = result.stderr.splitlines()
     assert failed[0] == "missing.jpg: No such file or directory"
     assert failed[1] == f"{photos / 'nothing-*.png'}: No such file or directory"
-    assert failed[2].startswith(f"{photos / 'notes.txt'}: expected a JPEG, PNG, WebP, GIF, BMP or TIFF image")
+    assert failed[2].startswith(f"{photos / 'notes.txt'}: expected a {FORMATS_IN_WORDS} image")
     assert failed[3].startswith(f"{photos / 'broken.jpg'}: expected a whole JPEG file")
     assert len(failed) == 4
     assert total == "4 of 6 photos failed"
@@ -100,10 +104,35 @@ def test_a_damaged_bundle_is_one_line_and_nothing_is_captioned(photos: Path, toy
     assert result.stderr.count("\n") == 1
 
 
-def test_more_captions_than_the_beam_holds_is_a_usage_error(photos: Path, toy_bundle: Path) -> None:
-    result = showtell(photos / "one.jpg", "--captions", "3", "--beam-size", "2", "--bundle", toy_bundle)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--captions 3 --beam-size 2", "captions: expected 1 to 2, received 3"),
+        ("--min-words 7", "min_words: expected at most 6, the most words, received 7"),
+        ("--seed 1", "seed: expected sample with it"),
+        ("--sample --beam-size 2", "beam_size: expected none with sample"),
+    ],
+)
+def test_options_that_do_not_fit_each_other_are_a_usage_error(
+    photos: Path, toy_bundle: Path, options: str, words: str
+) -> None:
+    result = showtell(photos / "one.jpg", *options.split(), "--bundle", toy_bundle)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "--captions: expected at most the beam size (2), received 3" in result.stderr
+    assert words in result.stderr
+
+
+def test_flags_of_the_search_say_what_the_search_says(photos: Path, toy: Bundle, toy_bundle: Path) -> None:
+    pixels = read_image((photos / "one.jpg").read_bytes()).pixels[None]
+    captioner = Captioner.load(toy_bundle)
+    asked = SearchOptions(sample=True, temperature=2.0, seed=4, min_words=2)
+    (expected,) = captioner.predict(pixels, search=asked.search(toy.config.search, 5), captions=5, classes=0)
+    flags = "--captions 5 --classes 0 --sample --temperature 2 --seed 4 --min-words 2 --json"
+    for _ in range(2):
+        result = showtell(photos / "one.jpg", *flags.split(), "--bundle", toy_bundle)
+        captions = json.loads(result.stdout)["captions"]
+        assert [caption["text"] for caption in captions] == [caption.text for caption in expected.captions]
+    wide = showtell(photos / "one.jpg", "--captions", "9", "--diverse-groups", "3", "--json", "--bundle", toy_bundle)
+    assert len(json.loads(wide.stdout)["captions"]) > 3
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Whatever the bytes: an image or an `ImageError`, within a second and 200 MB."""
 
-import io
 import re
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
+from bench import hostile
 from model.errors import CorruptImageError, ImageError
 from model.formats.jpeg import MAX_SCANS
 from model.image import FORMATS, read_image
@@ -34,9 +34,7 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (97, 61)) -> Image.Image:
 
 
 def encoded(image: Image.Image, name: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, name, **options)
-    return buffer.getvalue()
+    return hostile.encoded(image, name, **options)
 
 
 def whole_files() -> list[bytes]:

@@ -1,6 +1,5 @@
 """What is no image, is damaged or is too large: always an ImageError of the right kind, and nothing else."""
 
-import io
 import struct
 import time
 import warnings
@@ -13,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
+from model.formats.known import FORMATS_IN_WORDS, HAS_HEIC
 from model.image import FORMATS, DecodedImage, read_image
 
 Encode = Callable[..., bytes]
@@ -22,9 +23,7 @@ Encode = Callable[..., bytes]
 def noise(mode: str, name: str, size: tuple[int, int] = (40, 30)) -> bytes:
     """Returns a file of noise, which no format compresses to a few bytes."""
     samples = np.random.default_rng(5).integers(0, 256, (size[1], size[0], 4), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(samples, "RGBA").convert(mode).save(buffer, name)
-    return buffer.getvalue()
+    return hostile.encoded(Image.fromarray(samples, "RGBA").convert(mode), name)
 
 
 FILES = {
@@ -40,7 +39,10 @@ FILES = {
     "BMP": noise("RGB", "BMP"),
     "TIFF": noise("RGB", "TIFF"),
     "float TIFF": noise("F", "TIFF"),
+    "AVIF": noise("RGBA", "AVIF"),
 }
+if HAS_HEIC:
+    FILES["HEIC"] = noise("RGBA", "HEIF")
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -90,7 +92,7 @@ def outcome(data: bytes) -> DecodedImage | ImageError:
     ids=["empty", "byte", "text", "svg", "xml", "html", "pdf", "zip", "psd", "ppm", "zeros", "wav", "bm-text"],
 )
 def test_bytes_of_no_accepted_format_are_unsupported(data: bytes) -> None:
-    with pytest.raises(UnsupportedImageError, match="expected a JPEG, PNG, WebP, GIF, BMP or TIFF image"):
+    with pytest.raises(UnsupportedImageError, match=f"expected a {FORMATS_IN_WORDS} image"):
         read_image(data)
 
 

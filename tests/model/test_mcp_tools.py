@@ -14,6 +14,7 @@ from PIL import Image
 
 from model.bundle import DEFAULT_BUNDLE
 from model.captioner import Captioner
+from model.formats.known import FORMATS_IN_WORDS
 from model.image import read_image
 from model.mcp_tools import CLASSES, PhotoTools, main
 
@@ -76,7 +77,7 @@ def test_every_error_is_told_in_words_and_the_next_photo_is_captioned(photo: Pat
         str(tmp_path): "expected a file, received a folder or a device",
         str(tmp_path / "pipe.jpg"): "expected a file, received a folder or a device",
         "/dev/zero": "expected a file, received a folder or a device",
-        str(tmp_path / "notes.txt"): "expected a JPEG, PNG, WebP, GIF, BMP or TIFF image",
+        str(tmp_path / "notes.txt"): f"expected a {FORMATS_IN_WORDS} image",
         str(tmp_path / "broken.jpg"): "expected a whole JPEG file",
         "https://example.org/photo.jpg": "image file on this machine",
         "~nobody-of-this-name/photo.jpg": "image file on this machine",

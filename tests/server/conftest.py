@@ -18,6 +18,7 @@ from model.bundle import ClassName
 from model.captioner import Captioner, Prediction
 from model.config import CaptionerConfig
 from model.image import MAX_PIXELS
+from model.options import Search
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue, Predictor
 from server.decoding.pool import DecodingPool
@@ -56,14 +57,14 @@ class HeldCaptioner:
         self.started = threading.Event()
         self.released = threading.Event()
         self.batch_sizes: list[int] = []
-        self.beam_sizes: list[int] = []
+        self.searches: list[Search] = []
         self.error: Exception | None = None
         self.poison = 256
         """Value that no picture of a good request has everywhere."""
 
-    def predict(self, images: npt.NDArray[np.uint8], *, beam_size: int, **_options: object) -> list[Prediction]:
+    def predict(self, images: npt.NDArray[np.uint8], *, search: Search, **_options: object) -> list[Prediction]:
         self.batch_sizes.append(len(images))
-        self.beam_sizes.append(beam_size)
+        self.searches.append(search)
         self.started.set()
         assert self.released.wait(30)
         if self.error is not None:

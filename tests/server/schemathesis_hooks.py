@@ -1,7 +1,6 @@
 """What schemathesis cannot know from the description of the API: what an image is, and what no schema can say."""
 
 import base64
-import io
 import json
 from typing import Any
 
@@ -10,19 +9,23 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from bench.hostile import encoded
 from model.config import SearchConfig
+from model.errors import SearchOptionError
 from model.image import FORMATS
-from server.api import PARAMETERS
+from model.options import OPTIONS, SearchOptions
+from server.parameters import PARAMETERS
 from server.settings import PROTOCOL_NAMES
 
 
 def _drawn(name: str) -> bytes:
     image = Image.new("RGB", (24, 16), "skyblue")
     ImageDraw.Draw(image).ellipse((4, 4, 16, 12), fill="saddlebrown")
-    buffer = io.BytesIO()
-    image.save(buffer, name)
-    return buffer.getvalue()
+    return encoded(image, name)
 
+
+SERVED = SearchConfig(max_words=6)
+"""The search of the bundle that serves."""
 
 PHOTOS = st.sampled_from([_drawn(name) for name in FORMATS])
 
@@ -44,18 +47,30 @@ def last_line(context: Any, response: Any) -> Any:
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
     """Drops findings of requests that look good, because no schema can say what is wrong with them.
 
-    The last message of a user has photos. `captions` is at most `beam_size`. Parameters are in the query or in the
-    JSON, and none is written like `3.0`. A photo as the body is not empty, of whatever type it is said to be.
+    The last message of a user has photos. Parameters fit each other and the model. They are in the query or in the
+    JSON, and no whole number is written like `3.0`. A photo as the body is not empty, of whatever type.
     """
     del context
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 400:
         return True
-    if set(case.operation.tags) & set(PROTOCOL_NAMES) or not response.request.body:
+    # A form without parts is not empty in itself.
+    is_empty = not response.request.body or not case.body
+    if set(case.operation.tags) & set(PROTOCOL_NAMES) or is_empty:
         return False
     body = case.body if isinstance(case.body, dict) else {}
     query = case.query or {}
     given = {name: body[name] for name in PARAMETERS if name in body}
-    if (query and given) or any(isinstance(value, float) for value in given.values()):
+    is_odd = any(isinstance(value, float) and PARAMETERS[name].kind is int for name, value in given.items())
+    return not (query and given) and not is_odd and _fits({**query, **given})
+
+
+def _fits(given: dict[str, Any]) -> bool:
+    """Returns whether parameters fit each other and the model that serves."""
+    kinds = {name: PARAMETERS[name].kind for name in given}
+    values = {name: value == "true" if kinds[name] is bool and isinstance(value, str) else kinds[name](value)
+              for name, value in given.items()}  # fmt: skip
+    options = SearchOptions(**{name: value for name, value in values.items() if name in OPTIONS})
+    try:
+        return bool(values.get("captions", 1) <= options.most_captions(SERVED))
+    except SearchOptionError:
         return False
-    both = {**query, **given}
-    return not int(both.get("captions", 0)) > int(both.get("beam_size", SearchConfig().beam_size))

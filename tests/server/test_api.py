@@ -1,6 +1,8 @@
 """The endpoints with a real captioner: what is answered, and what is refused and how."""
 
+import base64
 import io
+import json
 import math
 import struct
 import threading
@@ -19,6 +21,7 @@ from werkzeug.test import TestResponse
 
 from model.captioner import Captioner
 from model.image import read_image
+from model.options import SearchOptions
 from server.access import HEADERS
 from server.app import create_app
 from server.batching import InferenceQueue
@@ -84,6 +87,30 @@ def test_the_answer_is_that_of_the_captioner(
     assert [item["id"] for item in result["classes"]] == [item.id for item in expected.classes]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_words": 4, "no_repeat_ngram": 1},
+        {"max_words": 2},
+        {"diverse_groups": 3, "beam_size": 1, "diversity": 2.5},
+        {"sample": True, "temperature": 1.5, "seed": 7},
+    ],
+)
+def test_options_of_the_search_are_those_of_the_captioner_in_the_query_and_in_json(
+    client: FlaskClient, captioner: Captioner, photo: bytes, options: dict[str, Any]
+) -> None:
+    search = SearchOptions(**options).search(captioner.config.search, 2)
+    (expected,) = captioner.predict(read_image(photo).pixels[np.newaxis], search=search, captions=2)
+    query = "&".join(f"{name}={json.dumps(value)}" for name, value in options.items())
+    body = {"image": base64.b64encode(photo).decode(), "captions": 2, **options}
+    asked = client.post(f"/v1/predict?captions=2&{query}", data=photo), client.post("/v1/predict", json=body)
+    for response in asked:
+        (result,) = response.get_json()["results"]
+        assert [caption["text"] for caption in result["captions"]] == [caption.text for caption in expected.captions]
+    (plain,) = captioner.predict(read_image(photo).pixels[np.newaxis], captions=2)
+    assert plain.captions != expected.captions
+
+
 @pytest.mark.parametrize("content_type", [None, "image/jpeg", "image/png", "application/x-www-form-urlencoded", "x"])
 def test_a_photo_as_the_body_is_answered_whatever_its_content_type(
     client: FlaskClient, photo: bytes, form: Form, content_type: str | None
@@ -114,6 +141,8 @@ def test_every_kind_of_pixel_is_answered(client: FlaskClient, form: Form, mode: 
         ("?beam_size=10&captions=7", 7, 5),
         ("?captions=1&classes=0", 1, 0),
         ("?classes=20", 3, 20),
+        ("?min_words=2&no_repeat_ngram=1&diverse_groups=1", 3, 5),
+        ("?sample=true&temperature=2.5e0&seed=4294967295&captions=1", 1, 5),
     ],
 )
 def test_parameters_decide_how_much_is_answered(
@@ -135,10 +164,27 @@ def test_parameters_decide_how_much_is_answered(
         ("beam_size=%EF%BC%93", ["beam_size", "1 to 10"]),
         ("beam_size=2&beam_size=3", ["beam_size", "once", "2 times"]),
         ("captions=4", ["captions", "1 to 3", "'4'"]),
-        ("captions=0", ["captions", "1 to 3", "'0'"]),
+        ("captions=0", ["captions", "1 to 10", "'0'"]),
         ("classes=21", ["classes", "0 to 20", "'21'"]),
         ("classes=-1", ["classes", "0 to 20", "'-1'"]),
         ("beam=3", ["beam", "beam_size, captions, classes"]),
+        ("beam_size=4&diverse_groups=3", ["beam_size", "at most 3", "4"]),
+        ("captions=7&diverse_groups=2", ["captions", "1 to 6", "'7'"]),
+        ("min_words=7", ["min_words", "at most 6", "7"]),
+        ("max_words=7", ["max_words", "at most 6", "model's own", "7"]),
+        ("max_words=0", ["max_words", "1 to 100", "'0'"]),
+        ("max_words=3&min_words=4", ["min_words", "at most 3", "4"]),
+        ("no_repeat_ngram=-1", ["no_repeat_ngram", "0 to 100", "'-1'"]),
+        ("diversity=1", ["diversity", "diverse_groups of 2 or more"]),
+        ("diversity=much&diverse_groups=2", ["diversity", "a number from 0 to 10", "'much'"]),
+        ("diverse_groups=2&diversity=nan", ["diversity", "a number from 0 to 10", "'nan'"]),
+        ("sample=1", ["sample", "true or false", "'1'"]),
+        ("seed=1", ["seed", "sample"]),
+        ("seed=4294967296&sample=true", ["seed", "0 to 4294967295"]),
+        ("temperature=0&sample=true", ["temperature", "0.01 to 10", "'0'"]),
+        ("temperature=1&sample=false", ["temperature", "sample"]),
+        ("beam_size=2&sample=true", ["beam_size", "none with sample", "2"]),
+        ("diverse_groups=2&sample=true", ["diverse_groups", "none with sample"]),
     ],
 )
 def test_a_bad_parameter_is_named_with_what_was_expected(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from model.captioner import Captioner, Prediction
+from model.options import Search
 from model.search import Wanted
 from server.batching import InferenceQueue
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
@@ -19,7 +20,7 @@ from tests.server.conftest import HeldCaptioner, QueueOf
 
 Images = npt.NDArray[np.uint8]
 
-OPTIONS = PredictOptions(beam_size=1, captions=1, classes=0)
+OPTIONS = PredictOptions(search=Search(beam_size=1), captions=1, classes=0)
 
 
 def images(count: int = 1) -> Images:
@@ -101,27 +102,27 @@ def test_the_predictions_of_a_split_request_are_joined_in_order(captioner: Capti
     queue = queue_of(captioner, batch=3)
     found = queue.submit(np.concatenate([pictures, pictures[::-1]]), OPTIONS, soon()).result().predictions
     assert [p.captions for p in found] == [p.captions for p in captioner.predict(
-        np.concatenate([pictures, pictures[::-1]]), beam_size=1
+        np.concatenate([pictures, pictures[::-1]]), search=OPTIONS.search
     )]  # fmt: skip
 
 
-def test_images_that_want_another_beam_are_not_worked_on_together(
+def test_images_that_want_another_search_are_not_worked_on_together(
     waiting_behind_one: QueueOf, held: HeldCaptioner
 ) -> None:
     queue = waiting_behind_one()
-    wider = PredictOptions(beam_size=5, captions=3, classes=2)
+    wider = PredictOptions(search=Search(beam_size=5), captions=3, classes=2)
     jobs = [queue.submit(images(2), options, soon()) for options in (OPTIONS, OPTIONS, wider, OPTIONS)]
     held.released.set()
     assert [len(job.result().predictions) for job in jobs] == [2, 2, 2, 2]
     assert held.batch_sizes == [1, 4, 2, 2]
-    assert held.beam_sizes == [1, 1, 5, 1]
+    assert [search.beam_size for search in held.searches] == [1, 1, 5, 1]
 
 
 def test_each_request_of_a_batch_gets_as_many_captions_and_classes_as_it_asked_for(
     inference: InferenceQueue, queue_of: QueueOf
 ) -> None:
     queue = queue_of()
-    wishes = [PredictOptions(beam_size=3, captions=count, classes=count + 1) for count in (1, 3, 2)]
+    wishes = [PredictOptions(search=Search(beam_size=3), captions=count, classes=count + 1) for count in (1, 3, 2)]
     jobs = [queue.submit(images(), wish, soon()) for wish in wishes]
     queue.serve(inference.captioner)
     found = [job.result().predictions[0] for job in jobs]

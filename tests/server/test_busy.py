@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from flask.testing import FlaskClient
 
+from model.options import Search
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
@@ -18,7 +19,7 @@ from tests.server.conftest import HeldCaptioner, QueueOf
 
 Form = Callable[..., dict[str, Any]]
 
-OPTIONS = PredictOptions(beam_size=1, captions=1, classes=0)
+OPTIONS = PredictOptions(search=Search(beam_size=1), captions=1, classes=0)
 IMAGE = np.zeros((1, 224, 224, 3), np.uint8)
 
 

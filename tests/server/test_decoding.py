@@ -16,7 +16,8 @@ import pytest
 
 from bench import hostile
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
-from model.image import read_image
+from model.image import FORMATS, read_image
+from model.options import Search
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
@@ -53,7 +54,7 @@ def replaced(metrics: ServerMetrics, reason: str) -> float:
     return metrics.registry.get_sample_value("showtell_decoders_replaced_total", {"reason": reason}) or 0.0
 
 
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_decoder_gives_what_reading_gives(pool: DecodingPool, name: str) -> None:
     data = hostile.encoded(hostile.photo(), name)
     found = pool.decode(data, soon())
@@ -276,7 +277,9 @@ def test_a_server_whose_engine_hangs_is_not_ready_and_shows_it(
     client = create_app(settings, held_inference, pool, metrics, threading.Event()).test_client()
     assert client.get("/readyz").status_code == 200
     job = held_inference.submit(
-        np.zeros((1, 224, 224, 3), np.uint8), PredictOptions(beam_size=1, captions=1, classes=1), soon(20)
+        np.zeros((1, 224, 224, 3), np.uint8),
+        PredictOptions(search=Search(beam_size=1), captions=1, classes=1),
+        soon(20),
     )
     assert held.started.wait(10)
     wait_until(lambda: client.get("/readyz").status_code == 503, 5)

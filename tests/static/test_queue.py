@@ -49,13 +49,21 @@ def test_a_bad_file_among_good_ones_has_its_error_in_its_own_card(page: Page) ->
     expect(progress(page)).to_have_text("2 of 3 done, 1 failed")
     bad = card(page, "two.jpg")
     expect(bad).to_contain_text("not an image we can read")
-    expect(bad).to_contain_text("Choose a JPEG, PNG, WebP, GIF, BMP or TIFF")
+    expect(bad).to_contain_text("Choose a JPEG, PNG, WebP, AVIF, GIF, BMP")
     expect(bad).to_contain_text("The server said: ")
     expect(bad.get_by_role("button", name="Try again")).to_be_hidden()
     expect(captions(bad)).to_have_count(0)
     for name in ("one.png", "three.png"):
         expect(captions(card(page, name))).to_have_count(3)
         expect(card(page, name).locator(".problem")).to_be_hidden()
+
+
+def test_a_photo_in_a_format_that_is_not_read_hears_which_it_is(page: Page) -> None:
+    raw = b"II*\0\x10\0\0\0CR\2\0" + bytes(40)
+
+    choose(page, {"name": "one.cr2", "mimeType": "image/x-canon-cr2", "buffer": raw})
+
+    expect(card(page, "one.cr2")).to_contain_text("received a RAW photo (CR2); export it as JPEG")
 
 
 def test_a_cut_off_picture_is_told_from_a_file_that_is_none(page: Page) -> None:

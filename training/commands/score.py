@@ -10,6 +10,8 @@ import click
 from model.atomic import atomic_file
 from model.bundle import CLASSES, BundleInfo, load_bundle, read_classes
 from model.config import MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, MAX_WORDS, SearchConfig
+from model.options import SearchOptions
+from model.search_flags import search_flags
 from training.commands.options import ANY, EXISTING, command_line, option, reported
 from training.provenance import stage
 
@@ -34,10 +36,18 @@ if TYPE_CHECKING:
     help="`ptb` is used for published scores and needs Java. Default: ptb if Java is installed, else showtell.",
 )
 @option("--topics", is_flag=True, help="Also print CIDEr for people, animals, food, vehicles, indoor and sport.")
+@search_flags("beam_size", "seed")
 @option("--out", type=ANY, help="JSON file for scores and captions.")
+@option(
+    "--captions",
+    "captions_file",
+    type=ANY,
+    help="File for the captions alone, for `score`: .json in the form of COCO's results, .jsonl or .csv. Of several "
+    "beam sizes each gets a file, such as captions.beam3.json.",
+)
 @option("--page", type=ANY, help="HTML file for photos and their captions.")
 @option("--page-photos", type=click.IntRange(0), default=60, help="Number of random photos on the page.")
-@option("--seed", type=click.IntRange(0), default=0, help="Seed of the random photos.")
+@option("--seed", type=click.IntRange(0), default=0, help="Seed of the random photos, and of --sample.")
 @reported
 def evaluate(
     bundle: Path,
@@ -47,9 +57,11 @@ def evaluate(
     tokenizer: str | None,
     topics: bool,
     out: Path | None,
+    captions_file: Path | None,
     page: Path | None,
     page_photos: int,
     seed: int,
+    **options: Any,
 ) -> None:
     """Scores a bundle: BLEU-1 to 4, METEOR, ROUGE-L, CIDEr, loss and perplexity.
 
@@ -61,11 +73,13 @@ def evaluate(
       showtell-train evaluate my-bundle --records runs/records
       showtell-train evaluate my-bundle --records runs/records --beam-size 1 --beam-size 3 --beam-size 5
       showtell-train evaluate my-bundle --records runs/records --out scores.json --page page.html
+      showtell-train evaluate my-bundle --records runs/records --min-words 8 --captions longer.json
     """  # noqa: D301 - \b tells click not to wrap
     from training.scoring.evaluate import evaluate_bundle
 
     loaded = load_bundle(bundle)
-    result = evaluate_bundle(loaded, records, split, beam_sizes=beam_sizes, tokenizer=tokenizer)
+    asked = SearchOptions(**options, seed=seed if options["sample"] else None)
+    result = evaluate_bundle(loaded, records, split, beam_sizes=beam_sizes, options=asked, tokenizer=tokenizer)
     for name, *cells in [*result.table(), *(result.topic_table() if topics else [])]:
         click.echo(f"{name:<28}" + "".join(f"{cell:>10}" for cell in cells))
     for line in result.notes():
@@ -73,6 +87,8 @@ def evaluate(
     if out is not None:
         with atomic_file(out) as file:
             file.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+    if captions_file is not None:
+        _write_captions(captions_file, result)
     if page is not None:
         from training.scoring.gallery import write_page
 
@@ -185,6 +201,15 @@ def convert(bundle: Path, records: Path) -> None:
     from training.shipping.export import add_lite_files
 
     _print_written(bundle, add_lite_files(bundle, load_bundle(bundle), records))
+
+
+def _write_captions(path: Path, result: "Evaluation") -> None:
+    from training.scoring.files import write_captions
+
+    for size, found in result.beams.items():
+        file = path if len(result.beams) == 1 else path.with_suffix(f".beam{size}{path.suffix}")
+        write_captions(file, {name: caption.text for name, caption in found.captions.items()})
+        click.echo(f"{file}: {len(found.captions)} captions")
 
 
 def _print_written(path: Path, result: "Evaluation") -> None:

@@ -1,34 +1,22 @@
-"""Caption scores by pycocoevalcap: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr."""
+"""Caption scores by pycocoevalcap: BLEU-1 to 4, METEOR, ROUGE-L, CIDEr and SPICE."""
 
-import contextlib
-import os
 import shutil
-import signal
-import subprocess
-import tempfile
-import threading
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
-from typing import IO, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.meteor import meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from model.errors import DataError
 from model.vocabulary import tokenize
 from training.data.mixing import by_source
+from training.scoring.java import Floats, Split, meteor_scores, spice_scores
 
 Sentences = Mapping[str, Sequence[str]]
-Split = dict[str, list[str]]
-"""Sentences by image name, their words joined by single spaces."""
 Key = TypeVar("Key", bound=Hashable)
-
-METEOR_SECONDS = 600.0
-"""Time limit of METEOR's Java program, which takes about 10 s for 1,000 images."""
 
 
 class CaptionScores(NamedTuple):
@@ -36,11 +24,22 @@ class CaptionScores(NamedTuple):
 
     Attributes:
         scores: Scores times 100 by metric name, and `distinct captions`, a count.
-        ciders: CIDEr times 100 of each image, by its name.
+        images: Scores times 100 of each image by its name, by metric: those that are about the mean of the images.
+        words: The tokenized captions, a list of one by image name.
+        references: The tokenized references by image name.
+        meteor_parts: Of each image what METEOR adds up; None where METEOR was left out.
     """
 
     scores: dict[str, float]
-    ciders: dict[str, float]
+    images: dict[str, dict[str, float]]
+    words: Split
+    references: Split
+    meteor_parts: Floats | None = None
+
+    @property
+    def ciders(self) -> dict[str, float]:
+        """Returns CIDEr times 100 of each image, by its name."""
+        return self.images["CIDEr"]
 
 
 def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokenizer: str) -> dict[str, float]:
@@ -69,7 +68,7 @@ def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokeni
 
 
 def compare_captions(
-    references: Sentences, captions: Mapping[Key, Mapping[str, str]], *, tokenizer: str
+    references: Sentences, captions: Mapping[Key, Mapping[str, str]], *, tokenizer: str, spice: bool = False
 ) -> tuple[dict[Key, CaptionScores], dict[str, str]]:
     """Scores several sets of captions of the same images, METEOR included where Java runs it.
 
@@ -77,6 +76,7 @@ def compare_captions(
         references: Reference sentences by image name.
         captions: Sets of captions, each with one caption by image name; the same names.
         tokenizer: As in `caption_scores`.
+        spice: Whether SPICE is wanted, which takes minutes for thousands of images.
 
     Returns:
         scores: The scores of each set.
@@ -86,109 +86,31 @@ def compare_captions(
         DataError: The names differ, or there are none, or Java's tokenizer fails.
 
     Source:
-        As `caption_scores`; Denkowski & Lavie 2014 (METEOR 1.5, English), whose synonyms are English only.
+        As `caption_scores`; Denkowski & Lavie 2014 (METEOR 1.5, English), whose synonyms are English only; Anderson et
+        al. 2016 (SPICE, arXiv:1607.08822).
     """
     truth, ours = _split_all(references, captions, tokenizer)
     results = _without_meteor(truth, ours)
-    try:
-        meteors = meteor_scores(truth, ours)
-    except DataError as error:
-        return results, {"METEOR": str(error)}
-    return {
-        key: CaptionScores(_in_order(scores | {"METEOR": meteors[key]}), ciders)
-        for key, (scores, ciders) in results.items()
-    }, {}
-
-
-def meteor_scores(
-    truth: Mapping[str, Sequence[str]], captions: Mapping[Key, Mapping[str, Sequence[str]]], *,
-    limit_seconds: float = METEOR_SECONDS,
-) -> dict[Key, float]:  # fmt: skip
-    """Scores sets of captions by METEOR 1.5 in one run of its Java program, which has ended when this returns.
-
-    Args:
-        truth: Tokenized reference sentences by image name.
-        captions: Sets of tokenized captions, a list of one sentence by image name.
-        limit_seconds: Time after which the program is ended.
-
-    Returns:
-        METEOR times 100, rounded to 2 digits, of each set.
-
-    Raises:
-        DataError: There is no Java, or it fails or takes longer than the limit.
-
-    Source:
-        Denkowski & Lavie 2014, "Meteor Universal"; version 1.5 with `-l en -norm`, as in the COCO caption evaluation.
-    """
-    if shutil.which("java") is None:
-        raise DataError("expected the program java, found none; install Java 8 or newer for METEOR")
-    with tempfile.TemporaryFile() as errors, contextlib.ExitStack() as stack:
+    left_out: dict[str, str] = {}
+    for name, program in (("METEOR", meteor_scores), ("SPICE", spice_scores if spice else None)):
         try:
-            program = _Meteor(errors)
-            stack.callback(program.end)
-            watchdog = threading.Timer(limit_seconds, program.kill)
-            stack.callback(watchdog.cancel)
-            watchdog.start()
-            plain = _without_bars(truth)
-            return {k: round(100 * program.compute_score(plain, _without_bars(c))[0], 2) for k, c in captions.items()}
-        except (OSError, ValueError) as error:
-            program_says = _last_line(errors) or "nothing"
-            raise DataError(
-                f"expected METEOR's Java program to answer within {limit_seconds:g} s, received: {program_says}; "
-                "see that `java -version` works and that 2 GB of memory are free"
-            ) from error
+            found = {} if program is None else program(truth, ours)
+        except DataError as error:
+            left_out[name] = str(error)
+            continue
+        for key, new in found.items():
+            before = results[key]
+            results[key] = before._replace(
+                scores=_in_order(before.scores | {name: new.score}),
+                images=before.images | {name: new.images},
+                meteor_parts=before.meteor_parts if new.parts is None else new.parts,
+            )
+    return results, left_out
 
 
 def default_tokenizer() -> str:
     """Returns `ptb` where Java is installed, else `showtell`."""
     return "ptb" if shutil.which("java") else "showtell"
-
-
-class _Meteor(meteor.Meteor):  # type: ignore[misc]
-    """A run of METEOR that can always be ended.
-
-    pycocoevalcap itself does not read the error pipe, and its destructor waits forever for a lock that a failed call
-    holds.
-    """
-
-    def __init__(self, errors: IO[bytes]) -> None:
-        command = ["java", "-Dfile.encoding=UTF-8", "-Xmx2G", "-jar", meteor.METEOR_JAR]
-        self.meteor_p = subprocess.Popen(  # noqa: S603
-            [*command, "-", "-", "-stdio", "-l", "en", "-norm"],
-            cwd=Path(meteor.__file__).parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,  # its own process group: `java` may be a script that starts the real one
-        )
-        self.lock = threading.Lock()
-
-    def __del__(self) -> None:
-        pass
-
-    def kill(self) -> None:
-        if self.meteor_p.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.meteor_p.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        self.kill()
-        for pipe in (self.meteor_p.stdin, self.meteor_p.stdout):
-            with contextlib.suppress(OSError):  # a flush at closing fails: the reader is gone
-                if pipe is not None:
-                    pipe.close()
-        self.meteor_p.wait()
-
-
-def _without_bars(sentences: Mapping[str, Sequence[str]]) -> Split:
-    """Removes METEOR's separator, which would make one sentence two."""
-    return {name: [text.replace("|||", " ") for text in texts] for name, texts in sentences.items()}
-
-
-def _last_line(errors: IO[bytes]) -> str:
-    errors.seek(0)
-    lines = errors.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _without_meteor(truth: Split, captions: Mapping[Key, Split]) -> dict[Key, CaptionScores]:
@@ -208,22 +130,28 @@ def _score_sources(truth: Split, ours: Split) -> CaptionScores:
     apart = {f"{name} {source}": part.scores[name] for name in names for source, part in found.items()}
     mean = {"CIDEr": round(fmean(part.scores["CIDEr"] for part in found.values()), 2)}
     ciders = {name: cider for part in found.values() for name, cider in part.ciders.items()}
-    return CaptionScores(whole.scores | mean | apart, ciders)
+    return CaptionScores(whole.scores | mean | apart, whole.images | {"CIDEr": ciders}, ours, truth)
 
 
 def _score(truth: Split, ours: Split) -> CaptionScores:
     bleu, _ = Bleu(4).compute_score(truth, ours, verbose=0)
-    rouge, _ = Rouge().compute_score(truth, ours)
+    rouge, rouges = Rouge().compute_score(truth, ours)
     cider, ciders = Cider().compute_score(truth, ours)
     scores = {f"BLEU-{n}": round(100 * float(value), 2) for n, value in enumerate(bleu, start=1)}
     scores |= {"ROUGE-L": round(100 * float(rouge), 2), "CIDEr": round(100 * float(cider), 2)}
     scores["distinct captions"] = float(len({tuple(texts) for texts in ours.values()}))
-    return CaptionScores(scores, {name: 100 * float(value) for name, value in zip(truth, ciders, strict=True)})
+    images = {
+        metric: {name: 100 * float(value) for name, value in zip(truth, values, strict=True)}
+        for metric, values in (("ROUGE-L", rouges), ("CIDEr", ciders))
+    }
+    return CaptionScores(scores, images, ours, truth)
 
 
 def _in_order(scores: dict[str, float]) -> dict[str, float]:
-    """Puts METEOR after BLEU, as in papers on captioning."""
-    return {name: scores[name] for name in sorted(scores, key=lambda name: not name.startswith(("BLEU", "METEOR")))}
+    """Puts METEOR after BLEU and SPICE after CIDEr, as in papers on captioning."""
+    first = [name for name in scores if name.startswith(("BLEU-", "METEOR"))]
+    own = [name for name in (*first, "ROUGE-L", "CIDEr", "SPICE") if name in scores]
+    return {name: scores[name] for name in dict.fromkeys([*own, *scores])}
 
 
 def _split_all(

@@ -1,9 +1,11 @@
 """Scoring a captioner on a split of records: loss, perplexity and caption scores for each beam size."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +14,12 @@ import tensorflow as tf
 
 from model.bundle import Bundle
 from model.captioner import Caption, Captioner, ClassPrediction
+from model.config import SearchConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.protocol import Encoded, Engine
 from model.engines.tensorflow import TensorFlowEngine
+from model.options import Search, SearchOptions
 from model.search import Floats, Ints
 from model.vocabulary import PAD_ID, UNKNOWN_ID, Vocabulary
 from model.weights import assign_weights
@@ -27,6 +31,9 @@ from training.scoring.topics import topics_of
 
 LOSS_CAPTIONS = 64
 """Reference captions whose words are scored at once: logits of 64 long captions and 10,000 words take 100 MB."""
+
+BUNDLES_OWN = SearchOptions()
+"""The options of a search as the bundle has them."""
 
 
 class WordLoss(NamedTuple):
@@ -73,6 +80,7 @@ class Evaluation(NamedTuple):
         loss: Of the reference captions; None where it was not measured.
         tokenizer: Which tokenizer the scores were taken with, `ptb` or `showtell`.
         left_out: Why a metric was left out, by its name.
+        options: Options of the search, by name, where they are not the bundle's own.
     """
 
     split: str
@@ -82,6 +90,7 @@ class Evaluation(NamedTuple):
     loss: WordLoss | None
     tokenizer: str
     left_out: dict[str, str]
+    options: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def scores(self) -> dict[str, float]:
@@ -118,6 +127,8 @@ class Evaluation(NamedTuple):
             notes.append(
                 f"loss of {self.loss.words} reference words, ends included; the vocabulary lacks {share:.1f} %"
             )
+        if self.options:
+            notes.append(f"search: {', '.join(f'{name} {value}' for name, value in self.options.items())}")
         return notes + [f"{name} left out: {reason}" for name, reason in self.left_out.items()]
 
     def to_json(self) -> dict[str, Any]:
@@ -130,7 +141,8 @@ class Evaluation(NamedTuple):
             str(size): {"scores": r.scores, "captions": {name: c.text for name, c in r.captions.items()}}
             for size, r in self.beams.items()
         }
-        head = {"split": self.split, "tokenizer": self.tokenizer, "left_out": self.left_out}
+        head: dict[str, Any] = {"split": self.split, "tokenizer": self.tokenizer, "left_out": self.left_out}
+        head |= {"options": dict(self.options)} if self.options else {}
         return head | loss | {"beams": beams}
 
 
@@ -154,13 +166,14 @@ def evaluate(
     Raises:
         DataError: The records are incomplete, or Java's tokenizer fails.
     """
-    beams = [captioner.config.search.beam_size if beam_size is None else beam_size]
-    return _evaluate(captioner, None, records, split, beams, batch_size, tokenizer)
+    searches = _searches(captioner.config.search, BUNDLES_OWN, () if beam_size is None else (beam_size,))
+    return _evaluate(captioner, None, records, split, searches, batch_size, tokenizer)
 
 
 def evaluate_bundle(
     bundle: Bundle, records: Path, split: str, *,
-    beam_sizes: Sequence[int] = (), batch_size: int = 32, tokenizer: str | None = None,
+    beam_sizes: Sequence[int] = (), options: SearchOptions = BUNDLES_OWN, batch_size: int = 32,
+    tokenizer: str | None = None,
 ) -> Evaluation:  # fmt: skip
     """Scores a bundle on a split for several beam sizes, and its loss, in one pass over the images.
 
@@ -169,6 +182,7 @@ def evaluate_bundle(
         records: Finished records; their captions are encoded anew with the bundle's vocabulary.
         split: `train` or `dev`.
         beam_sizes: Hypotheses kept, 1 to 10 each; empty for the bundle's default.
+        options: How captions are searched otherwise.
         batch_size: Images captioned at once.
         tokenizer: `ptb` or `showtell`; None for `ptb` where Java is installed.
 
@@ -177,8 +191,9 @@ def evaluate_bundle(
 
     Raises:
         DataError: The records are incomplete, or Java's tokenizer fails.
-        SearchOptionError: A beam size is out of its range.
+        SearchOptionError: A beam size or an option is out of its range, or they do not fit each other.
     """
+    searches = _searches(bundle.config.search, options, beam_sizes)
     config = bundle.config
     encoder = build_encoder(config.encoder)
     decoder = Decoder(config.decoder, config.encoder.feature_units)
@@ -187,8 +202,8 @@ def evaluate_bundle(
     engine = _EncodeOnce(TensorFlowEngine(encoder, decoder))
     captioner = Captioner(config, bundle.vocabulary, bundle.classes, engine)
     meter = _LossMeter(engine, decoder, bundle.vocabulary)
-    beams = list(dict.fromkeys(beam_sizes)) or [config.search.beam_size]
-    return _evaluate(captioner, meter, records, split, beams, batch_size, tokenizer)
+    found = _evaluate(captioner, meter, records, split, searches, batch_size, tokenizer)
+    return found._replace(options={name: value for name, value in asdict(options).items() if value is not None})
 
 
 class _EncodeOnce:
@@ -252,12 +267,18 @@ class _LossMeter:
         return tf.reduce_sum(losses)
 
 
+def _searches(own: SearchConfig, options: SearchOptions, beam_sizes: Sequence[int]) -> dict[int, Search]:
+    """Returns the search for each beam size; for the bundle's own where there is none."""
+    found = [replace(options, beam_size=size).search(own) for size in beam_sizes] or [options.search(own)]
+    return {search.beam_size: search for search in found}
+
+
 def _evaluate(
-    captioner: Captioner, meter: _LossMeter | None, records: Path, split: str, beams: Sequence[int], batch_size: int,
-    tokenizer: str | None,
+    captioner: Captioner, meter: _LossMeter | None, records: Path, split: str, searches: Mapping[int, Search],
+    batch_size: int, tokenizer: str | None,
 ) -> Evaluation:  # fmt: skip
     check_kind(records, "captions")
-    captions: dict[int, dict[str, Caption]] = {size: {} for size in beams}
+    captions: dict[int, dict[str, Caption]] = {size: {} for size in searches}
     references: dict[str, list[str]] = {}
     classes: dict[str, ClassPrediction] = {}
     for batch in split_batches(records, split, batch_size, f"captioning {split}"):
@@ -265,8 +286,8 @@ def _evaluate(
         images = batch.images.numpy()
         texts = [[text.decode() for text in row.numpy()] for row in batch.captions]
         references |= zip(names, texts, strict=True)
-        for size in beams:
-            predictions = captioner.predict(images, beam_size=size, classes=1)
+        for size, search in searches.items():
+            predictions = captioner.predict(images, search=search, classes=1)
             captions[size] |= {name: p.captions[0] for name, p in zip(names, predictions, strict=True)}
             classes |= {name: p.classes[0] for name, p in zip(names, predictions, strict=True)}
         if meter is not None:
@@ -274,6 +295,6 @@ def _evaluate(
     tokenizer = default_tokenizer() if tokenizer is None else tokenizer
     sentences = {size: {name: caption.text for name, caption in found.items()} for size, found in captions.items()}
     scored, left_out = compare_captions(references, sentences, tokenizer=tokenizer)
-    results = {size: BeamResult(captions[size], *scored[size]) for size in beams}
+    results = {size: BeamResult(captions[size], scored[size].scores, scored[size].ciders) for size in searches}
     loss = None if meter is None else meter.result()
     return Evaluation(split, results, references, classes, loss, tokenizer, left_out)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from model.atomic import atomic_file
 from model.errors import DataError
+from model.formats.known import format_of
 from model.image import FORMATS, read_image
 from training.data.records import damaged_records, shard_paths
 from training.progress import progress
@@ -99,11 +100,12 @@ def thumbnail(data: bytes) -> bytes:
         ImageError: The bytes are no whole image.
     """
     decoded = read_image(data)  # checks the bytes and the number of pixels before anything else is decoded
-    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if image.mode in ("RGB", "L") and "transparency" not in image.info:
+    is_heic = format_of(data) == "HEIF"  # Pillow does not read it by itself
+    image: Image.Image = Image.fromarray(decoded.pixels) if is_heic else Image.open(io.BytesIO(data), formats=FORMATS)
+    if not is_heic and image.mode in ("RGB", "L") and "transparency" not in image.info:
         image.draft("RGB", (PHOTO_PIXELS, PHOTO_PIXELS))
         image = ImageOps.exif_transpose(image).convert("RGB")
-    else:  # palettes, transparency, 16 bits, CMYK: the encoder's pixels, stretched to the photo's shape
+    else:  # palettes, transparency, 16 bits, CMYK, HEIC: the encoder's pixels, stretched to the photo's shape
         scale = PHOTO_PIXELS / max(decoded.width, decoded.height)
         size = (max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale)))
         image = Image.fromarray(decoded.pixels).resize(size)

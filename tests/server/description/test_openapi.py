@@ -10,11 +10,13 @@ import pytest
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from model.captioner import Captioner
 from server.app import create_app
 from server.batching import InferenceQueue
 from server.decoding.pool import DecodingPool
 from server.description.openapi import describe_api
 from server.metrics import ServerMetrics
+from server.parameters import PARAMETERS
 from server.problems import INTERNAL, PROBLEMS
 from server.settings import ServerSettings
 
@@ -132,22 +134,41 @@ def test_the_examples_are_what_their_schemas_say(document: dict[str, Any]) -> No
         check(document, "Answer", example["value"])
 
 
-@pytest.mark.parametrize("name", ["beam_size", "captions", "classes"])
+BESIDE = {
+    "captions": "beam_size=10",
+    "diverse_groups": "beam_size=1",
+    "diversity": "diverse_groups=2",
+    "temperature": "sample=true",
+    "seed": "sample=true",
+}
+"""What a parameter needs beside it to reach its ends, which no schema can say."""
+
+
+@pytest.mark.parametrize("name", [name for name, option in PARAMETERS.items() if option.kind is not bool])
 def test_a_parameter_s_ends_are_accepted_and_what_is_beyond_them_is_refused(
-    client: FlaskClient, document: dict[str, Any], photo: bytes, name: str
+    client: FlaskClient, captioner: Captioner, document: dict[str, Any], photo: bytes, name: str
 ) -> None:
     (schema,) = [
         parameter["schema"]
         for parameter in document["paths"]["/v1/predict"]["post"]["parameters"]
         if parameter.get("name") == name
     ]
-    # `captions` reaches its end with the widest beam alone, which no schema can say.
-    widest = "&beam_size=10" if name == "captions" else ""
+    own = captioner.config.search.max_words
+    most = own if name in ("min_words", "max_words") else schema["maximum"]
     statuses = [
-        client.post(f"/v1/predict?{name}={value}{widest}", data=photo).status_code
-        for value in (schema["minimum"] - 1, schema["minimum"], schema["maximum"], schema["maximum"] + 1)
+        client.post(f"/v1/predict?{name}={value}&{BESIDE.get(name, '')}", data=photo).status_code
+        for value in (schema["minimum"] - 1, schema["minimum"], most, schema["maximum"] + 1)
     ]
     assert statuses == [400, 200, 200, 400]
+
+
+def test_the_query_and_the_json_take_the_same_parameters(document: dict[str, Any]) -> None:
+    operation = document["paths"]["/v1/predict"]["post"]
+    body = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    in_query = {item["name"]: item["schema"] for item in operation["parameters"] if "name" in item}
+    for name in PARAMETERS:
+        told = {key: value for key, value in body[name].items() if key in ("type", "minimum", "maximum")}
+        assert told == in_query[name], name
 
 
 def test_the_limits_are_those_of_this_very_server(inference: InferenceQueue, decoding: DecodingPool) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import DataError
-from training.scoring.captions import caption_scores, compare_captions, meteor_scores
+from training.scoring.captions import caption_scores, compare_captions
+from training.scoring.java import PARSER, meteor_of, meteor_scores, spice_scores
 
 REFERENCES = {
     "a.jpg": ["A dog runs through the grass .", "The dog is running outside ."],
@@ -71,7 +72,8 @@ def test_sets_of_captions_score_together_as_they_do_alone() -> None:
 def test_cider_of_the_images_averages_to_that_of_all() -> None:
     captions = FIRST | {"c.jpg": "two men"}
     results, _ = compare_captions(REFERENCES, {"ours": captions}, tokenizer="showtell")
-    scores, ciders = results["ours"]
+    scores = results["ours"].scores
+    ciders = results["ours"].ciders
     assert sum(ciders.values()) / len(ciders) == pytest.approx(scores["CIDEr"], abs=0.01)
     assert ciders["c.jpg"] < 1 < ciders["a.jpg"]
 
@@ -87,6 +89,19 @@ def test_meteor_of_identical_sentences_is_100_whatever_is_in_them() -> None:
     assert results["same"].scores["METEOR"] == 100.0
     assert results["empty"].scores["METEOR"] < 10
     assert list(results["same"].scores)[3:6] == ["BLEU-4", "METEOR", "ROUGE-L"]
+
+
+@needs_java
+def test_meteor_of_parts_is_that_of_its_program() -> None:
+    truth = {name: [text.lower() for text in texts] for name, texts in REFERENCES.items()}
+    truth |= {"d": ["a boy swims in a pond near a car"], "e": ["a dog"], "f": ["the same word"]}
+    ours = {"a.jpg": ["a dog runs in the grass"], "b.jpg": ["a man man plays guitars"], "c.jpg": ["a dog"],
+            "d": ["the kid is swimming in the lake with an automobile"], "e": [""], "f": ["the same word"]}  # fmt: skip
+    (found,) = meteor_scores(truth, {"ours": ours}).values()
+    assert found.parts is not None
+    assert meteor_of(found.parts).tolist() == pytest.approx([found.images[name] for name in truth], abs=1e-9)
+    assert meteor_of(found.parts.sum(axis=0)) == pytest.approx(found.score, abs=0.006)
+    assert 0 < found.images["d"] < found.images["f"] == 100.0
 
 
 def fake_java(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
@@ -128,3 +143,55 @@ def test_a_failing_java_tokenizer_is_an_error_that_names_the_other_one(
     fake_java(monkeypatch, tmp_path, "exit 1")
     with pytest.raises(DataError, match="tokenizer showtell"):
         caption_scores(REFERENCES, FIRST, tokenizer="ptb")
+
+
+SPICE_PROGRAM = """#!/usr/bin/python3
+import json, sys
+asked = json.load(open(sys.argv[4]))
+found = {item["image_id"]: float(item["test"] in item["refs"]) for item in asked}
+json.dump([{"image_id": name, "scores": {"All": {"f": f}}} for name, f in found.items()], open(sys.argv[6], "w"))
+"""
+"""A program that answers in SPICE's form: 1 for a caption that is a reference, else 0."""
+
+
+@pytest.fixture
+def parser(tmp_path: Path) -> Path:
+    """Returns a directory with files in the places of SPICE's parser."""
+    for name in PARSER:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_spice_averages_what_its_program_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, parser: Path) -> None:
+    fake_java(monkeypatch, tmp_path, "")
+    (tmp_path / "java").write_text(SPICE_PROGRAM)
+    truth = {"a": ["a dog", "one dog"], "b": ["a cat"]}
+    sets = {"good": {"a": ["one dog"], "b": ["a cat"]}, "half": {"a": ["a dog"], "b": ["a bus"]}}
+    found = spice_scores(truth, sets, directory=parser)
+    assert found["good"] == (100.0, {"a": 100.0, "b": 100.0}, None)
+    assert found["half"] == (50.0, {"a": 100.0, "b": 0.0}, None)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'UnsupportedClassVersionError' >&2; exit 1", "received: UnsupportedClassVersionError"),
+        ("exit 0", "received: nothing"),
+        ("sleep 300", "within 1 s"),
+    ],
+)
+def test_spice_that_fails_says_what_its_program_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, parser: Path, script: str, words: str
+) -> None:
+    fake_java(monkeypatch, tmp_path, script)
+    with pytest.raises(DataError, match=words):
+        spice_scores(TRUTH, {"ours": TRUTH}, directory=parser, limit_seconds=1)
+
+
+def test_spice_is_left_out_with_the_reason_where_its_parser_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_java(monkeypatch, tmp_path, "exit 1")
+    with pytest.raises(DataError, match=r"Stanford CoreNLP 3\.6\.0 in .*lib, found none"):
+        spice_scores(TRUTH, {"ours": TRUTH}, directory=tmp_path)

@@ -12,14 +12,17 @@ from model.bundle import Bundle
 from model.captioner import Captioner
 from model.decoder import Decoder
 from model.encoder import build_encoder
-from model.errors import DataError
+from model.errors import DataError, SearchOptionError
 from model.image import read_image
+from model.options import SearchOptions
 from model.vocabulary import UNKNOWN_ID, Vocabulary
 from model.weights import assign_weights
 from training.commands.score import evaluate as command
+from training.commands.score_files import score
 from training.data.captioned import read_folder
 from training.data.records import write_records
 from training.scoring.evaluate import WordLoss, evaluate, evaluate_bundle
+from training.scoring.files import read_captions
 
 OTHER_WORDS = ["here there is a square", "red"]
 """Captions whose vocabulary is not the toy bundle's: its ids mean nothing to the bundle."""
@@ -118,6 +121,35 @@ def test_the_command_prints_one_aligned_table_and_writes_the_scores(
     assert written["perplexity"] == pytest.approx(math.exp(written["loss"]))
     assert written["tokenizer"] == "showtell"
     assert len(written["beams"]["1"]["captions"]) == len(written["beams"]["3"]["captions"])
+
+
+def test_options_of_the_search_are_those_of_every_beam_and_are_told(toy: Bundle, records: Path) -> None:
+    options = SearchOptions(min_words=4, max_words=5)
+    found = evaluate_bundle(toy, records, "dev", beam_sizes=(1, 2), options=options)
+    lengths = [len(caption.words) for beam in found.beams.values() for caption in beam.captions.values()]
+    assert set(lengths) <= {4, 5}
+    assert "search: min_words 4, max_words 5" in found.notes()
+    assert found.to_json()["options"] == {"min_words": 4, "max_words": 5}
+    drawn = [evaluate_bundle(toy, records, "dev", options=SearchOptions(sample=True, seed=2)) for _ in range(2)]
+    assert drawn[0].beams == drawn[1].beams
+    with pytest.raises(SearchOptionError, match="none with sample"):
+        evaluate_bundle(toy, records, "dev", beam_sizes=(2,), options=SearchOptions(sample=True))
+
+
+def test_the_command_writes_files_that_score_reads(toy_bundle: Path, records: Path, tmp_path: Path) -> None:
+    path = tmp_path / "captions.json"
+    arguments = [str(toy_bundle), "--records", str(records), "--captions", str(path)]
+    beams = ["--beam-size", "1", "--beam-size", "3", "--no-repeat-ngram", "1"]
+    first, second = (tmp_path / f"captions.beam{size}.json" for size in (1, 3))
+    result = CliRunner().invoke(command, [*arguments, *beams])
+    assert result.exit_code == 0, result.output
+    assert f"{first}: {len(read_captions(first))} captions" in result.stdout
+    done = CliRunner().invoke(score, [str(first), str(second), "--references", str(records), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert list(told["files"]) == [str(first), str(second)]
+    assert told["images"] == len(read_captions(first))
+    assert told["files"][str(first)]["% with a 1-gram twice"] == 0
 
 
 def test_cider_is_told_for_what_photos_show(toy: Bundle, records: Path) -> None:

@@ -1,0 +1,133 @@
+"""Measures `showtell` on a folder: images/s one by one, batched and pipelined, and of the engine alone, and its memory.
+
+Default bundle and its search, JPEGs of 500x375, all cores. Each way in a process of its own, three times, in turn.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import process
+from bench.artifacts import prepared
+from bench.photos import photo
+from bench.report import Row, compared
+from model.captioner import Captioner
+from model.engines.cores import usable_cores
+from model.image import MAX_PIXELS, read_image
+from model.library.command import Command
+from model.library.pipeline import BATCH
+from model.library.request import Request
+
+PART = "library"
+PHOTOS = 2000
+RUNS = 3
+WARM_UP = 4 * BATCH
+
+LOOP = "one by one"
+PIPELINE = "showtell --write jsonl"
+ENGINE = f"the engine alone, batches of {BATCH} in memory"
+
+
+def measure(photos: int = PHOTOS, runs: int = RUNS) -> list[Row]:
+    """Measures all three ways.
+
+    Args:
+        photos: How many photos the folder has.
+        runs: How often each way is measured.
+    """
+    bundle = prepared("bundle", "default bundle")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "photos"
+        folder.mkdir()
+        for number in range(photos):
+            (folder / f"{number:06}.jpg").write_bytes(photo(number))
+        results = [
+            {way: process.run_json("bench.library", way, bundle, folder) for way in WAYS} for _ in range(runs)
+        ]  # fmt: skip
+    rows = {way: _row(way, photos, [result[way] for result in results]) for way in WAYS}
+    share = round((rows[PIPELINE].value or 0) / (rows[ENGINE].value or 1), 3)
+    ours = replace(rows[PIPELINE], figures={**rows[PIPELINE].figures, "share of the engine's rate": share})
+    return [rows[LOOP], compared(ours, rows[LOOP]), rows[ENGINE]]
+
+
+def _row(way: str, photos: int, results: list[dict[str, float]]) -> Row:
+    rate = round(statistics.median(photos / result["seconds"] for result in results), 1)
+    memory = {
+        f"MiB {when}": statistics.median(result[when] for result in results)
+        for when in ("at half", "at the end") if when in results[0]
+    }  # fmt: skip
+    return Row(PART, f"{photos} photos: {way}", rate, len(results), "images/s", figures=memory)
+
+
+def _loop(captioner: Captioner, folder: Path) -> dict[str, float]:
+    started = time.perf_counter()
+    for path in sorted(folder.iterdir()):
+        captioner.predict(read_image(path.read_bytes()).pixels[None], classes=3)
+    return {"seconds": time.perf_counter() - started}
+
+
+def _pipeline(captioner: Captioner, folder: Path) -> dict[str, float]:
+    memory: list[float] = []
+    batches = -(-len(list(folder.iterdir())) // BATCH)
+
+    def predict(images: np.ndarray) -> Any:
+        if len(memory) in (batches // 2, batches - 1):
+            memory.append(process.memory_mib()["now"])
+        else:
+            memory.append(0.0)
+        return captioner.predict(images, classes=3)
+
+    with tempfile.TemporaryDirectory() as out:
+        table = Path(out) / "table.jsonl"
+        request = Request(
+            photos=(str(folder),), write=("jsonl",), out=table, threads=usable_cores(), max_pixels=MAX_PIXELS
+        )
+        started = time.perf_counter()
+        command = Command(request, predict)
+        command.write(command.list_photos(), {"captions": 1})
+        seconds = time.perf_counter() - started
+        rows = [json.loads(line) for line in table.read_text().splitlines()]
+    if {row["error"] for row in rows} != {None}:
+        raise ValueError("expected a caption for every photo, received failures; they do not compare")
+    return {"seconds": seconds, "at half": memory[batches // 2], "at the end": memory[-1]}
+
+
+def _engine(captioner: Captioner, folder: Path) -> dict[str, float]:
+    paths = sorted(folder.iterdir())
+    seconds = 0.0
+    for group in _groups(paths):
+        images = np.stack([read_image(path.read_bytes()).pixels for path in group])
+        started = time.perf_counter()
+        captioner.predict(images, classes=3)
+        seconds += time.perf_counter() - started
+    return {"seconds": seconds}
+
+
+def _groups(paths: list[Path]) -> Iterator[list[Path]]:
+    return (paths[begin : begin + BATCH] for begin in range(0, len(paths), BATCH))
+
+
+WAYS: Mapping[str, Callable[[Captioner, Path], dict[str, float]]] = {
+    LOOP: _loop, PIPELINE: _pipeline, ENGINE: _engine,
+}  # fmt: skip
+
+
+def _run_way(way: str, bundle: Path, folder: Path) -> dict[str, float]:
+    captioner = Captioner.load(bundle)
+    predict = partial(captioner.predict, classes=3)
+    predict(np.stack([read_image(photo(seed)).pixels for seed in range(WARM_UP)]))
+    return WAYS[way](captioner, folder)
+
+
+if __name__ == "__main__":
+    _, _way, _bundle, _folder = sys.argv
+    process.answer_json(_run_way(_way, Path(_bundle), Path(_folder)))
