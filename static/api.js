@@ -26,7 +26,7 @@ export const UNKNOWN_SERVICE = {
     body_bytes: 10 * 1024 ** 2,
     image_pixels: 50e6,
     beam_size: 10,
-    image_formats: ['JPEG', 'PNG', 'WEBP', 'AVIF', 'GIF', 'BMP', 'TIFF'],
+    image_formats: ['JPEG', 'PNG'],
   },
 };
 const TIMEOUT_SECONDS = 120;

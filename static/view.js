@@ -4,7 +4,7 @@
 import { makeCard, renderCard } from './card.js';
 import { isRetryable } from './queue.js';
 import { curlCommand } from './sharing.js';
-import { formatsInWords, progress, sizeLimit } from './words.js';
+import { progress, sizeLimit } from './words.js';
 
 /** @typedef {import('./store.js').Item} Item */
 /** @typedef {import('./store.js').State} State */
@@ -58,7 +58,7 @@ function isShown(element) {
 function renderSettings({ options, service: { name, version, limits }, copied }) {
   renderSetting('captions', options.captions, limits.beam_size);
   renderSetting('beam-size', options.beamSize, limits.beam_size);
-  write('formats', `${formatsInWords(limits)}, ${sizeLimit(limits)}.`);
+  write('formats', `${limits.image_formats.join(', ')}, ${sizeLimit(limits)}.`);
   write('command', curlCommand('photo.jpg', options));
   byId('copy-command').classList.toggle('copied', copied === 'command');
   write('service', name && `Model: ${name} ${version}`);

@@ -36,15 +36,6 @@ const REASONS = {
   ],
 };
 
-/** What people call some formats. @type {Record<string, string>} */
-const FORMATS = { WEBP: 'WebP', HEIF: 'HEIC' };
-
-/** @param {import('./api.js').Limits} limits */
-export function formatsInWords({ image_formats }) {
-  const names = image_formats.map((name) => FORMATS[name] ?? name);
-  return `${names.slice(0, -1).join(', ')} or ${names[names.length - 1]}`;
-}
-
 /** @param {import('./api.js').Limits} limits */
 export function sizeLimit(limits) {
   const megapixels = Math.round(limits.image_pixels / 1e5) / 10;
@@ -58,7 +49,7 @@ export function explain({ kind, status, detail, retryAfterSeconds }, limits = UN
     `It is not your photo’s fault (status ${status}). Try again.`,
     true,
   ];
-  if (status === 415) advice = `Choose a ${formatsInWords(limits)}. ${advice}`;
+  if (status === 415) advice = `Accepted: ${limits.image_formats.join(', ')}. ${advice}`;
   if (status === 413) advice = `Photos of ${sizeLimit(limits)} are accepted. ${advice}`;
   if (retryAfterSeconds > 1) advice = `Try again in ${retryAfterSeconds} seconds.`;
   return { title, advice, detail, canRetry };

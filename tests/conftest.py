@@ -18,7 +18,6 @@ import pytest
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, ClassName, save_bundle
 from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
-from model.manifest import MANIFEST
 from model.vocabulary import SPECIAL, Vocabulary
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "grass", "man", "in", "red", "hat")
@@ -138,8 +137,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.
 
 @pytest.fixture(scope="session")
 def live_server(serve: Callable[[Path], contextlib.AbstractContextManager[str]], toy_bundle: Path) -> Iterator[str]:
-    """Yields the URL of a real server, with the default bundle when there is one."""
-    with serve(DEFAULT_BUNDLE if (DEFAULT_BUNDLE / MANIFEST).exists() else toy_bundle) as url:
+    """Yields the URL of a real server with a bundle that answers at once."""
+    with serve(toy_bundle) as url:
         yield url
 
 

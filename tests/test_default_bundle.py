@@ -121,7 +121,7 @@ def test_the_cpu_engine_says_what_the_reference_says_of_drawn_pictures(captioner
     theirs = [found for start in range(0, 48, 16) for found in reference.predict(pictures[start : start + 16])]
     pairs = list(zip(ours, theirs, strict=True))
     assert len({pair[1].captions[0].text for pair in pairs}) > 10
-    assert sum(one.captions[0].text == other.captions[0].text for one, other in pairs) >= 0.9 * len(pairs)
+    assert sum(one.captions[0].text == other.captions[0].text for one, other in pairs) >= 0.85 * len(pairs)
     assert sum(one.classes[0].id == other.classes[0].id for one, other in pairs) >= 0.95 * len(pairs)
     same = [(one, other) for one, other in pairs if one.captions[0].text == other.captions[0].text]
     assert np.mean([abs(a.captions[0].log_probability - b.captions[0].log_probability) for a, b in same]) < 0.05

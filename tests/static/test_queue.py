@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from model.bundle import DEFAULT_BUNDLE
-from model.manifest import MANIFEST
 from tests.conftest import running_server, wait_until
 from tests.static.conftest import captions, card, cards, choose, not_a_picture, picture, pictures, progress
 
@@ -49,7 +47,7 @@ def test_a_bad_file_among_good_ones_has_its_error_in_its_own_card(page: Page) ->
     expect(progress(page)).to_have_text("2 of 3 done, 1 failed")
     bad = card(page, "two.jpg")
     expect(bad).to_contain_text("not an image we can read")
-    expect(bad).to_contain_text("Choose a JPEG, PNG, WebP, AVIF, GIF, BMP")
+    expect(bad).to_contain_text("Accepted: JPEG, PNG, WEBP, AVIF, GIF, BMP")
     expect(bad).to_contain_text("The server said: ")
     expect(bad.get_by_role("button", name="Try again")).to_be_hidden()
     expect(captions(bad)).to_have_count(0)
@@ -165,8 +163,7 @@ def test_a_server_that_stays_busy_is_left_alone_after_a_few_tries(page: Page) ->
 def test_a_server_that_stops_half_way_is_told_in_words_and_asked_again_when_it_is_back(
     visit: Callable[[str], Page], toy_bundle: Path, tmp_path: Path
 ) -> None:
-    bundle = DEFAULT_BUNDLE if (DEFAULT_BUNDLE / MANIFEST).exists() else toy_bundle
-    with running_server(bundle, tmp_path / "first.txt") as url:
+    with running_server(toy_bundle, tmp_path / "first.txt") as url:
         page = visit(url)
         choose(page, picture("before.png"))
         expect(captions(card(page, "before.png"))).to_have_count(3)
@@ -182,7 +179,7 @@ def test_a_server_that_stops_half_way_is_told_in_words_and_asked_again_when_it_i
         expect(card(page, f"{number}.png")).to_contain_text("could not be reached")
     expect(captions(card(page, "before.png"))).to_have_count(3)
 
-    with running_server(bundle, tmp_path / "second.txt", "--port", url.rpartition(":")[2]):
+    with running_server(toy_bundle, tmp_path / "second.txt", "--port", url.rpartition(":")[2]):
         card(page, "4.png").get_by_role("button", name="Try again").click()
         expect(captions(card(page, "4.png"))).to_have_count(3)
         page.get_by_role("button", name="Try the failed again").click()
