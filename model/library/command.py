@@ -125,6 +125,7 @@ class Command:
                         for failure in filter(None, batch):
                             progress.fail(failure.path, failure.reason)
             except KeyboardInterrupt:
+                journal.read_again()
                 self._finish(journal)
                 raise
             self._finish(journal)

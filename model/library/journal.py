@@ -118,6 +118,12 @@ class Journal:
         self._write(data)
         self._entries.update(entries)
 
+    def read_again(self) -> None:
+        """Reads its file once more: a signal may have come between the writing of lines and their counting."""
+        self._entries.clear()
+        with self._path.open("rb") as file:
+            self._load_lines(file, len(file.readline()))
+
     def sync(self) -> None:
         """Writes the journal to disk now."""
         os.fsync(self._file.fileno())

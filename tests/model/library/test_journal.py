@@ -43,3 +43,19 @@ def test_what_is_half_there_is_left_out_and_written_over(tmp_path: Path, kept_by
         journal.append({f"{number}.jpg": line(number) for number in range(50)})
         assert {row["file"] for row in journal.rows()} == {f"{number}.jpg" for number in range(50)}
         assert [journal.row(f"{number}.jpg")["file"] for number in range(50)] == [f"{n}.jpg" for n in range(50)]
+
+
+def test_lines_that_a_signal_kept_from_being_counted_are_found_when_the_file_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with Journal(path, {}) as journal:
+        journal.append({"a.jpg": line(1)})
+        end = path.stat().st_size
+        journal.append({"b.jpg": line(2)})
+        added = path.read_bytes()[end:]
+    path.write_bytes(path.read_bytes()[:end])
+    with Journal(path, {}) as journal:
+        with path.open("ab") as file:
+            file.write(added)
+        assert [row["file"] for row in journal.rows()] == ["1.jpg"]
+        journal.read_again()
+        assert [row["file"] for row in journal.rows()] == ["1.jpg", "2.jpg"]
