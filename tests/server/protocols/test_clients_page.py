@@ -20,7 +20,8 @@ CLIENTS = (
     "requests", "httpx", "urllib", "fetch", "curl", "wget", "openai", "ollama", "markitdown", "tritonclient", "kserve",
     "PhotoPrism", "Home Assistant", "Frigate", "MCP",
 )  # fmt: skip
-ELSEWHERE = "http://127.0.0.1:8000", "127.0.0.1:8000"
+ELSEWHERE = "http://127.0.0.1:8000", "127.0.0.1:8000", "show-and-tell-vgg19"
+"""What the page says of its server: its address, twice, and the name of its model."""
 
 
 def of(language: str) -> list[str]:
@@ -38,7 +39,8 @@ def run(live_server: str, caption: str) -> Callable[[Path, str, list[str]], None
     """Returns a function that runs a text as a file in a directory with a photo, and looks for its caption."""
 
     def run(file: Path, text: str, command: list[str]) -> None:
-        for old, new in zip(ELSEWHERE, (live_server, live_server.partition("//")[2]), strict=True):
+        model = request(live_server, "GET", "/v1/model")[2]["name"]
+        for old, new in zip(ELSEWHERE, (live_server, live_server.partition("//")[2], model), strict=True):
             text = text.replace(old, new)
         file.write_text(text, encoding="utf-8")
         (file.parent / "photo.jpg").write_bytes(drawn_photo())
