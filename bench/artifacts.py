@@ -11,7 +11,7 @@ import numpy as np
 from bench import process
 from bench.cache import cached
 from bench.machine import machine
-from bench.sizes import Size, full_size, source
+from bench.sizes import Size, architecture, source
 from model.bundle import CONFIG, DEFAULT_BUNDLE, LITE_ENCODER, load_bundle, save_bundle
 from model.engines.quiet import quiet_tensorflow
 from model.manifest import MANIFEST
@@ -103,7 +103,7 @@ def _identity(size: Size) -> list[str | Path]:
     """Returns what the weights of a size depend on."""
     if size == "default bundle":
         return [DEFAULT_BUNDLE / MANIFEST]
-    return [full_size().to_json(), _HERE / "sizes.py", _MODEL / "encoder.py", _MODEL / "decoder.py"]
+    return [architecture(size).to_json(), _HERE / "sizes.py", _MODEL / "encoder.py", _MODEL / "decoder.py"]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from bench.contenders import CONTENDERS, OURS, REFERENCE, Contender, load_engine
 from bench.parity import check, read_record
 from bench.photos import photo
 from bench.report import Row, compared, median_row, ratio, skipped_row
-from bench.sizes import SIZES, Size
+from bench.sizes import COMPARED, Size
 from model.config import IMAGE_PIXELS, SearchConfig
 from model.engines.protocol import Engine
 from model.image import read_image
@@ -41,7 +41,7 @@ Measured = dict[str, Any]
 
 def measure() -> list[Row]:
     """Measures every engine at both sizes."""
-    return [row for size in SIZES for row in _size_rows(size)]
+    return [row for size in COMPARED for row in _size_rows(size)]
 
 
 def measured(contender: Contender, size: Size) -> Measured:

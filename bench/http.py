@@ -1,6 +1,7 @@
 """Measures the server under load, against the same captioner behind a plain Flask route and against the engine alone.
 
-Default bundle, one JPEG of 500x375 a request as a raw body, keep-alive clients in one other process on the same cores.
+The preset `small` with random weights, one JPEG of 500x375 a request as a raw body, keep-alive clients in one other
+process on the same cores.
 """
 
 import statistics
@@ -42,7 +43,7 @@ MIB = "MiB"
 
 def measure() -> list[Row]:
     """Measures the engine alone, our server and the plain ones, and our server's memory over thousands of requests."""
-    bundle = prepared("bundle", "default bundle")
+    bundle = prepared("bundle", "small")
     alone = _alone_rows(bundle)
     ours, about = _measure_server(OURS, our_server(bundle))
     plain = {name: _measure_server(name, plain_server(bundle, options)) for name, options in PLAIN.items()}

@@ -1,6 +1,7 @@
 """Measures `showtell` on a folder: images/s one by one, batched and pipelined, and of the engine alone, and its memory.
 
-Default bundle and its search, JPEGs of 500x375, all cores. Each way in a process of its own, three times, in turn.
+The preset `small` with random weights, JPEGs of 500x375, all cores. Each way in a process of its own, three times, in
+turn.
 """
 
 import json
@@ -44,7 +45,7 @@ def measure(photos: int = PHOTOS, runs: int = RUNS) -> list[Row]:
         photos: How many photos the folder has.
         runs: How often each way is measured.
     """
-    bundle = prepared("bundle", "default bundle")
+    bundle = prepared("bundle", "small")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "photos"
         folder.mkdir()

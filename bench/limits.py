@@ -15,7 +15,7 @@ from bench.contenders import OURS
 from bench.engines import WORDS, measured
 from bench.rates import RATES, measure_rate
 from bench.report import Row, compared, median_row
-from bench.sizes import SIZES, Size
+from bench.sizes import COMPARED, Size
 from model.bundle import load_bundle
 
 PART = "limits"
@@ -26,7 +26,7 @@ def measure() -> list[Row]:
     rates = {key: _rate_row(key) for key in RATES}
     rows = list(rates.values())
     int8, float32 = (_best(rows, kind) for kind in ("int8", "float32"))
-    for size in SIZES:
+    for size in COMPARED:
         rows += _size_rows(size, int8, float32, rates["memory"])
     return rows
 

@@ -1,4 +1,4 @@
-"""The two measured captioners: full size with random weights, and the default bundle."""
+"""The measured captioners: full size and small with random weights, and the default bundle."""
 
 from dataclasses import replace
 from typing import Literal
@@ -7,11 +7,14 @@ import numpy as np
 
 from model.bundle import DEFAULT_BUNDLE, Bundle, ClassName, load_bundle, weight_shapes
 from model.config import CaptionerConfig
-from model.presets import paper
+from model.presets import paper, small
 from model.vocabulary import SPECIAL, Vocabulary
 
-Size = Literal["full size", "default bundle"]
-SIZES: tuple[Size, ...] = ("full size", "default bundle")
+Size = Literal["full size", "default bundle", "small"]
+"""`small` shows what everything around the engine costs: in the others the encoder takes nearly all of the time."""
+
+COMPARED: tuple[Size, ...] = ("full size", "default bundle")
+"""Sizes at which engines are compared."""
 
 _INPUT_DEVIATION = {"caffe": 70.0, "unit": 0.5}
 _BIAS_DEVIATION = 0.05
@@ -22,12 +25,21 @@ _SHARPNESS = 3.0
 
 def source(size: Size) -> Bundle:
     """Returns the captioner of a size, without an engine's files."""
-    return load_bundle(DEFAULT_BUNDLE) if size == "default bundle" else random_bundle(full_size())
+    return load_bundle(DEFAULT_BUNDLE) if size == "default bundle" else random_bundle(architecture(size))
 
 
-def full_size() -> CaptionerConfig:
-    """Returns the architecture of the paper under a name of its own."""
-    return replace(paper(), name="benchmark")
+def architecture(size: Size) -> CaptionerConfig:
+    """Returns the architecture of a size with random weights, under a name of its own, as it is served."""
+    if size == "full size":
+        return replace(paper(), name="benchmark")
+    config = small()
+    return replace(
+        config,
+        name="benchmark-small",
+        encoder=replace(config.encoder, batch_norm=False, residual=False),
+        decoder=replace(config.decoder, vocabulary_size=3_000),
+        search=replace(config.search, max_words=12),  # random weights end no caption
+    )
 
 
 def random_bundle(config: CaptionerConfig, seed: int = 1) -> Bundle:

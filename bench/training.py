@@ -1,6 +1,6 @@
 """Measures training steps: from records, on synthetic data, under plain Keras `fit`, and on two replicas.
 
-The network is the encoder of the default bundle, batch 32, on pictures made in code; every variant has its own process.
+The network is a narrow VGG-19 at 112 pixels, batch 32, on pictures made in code; every variant has its own process.
 """
 
 import io

@@ -113,6 +113,7 @@ def drawn(seed: int) -> np.ndarray:
     return np.asarray(image.filter(ImageFilter.GaussianBlur(1.5)))
 
 
+@pytest.mark.slow
 def test_the_cpu_engine_says_what_the_reference_says_of_drawn_pictures(captioner: Captioner) -> None:
     assert captioner.engine == "litert"
     reference = Captioner.load(DEFAULT_BUNDLE, engine="tensorflow")
