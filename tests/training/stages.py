@@ -13,7 +13,8 @@ from model.config import EncoderConfig
 from model.presets import small
 from model.vocabulary import Vocabulary
 from training.config import CaptionerTrainingConfig, ClassifierTrainingConfig, DeviceConfig, PipelineConfig, RunConfig
-from training.data.captioned import read_folder
+from training.data.captioned import CaptionedImage
+from training.data.forms.collect import read_captions
 from training.data.labelled import LabelledImage
 from training.data.records import write_class_records, write_records
 from training.decoder.tasks import DecoderTask
@@ -35,6 +36,11 @@ class Stages(NamedTuple):
     records: Path
     encoder: Path
     captioner: Path
+
+
+def read_folder(folder: Path, *, dev_fraction: float = 0.1) -> list[CaptionedImage]:
+    """Reads photos with a text file beside each."""
+    return read_captions(folder, "folder", dev_fraction=dev_fraction).images
 
 
 def one_device() -> Replicas:

@@ -1,7 +1,8 @@
 """`showtell-train prepare`: photos with captions or classes into records."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.config import MAX_WORDS
+from model.errors import DataError
 from training.commands.options import ANY, command_line, option, read_weights, reported
-from training.data.captioned import CaptionedImage, read_coco, read_csv, read_flickr8k, read_folder, read_tsv
+from training.commands.sources import READING, print_counts, read_given, read_source, reader_of
+from training.data.captioned import SPLITS, CaptionedImage
 from training.data.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
 from training.provenance import recorded
 
@@ -34,6 +37,18 @@ _DOWNLOAD = click.option(
 )
 
 
+_CAPTIONS = (*READING, *_WORDS, _FRACTION)
+_READING_NAMES = ("photos", "encoding", "year", "report", "dev_fraction")
+"""Options that go to a reader; all others go to the writer."""
+
+
+def _reading(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of reading captions."""
+    for decorate in reversed(READING):
+        function = decorate(function)
+    return function
+
+
 @click.group()
 def prepare() -> None:
     """Writes photos with captions or classes as sharded TFRecords.
@@ -47,11 +62,13 @@ def _write_captions(
     out: Path, images: list[CaptionedImage], *, shard_images: int, min_count: int, max_words: int,
     weights: Mapping[str, float] = MappingProxyType({}),
 ) -> "Written":  # fmt: skip
-    from model.vocabulary import Vocabulary
+    from model.vocabulary import SPECIAL, Vocabulary
     from training.data.records import write_records
 
     train = [caption for image in images if image.split == "train" for caption in image.captions]
     vocabulary = Vocabulary.build(train, min_count=min_count)
+    if len(vocabulary) == len(SPECIAL):
+        raise DataError(_why_no_words(images, train, min_count))
     shards = write_records(out, images, vocabulary, shard_images=shard_images, max_words=max_words, weights=weights)
     return shards, f"vocabulary: {len(vocabulary)} tokens"
 
@@ -63,64 +80,106 @@ def _write_classes(out: Path, found: LabelledImages, *, shard_images: int) -> "W
     return shards, f"classes: {len(found.classes)}"
 
 
-READERS: dict[str, Callable[..., list[CaptionedImage]]] = {
-    "flickr8k": read_flickr8k, "coco": read_coco, "csv": read_csv, "folder": read_folder, "tsv": read_tsv,
-}  # fmt: skip
-"""Kinds of captioned sources that can be mixed."""
+def _why_no_words(images: Sequence[CaptionedImage], train: Sequence[str], min_count: int) -> str:
+    """Returns why there is no word to learn, and what to do."""
+    from model.vocabulary import tokenize
 
-_OWN_SPLIT = ("flickr8k", "coco")
-"""Kinds that have their own dev split."""
+    if not train:
+        counts = Counter(image.split for image in images)
+        found = " and ".join(f"{count} of {split}" for split, count in counts.items())
+        return f"expected photos of train, found {found} alone; check the names of splits, files and folders"
+    most, count = Counter(word for text in train for word in tokenize(text)).most_common(1)[0]
+    return (
+        f"expected words that occur at least {min_count} times in the captions of train, found none (the most "
+        f"frequent, {most!r}, occurs {count} times); lower --min-count"
+    )
+
+
+@prepare.command()
+@click.argument("source", type=ANY)
+@option("--out", type=ANY, help="Directory for the records; without it, nothing is written.")
+@_reading
+@_WORDS[0]
+@_WORDS[1]
+@_FRACTION
+@_SHARD
+@reported
+def auto(source: Path, out: Path | None, **options: Any) -> None:
+    """Finds out which form the captions in SOURCE have, says why, and reads them.
+
+    Known are Karpathy's JSON, COCO, Flickr8k and Flickr30k, CSV and its relatives, JSON, WebDataset, img2dataset,
+    Hugging Face folders, Parquet, and photos with a .txt beside each; docs/own-data.md has them all.
+
+    \b
+    Example:
+      showtell-train prepare auto data/dataset_flickr8k.json --photos data/Images --out runs/records
+    """  # noqa: D301 - \b tells click not to wrap
+    images = read_source(source, **{name: options.pop(name) for name in _READING_NAMES})
+    if out is None:
+        print_counts(images)
+        click.echo("nothing written; give --out DIRECTORY to write records")
+        return
+    with recorded(out, command_line()):
+        shards, summary = _write_captions(out, images, **options)
+    sys.exit(130 if shards is None else _report(shards, summary, out))
 
 
 @prepare.command()
 @click.argument("sources", nargs=-1, required=True)
 @option("--out", type=ANY, required=True, help="Directory for the records.")
-@option("--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each caption of a source. Default: 1.")
+# What `*NUMBER` says now; hidden, but recorded commands have it.
+@option("--weight", "weights", multiple=True, hidden=True)
 @option(
     "--dev-fraction",
     type=click.FloatRange(0, 0.9),
     default=0.0,
-    help="Share of the photos kept for dev, from sources without a split of their own.",
+    help="Share of the photos kept for dev, from sources that have none of their own.",
 )
+@_reading
 @_WORDS[0]
 @_WORDS[1]
 @_SHARD
 @reported
-def mix(sources: tuple[str, ...], out: Path, weights: tuple[str, ...], dev_fraction: float, **options: int) -> None:
-    """Reads several captioned SOURCES, each given as NAME=KIND:PATH, into one set of records with one vocabulary.
+def mix(
+    sources: tuple[str, ...], out: Path, weights: tuple[str, ...], dev_fraction: float, report: Path | None,
+    photos: Path | None, encoding: str | None, year: int | None, **options: int,
+) -> None:  # fmt: skip
+    """Reads several captioned SOURCES into one set of records with one vocabulary.
 
-    KIND is flickr8k, coco, csv, folder or tsv (captions.tsv beside images/, and dev.txt). Splits stay apart, and dev is
-    scored by source.
+    A source is [NAME=][KIND:]PATH[*WEIGHT]. Its form is found out as `prepare auto` does, or is the KIND that is
+    given. Each of its captions counts WEIGHT times, 1 by default. NAME is that of the path if none is given. No photo
+    is in two splits, and dev is scored by source.
 
     \b
     Example:
-      showtell-train prepare mix flickr8k=flickr8k:data/flickr8k coco=tsv:data/coco_captions \\
-          web=tsv:data/web_captions --weight coco=3 --min-count 4 --out runs/records
+      showtell-train prepare mix data/flickr8k 'coco=data/coco_captions*3' 'data/web_captions*0.5' \\
+          --min-count 4 --out runs/records
     """  # noqa: D301 - \b tells click not to wrap
     from training.data.mixing import Source, check_weights
     from training.data.mixing import mix as join
 
-    given = read_weights(weights)
+    given = [read_given(text) for text in sources]
+    apart = read_weights(weights)
+    twice = next((source.name for source in given if source.weight is not None and source.name in apart), None)
+    if twice is not None:
+        raise click.BadParameter(f"expected one weight of {twice}, received two; leave --weight out")
+    check_weights(apart, [source.name for source in given])
     found = []
-    for name, kind, path in map(_source_words, sources):
-        split = {} if kind in _OWN_SPLIT else {"dev_fraction": dev_fraction}
-        found.append(Source(name, READERS[kind](path, **split), given.get(name, 1.0)))
-    check_weights(given, [source.name for source in found])
+    for name, kind, path, weight in given:
+        listed = None if report is None else report.with_name(f"{report.stem}-{name}{report.suffix}")
+        images = read_source(
+            path, kind, dev_fraction=dev_fraction, report=listed, label=f"{name}: ",
+            photos=photos, encoding=encoding, year=year,
+        )  # fmt: skip
+        found.append(Source(name, images, apart.get(name, 1.0) if weight is None else weight))
+    joined, counts = join(found)
+    for text, count in counts.items():
+        if count:
+            click.echo(f"{text}: {count}")
     with recorded(out, command_line()):
         by_name = {source.name: source.weight for source in found}
-        shards, summary = _write_captions(out, join(found), weights=by_name, **options)
+        shards, summary = _write_captions(out, joined, weights=by_name, **options)
     sys.exit(130 if shards is None else _report(shards, summary, out))
-
-
-def _source_words(text: str) -> tuple[str, str, Path]:
-    name, equals, rest = text.partition("=")
-    kind, colon, path = rest.partition(":")
-    if not (name and equals and colon and kind in READERS and Path(path).exists()):
-        raise click.BadParameter(
-            f"expected NAME=KIND:PATH with a KIND of {', '.join(READERS)} and a PATH that exists, received {text!r}",
-            param_hint="SOURCES",
-        )
-    return name, kind, Path(path)
 
 
 def _report(shards: "list[Shard]", summary: str, out: Path) -> int:
@@ -130,8 +189,10 @@ def _report(shards: "list[Shard]", summary: str, out: Path) -> int:
     skipped = [line for shard in shards for line in shard.skipped]
     for line in skipped:
         click.echo(f"skipped {line}", err=True)
-    for split in ("train", "dev"):
-        click.echo(f"{split}: {count_records(shards, split)} photos")
+    for split in SPLITS:
+        count = count_records(shards, split)
+        if count or split != "test":
+            click.echo(f"{split}: {count} photos")
     click.echo(f"{summary}; skipped: {len(skipped)} photos; written to {out}")
     return 1 if skipped else 0
 
@@ -150,8 +211,7 @@ def _add(
             fetch(name, source)
         elif not source.exists():
             raise click.BadParameter(f"expected a file or directory, found none at {source}", param_hint="SOURCE")
-        split = {option: values.pop(option) for option in ("dev_fraction",) if option in values}
-        found = read(source, **split)
+        found = read(source, **{name: values.pop(name) for name in _READING_NAMES if name in values})
         with recorded(out, command_line()):
             shards, summary = write(out, found, **values)
         sys.exit(130 if shards is None else _report(shards, summary, out))
@@ -168,27 +228,28 @@ def _add(
 
 
 _add(
-    "flickr8k", read_flickr8k, _write_captions, *_WORDS, _DOWNLOAD,
-    text="Reads Flickr8k: SOURCE holds the token file, the lists and the photos.",
+    "flickr8k", reader_of("flickr8k"), _write_captions, *_CAPTIONS, _DOWNLOAD,
+    text="Reads Flickr8k or Flickr30k: SOURCE holds the token file, the lists and the photos.",
     example="data/flickr8k --out runs/records",
 )  # fmt: skip
 _add(
-    "coco", read_coco, _write_captions, *_WORDS, _DOWNLOAD,
+    "coco", reader_of("coco"), _write_captions, *_CAPTIONS, _DOWNLOAD,
     text="Reads COCO captions: SOURCE holds annotations/ and the photo folders.",
     example="data/coco --download --out runs/records",
 )  # fmt: skip
 _add(
-    "csv", read_csv, _write_captions, *_WORDS, _FRACTION,
-    text="Reads SOURCE, a .csv or .jsonl with image and caption, and split where known.",
+    "csv", reader_of("csv"), _write_captions, *_CAPTIONS,
+    text="Reads SOURCE, a table of any delimiter, JSON lines or a JSON array, with image and caption, and split where "
+    "known.",
     example="captions.csv --out runs/records",
 )  # fmt: skip
 _add(
-    "folder", read_folder, _write_captions, *_WORDS, _FRACTION,
+    "folder", reader_of("folder"), _write_captions, *_CAPTIONS,
     text="Reads a folder SOURCE of photos, each with its captions in a .txt beside it.",
     example="data/photos --dev-fraction 0.2 --out runs/records",
 )  # fmt: skip
 _add(
-    "tsv", read_tsv, _write_captions, *_WORDS, _FRACTION,
+    "tsv", reader_of("tsv"), _write_captions, *_CAPTIONS,
     text="Reads a folder SOURCE with captions.tsv, a line name<TAB>caption each, images/, and dev.txt where known.",
     example="data/captions --out runs/records",
 )  # fmt: skip

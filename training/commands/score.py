@@ -13,6 +13,7 @@ from model.config import MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, MAX_WORDS, SearchCon
 from model.options import SearchOptions
 from model.search_flags import search_flags
 from training.commands.options import ANY, EXISTING, command_line, option, reported
+from training.data.captioned import SPLITS
 from training.provenance import stage
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=EXISTING)
 @option("--records", type=EXISTING, required=True, help="Records from `prepare`.")
-@option("--split", type=click.Choice(["train", "dev"]), default="dev", help="Which photos to caption.")
+@option("--split", type=click.Choice(SPLITS), default="dev", help="Which photos to caption.")
 @option(
     "--beam-size",
     "beam_sizes",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from training.commands.options import EXISTING, option, reported
+from training.data.captioned import SPLITS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +26,7 @@ WIDTH = 120
     required=True,
     help="What people wrote: COCO's annotations, JSON lines, CSV, or records from `prepare`.",
 )
-@option("--split", type=click.Choice(["train", "dev"]), default="dev", help="Which photos of records.")
+@option("--split", type=click.Choice(SPLITS), default="dev", help="Which photos of records.")
 @option("--common", is_flag=True, help="Score only the images that all files have; else missing ones are an error.")
 @option(
     "--tokenizer",

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from model.errors import DataError
 from training.data.captioned import CaptionedImage
+from training.data.identity import keep_apart
 
 SEPARATOR = ":"
 """Separator between a source and the name of a photo in it."""
@@ -26,33 +26,33 @@ class Source:
     weight: float = 1.0
 
 
-def mix(sources: Sequence[Source]) -> list[CaptionedImage]:
-    """Joins collections; photos are called `source:name`, and stay in their split.
+def mix(sources: Sequence[Source]) -> tuple[list[CaptionedImage], dict[str, int]]:
+    """Joins collections; photos are called `source:name`, and none is in two splits.
 
     Args:
         sources: At least one; names without a colon, each once.
 
     Returns:
-        The photos of all, source after source.
+        The photos of all, source after source; and how often something was found, by a sentence about it. See
+        `training.data.identity.keep_apart`.
 
     Raises:
-        DataError: Two sources have one name, a name has a colon, a weight is negative, or the same photo file is in
-            train and in dev.
+        DataError: Two sources have one name, a name has a colon, or a weight is negative.
     """
     names = [source.name for source in sources]
     for source in sources:
         if names.count(source.name) > 1 or SEPARATOR in source.name or not source.name:
-            raise DataError(f"expected names of sources without a colon, each once, received {source.name!r}")
+            raise DataError(
+                f"expected names of sources without a colon, each once, received {source.name!r}; name it by NAME=PATH"
+            )
         if not source.weight >= 0:
             raise DataError(f"{source.name}: expected a weight of at least 0, received {source.weight}")
+    found, counts = keep_apart([source.images for source in sources])
     images = [
-        replace(image, name=f"{source.name}{SEPARATOR}{image.name}") for source in sources for image in source.images
-    ]
-    splits: dict[Path, str] = {}
-    for image in images:
-        if splits.setdefault(image.path.resolve(), image.split) != image.split:
-            raise DataError(f"{image.path}: expected a photo in train or in dev, found it in both; remove it from one")
-    return images
+        replace(image, name=f"{source.name}{SEPARATOR}{image.name}")
+        for source, kept in zip(sources, found, strict=True) for image in kept
+    ]  # fmt: skip
+    return images, counts
 
 
 def source_of(name: str) -> str:

@@ -65,7 +65,7 @@ def image_batches(directory: Path, split: str, batch_size: int) -> tf.data.Datas
 
     Args:
         directory: Finished records.
-        split: `train` or `dev`.
+        split: `train`, `dev` or `test`.
         batch_size: Images a batch; the last may be smaller.
 
     Returns:

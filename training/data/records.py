@@ -21,7 +21,7 @@ INDEX = "index.json"
 PLAN = "plan.json"
 VOCABULARY = "vocabulary.txt"
 DEV_NAMES = "dev.txt"
-"""File names of the photos kept for scoring, for `distill --exclude`."""
+"""File names of the photos kept for scoring, those of dev and test, for `distill --exclude`."""
 
 KINDS = {"captions": "caption", "classes": "class"}
 """Kinds of records, with their names in messages."""
@@ -77,8 +77,9 @@ def write_records(
         return None
     with atomic_file(directory / VOCABULARY) as file:
         vocabulary.save(file)
+    held_out = "".join(f"{image.path.name}\n" for image in images if image.split != "train")
     with atomic_file(directory / DEV_NAMES) as file:
-        file.write_text("".join(f"{image.path.name}\n" for image in images if image.split == "dev"), encoding="utf-8")
+        file.write_text(held_out, encoding="utf-8", errors="surrogateescape")
     _write_index(directory, "captions", shards, weights)
     return shards
 
@@ -196,7 +197,7 @@ def locate_damage(directory: Path, split: str) -> tuple[Path, int] | None:
 
     Args:
         directory: Finished records.
-        split: `train` or `dev`.
+        split: `train`, `dev` or `test`.
 
     Returns:
         The shard and the byte at which the record begins; None when all records are whole.

@@ -15,11 +15,10 @@ from model.atomic import atomic_file
 from model.errors import DataError, ImageError
 from model.image import read_image
 from model.manifest import sha256_of
-from training.data.captioned import CaptionedImage
+from training.data.captioned import SPLITS, CaptionedImage
 from training.data.labelled import LabelledImage
 from training.progress import StopRequest, note, progress
 
-SPLITS = ("train", "dev")
 THREADS = 8
 """Most shards written at once; beyond a few, threads wait for the GIL."""
 
@@ -39,7 +38,7 @@ class Shard:
 
     @property
     def split(self) -> str:
-        """The split that the records belong to, `train` or `dev`."""
+        """The split that the records belong to, `train`, `dev` or `test`."""
         return self.name.partition("-")[0]
 
 

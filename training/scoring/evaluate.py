@@ -155,7 +155,7 @@ def evaluate(
     Args:
         captioner: What to score.
         records: Finished records.
-        split: `train` or `dev`.
+        split: `train`, `dev` or `test`.
         beam_size: Hypotheses kept; None for the captioner's default.
         batch_size: Images captioned at once.
         tokenizer: `ptb` or `showtell`; None for `ptb` where Java is installed.
@@ -180,7 +180,7 @@ def evaluate_bundle(
     Args:
         bundle: What to score; its networks run in float32.
         records: Finished records; their captions are encoded anew with the bundle's vocabulary.
-        split: `train` or `dev`.
+        split: `train`, `dev` or `test`.
         beam_sizes: Hypotheses kept, 1 to 10 each; empty for the bundle's default.
         options: How captions are searched otherwise.
         batch_size: Images captioned at once.

@@ -14,7 +14,7 @@ def read_record_captions(directory: Path, split: str) -> dict[str, list[str]]:
 
     Args:
         directory: Finished records of captions.
-        split: `train` or `dev`.
+        split: `train`, `dev` or `test`.
 
     Returns:
         Captions by the photo's name.

@@ -8,8 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from model.errors import DataError
+from tests.training.stages import read_folder
 from training.commands.prepare import prepare
-from training.data.captioned import CaptionedImage, read_folder, read_tsv
+from training.data.captioned import CaptionedImage
+from training.data.forms.collect import read_captions
 from training.data.mixing import Source, mix, source_of
 from training.data.records import read_index, read_weights
 from training.decoder.features import FeatureSet, raw_records, weighted
@@ -21,9 +23,10 @@ def image(name: str, split: str = "train") -> CaptionedImage:
 
 
 def test_photos_keep_their_split_and_are_told_apart_by_their_source() -> None:
-    mixed = mix(
+    mixed, counts = mix(
         [Source("one", [image("a.jpg"), image("b.jpg", "dev")]), Source("two", [replace(image("c.jpg"), name="a.jpg")])]
     )
+    assert set(counts.values()) == {0}
     assert [(photo.name, photo.split) for photo in mixed] == [
         ("one:a.jpg", "train"), ("one:b.jpg", "dev"), ("two:a.jpg", "train"),
     ]  # fmt: skip
@@ -39,12 +42,23 @@ def test_photos_keep_their_split_and_are_told_apart_by_their_source() -> None:
         ([Source("", [])], "without a colon"),
         ([Source("one", [], -0.5)], "a weight of at least 0, received -0.5"),
         ([Source("one", [], float("nan"))], "a weight of at least 0"),
-        ([Source("one", [image("a.jpg")]), Source("two", [image("a.jpg", "dev")])], "found it in both"),
     ],
 )
 def test_sources_that_cannot_be_mixed_are_told(sources: list[Source], told: str) -> None:
     with pytest.raises(DataError, match=told):
         mix(sources)
+
+
+def test_a_photo_of_two_sources_is_in_the_split_that_is_held_out_most() -> None:
+    sources = [
+        Source("one", [image("a.jpg"), image("b.jpg"), image("c.jpg", "dev")]),
+        Source("two", [image("a.jpg", "dev"), image("./b.jpg"), image("x/../c.jpg", "test")]),
+    ]
+    mixed, counts = mix(sources)
+    assert [(photo.name, photo.split) for photo in mixed] == [
+        ("one:b.jpg", "train"), ("two:a.jpg", "dev"), ("two:./b.jpg", "train"), ("two:x/../c.jpg", "test"),
+    ]  # fmt: skip
+    assert counts["photos in several splits, kept in test or else dev alone"] == 2
 
 
 def folder_with_tsv(root: Path, drawn: Path, lines: list[str], dev: list[str] | None = None) -> Path:
@@ -61,28 +75,34 @@ LINES = [f"photo-0{index}.jpg\ta drawn thing\nphoto-0{index}.jpg\tthe second sen
 
 
 def test_a_table_of_captions_has_the_split_of_its_list(drawn: Path, tmp_path: Path) -> None:
-    found = read_tsv(folder_with_tsv(tmp_path / "a", drawn, LINES, ["photo-04.jpg"]))
+    found = read_captions(folder_with_tsv(tmp_path / "a", drawn, LINES, ["photo-04.jpg"])).images
     assert [(photo.name, photo.split, len(photo.captions)) for photo in found] == [
         (f"photo-0{index}.jpg", "dev" if index == 4 else "train", 2) for index in range(6)
     ]
-    assert {photo.split for photo in read_tsv(folder_with_tsv(tmp_path / "b", drawn, LINES), dev_fraction=0)} == {
-        "train"
-    }
+    without = read_captions(folder_with_tsv(tmp_path / "b", drawn, LINES), dev_fraction=0).images
+    assert {photo.split for photo in without} == {"train"}
 
 
 @pytest.mark.parametrize(
     ("lines", "dev", "told"),
     [
-        (["photo-00.jpg a caption"], None, r"captions\.tsv:1: expected name<TAB>caption"),
-        (["photo-00.jpg\t "], None, r"captions\.tsv:1: expected name<TAB>caption"),
-        (LINES, ["photo-99.jpg"], r"dev\.txt: expected names with captions, found photo-99\.jpg"),
+        (["photo-00.jpg a caption"], None, r"expected a table .*; found captions\.tsv, images;"),
+        (["photo-00.jpg\t "], None, r"captions\.tsv, line 1: caption left out \(empty\)"),
+        (["\ta caption", *LINES[:0]], ["photo-99.jpg"], r"expected a table"),
     ],
 )
 def test_a_table_that_is_none_is_told(
     drawn: Path, tmp_path: Path, lines: list[str], dev: list[str] | None, told: str
 ) -> None:
     with pytest.raises(DataError, match=told):
-        read_tsv(folder_with_tsv(tmp_path / "a", drawn, lines, dev))
+        read_captions(folder_with_tsv(tmp_path / "a", drawn, lines, dev), "csv")
+
+
+def test_a_name_of_dev_without_captions_is_told(drawn: Path, tmp_path: Path) -> None:
+    collected = read_captions(folder_with_tsv(tmp_path / "a", drawn, LINES, ["photo-04.jpg", "photo-99.jpg"]))
+    assert collected.report.lines == [
+        f"{tmp_path / 'a' / 'dev.txt'}: record left out (listed without captions): 'photo-99.jpg'"
+    ]
 
 
 def test_prepare_mix_writes_one_vocabulary_and_keeps_weights_and_splits(drawn: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from model.errors import DataError
 from tests.training.data.shelf import BODY, Shelf, tree, zipped
-from training.data.captioned import read_coco, read_flickr8k
+from training.data.forms.collect import read_captions
 from training.data.public import SOURCES, Source, fetch
 
 CONTENTS = {
@@ -66,7 +66,8 @@ def test_fetched_data_sets_lie_as_their_readers_expect(shelf: Shelf, tmp_path: P
     sources = local(shelf)
     for name in sources:
         fetch(name, tmp_path / name, sources=sources)
-    for found in (read_flickr8k(tmp_path / "flickr8k"), read_coco(tmp_path / "coco")):
+    for name in ("flickr8k", "coco"):
+        found = read_captions(tmp_path / name, name).images
         assert sorted((image.split, image.path.is_file()) for image in found) == [("dev", True), ("train", True)]
     assert {path.name for path in (tmp_path / "tiny-imagenet").iterdir()} >= {"train", "val", "wnids.txt", "words.txt"}
     assert (tmp_path / "mnist" / "mnist.npz").read_bytes() == BODY

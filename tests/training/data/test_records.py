@@ -17,7 +17,8 @@ from model.errors import DataError
 from model.image import read_image
 from model.vocabulary import Vocabulary
 from tests.conftest import wait_until
-from training.data.captioned import CaptionedImage, read_folder
+from tests.training.stages import read_folder
+from training.data.captioned import CaptionedImage
 from training.data.labelled import LabelledImage, read_image_folder
 from training.data.pipeline import ImageRecord, image_batches, split_batches
 from training.data.records import (

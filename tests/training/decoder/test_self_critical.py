@@ -15,14 +15,13 @@ from model.decoder import Decoder
 from model.errors import ConfigError, DataError
 from model.presets import small
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID, Vocabulary
-from tests.training.stages import CLASSES, RUN, Stages, one_device, train_stages
+from tests.training.stages import CLASSES, RUN, Stages, one_device, read_folder, train_stages
 from training.config import (
     CaptionerTrainingConfig,
     DeviceConfig,
     OptimizerConfig,
     SelfCriticalConfig,
 )
-from training.data.captioned import read_folder
 from training.data.pipeline import whole
 from training.data.records import VOCABULARY, write_records
 from training.decoder.consensus import Consensus

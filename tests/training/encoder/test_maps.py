@@ -17,7 +17,7 @@ from model.errors import DataError
 from model.tensors import identity_kernel
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
-from training.data.captioned import read_folder
+from tests.training.stages import read_folder
 from training.data.mixing import Source, mix
 from training.data.photo_cache import PhotoCache
 from training.data.records import write_records
@@ -48,7 +48,7 @@ def some_encoder(seed: int = 3) -> keras.Model:
 @pytest.fixture(scope="module")
 def records(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("records") / "records"
-    images = mix([Source("drawn", read_folder(drawn, dev_fraction=0.3))])
+    images, _ = mix([Source("drawn", read_folder(drawn, dev_fraction=0.3))])
     write_records(path, images, Vocabulary.build([t for image in images for t in image.captions], min_count=1))
     return path
 

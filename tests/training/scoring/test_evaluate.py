@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -17,9 +18,9 @@ from model.image import read_image
 from model.options import SearchOptions
 from model.vocabulary import UNKNOWN_ID, Vocabulary
 from model.weights import assign_weights
+from tests.training.stages import read_folder
 from training.commands.score import evaluate as command
 from training.commands.score_files import score
-from training.data.captioned import read_folder
 from training.data.records import write_records
 from training.scoring.evaluate import WordLoss, evaluate, evaluate_bundle
 from training.scoring.files import read_captions
@@ -93,6 +94,21 @@ def test_beams_of_one_pass_agree_with_separate_runs(toy: Bundle, records: Path) 
         assert alone.beams[size] == result
         assert alone.references == together.references
         assert alone.loss is None
+
+
+def test_photos_of_test_are_scored_where_they_are_asked_for_and_never_among_others(
+    toy_bundle: Path, drawn: Path, tmp_path: Path
+) -> None:
+    splits = {"photo-00.jpg": "test", "photo-01.jpg": "test", "photo-02.jpg": "dev"}
+    images = [replace(image, split=splits.get(image.name, "train")) for image in read_folder(drawn, dev_fraction=0)]
+    write_records(tmp_path / "records", images, Vocabulary.build(OTHER_WORDS))
+    for split, names in (("test", {"photo-00.jpg", "photo-01.jpg"}), ("dev", {"photo-02.jpg"})):
+        out = tmp_path / f"{split}.json"
+        words = [toy_bundle, "--records", tmp_path / "records", "--split", split, "--beam-size", 1, "--out", out]
+        result = CliRunner().invoke(command, list(map(str, words)))
+        assert result.exit_code == 0, result.output
+        assert json.loads(out.read_text())["beams"]["1"]["captions"].keys() == names
+    assert (tmp_path / "records" / "dev.txt").read_text().split() == sorted(splits)
 
 
 def test_without_a_beam_size_the_bundles_own_is_taken(toy: Bundle, records: Path) -> None:
