@@ -16,6 +16,7 @@ from model.engines.protocol import Engine
 from model.engines.quiet import quiet_tensorflow
 from model.errors import SearchOptionError
 from model.options import Search
+from model.scripts import join
 from model.search import Floats, FoundCaption, Wanted, beam_search
 from model.vocabulary import END_ID, Vocabulary
 
@@ -33,7 +34,7 @@ class Caption:
     """One caption of an image.
 
     Attributes:
-        text: The words, joined by spaces.
+        text: The words, joined as their scripts do.
         log_probability: Natural logarithm of the caption's probability, its end included unless it was cut at the most
             words.
         words: The words with their probabilities.
@@ -173,7 +174,7 @@ class Captioner:
     def _caption(self, found: FoundCaption) -> Caption:
         texts = self.vocabulary.decode(found.tokens)
         words = tuple(Word(t, math.exp(value)) for t, value in zip(texts, found.word_log_probs, strict=True))
-        return Caption(" ".join(texts), found.log_prob, words)
+        return Caption(join(texts, self.config.segmentation), found.log_prob, words)
 
     def _best_classes(self, probabilities: Floats, count: int) -> tuple[ClassPrediction, ...]:
         order = np.argsort(-probabilities, kind="stable")[:count]

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 
 from model.errors import ConfigError
 from model.ranges import check, check_between, check_choice, check_fraction, check_least
+from model.scripts import Segmentation
 from model.strict_json import parse
 from model.versions import ADDED, FORMAT_VERSION, upgraded
 from model.vocabulary import SPECIAL
@@ -228,6 +229,7 @@ class CaptionerConfig:
         encoder: Architecture of the encoder.
         decoder: Architecture of the decoder.
         search: Defaults of the search.
+        segmentation: How the words of captions were parted, and so how they are joined; see `model.scripts`.
         format_version: Version of the bundle format; must be `FORMAT_VERSION`; older ones are converted to it.
         provenance: How it was made: data, commands, hours. Free form.
         scores: Measured scores by split and metric, for example `{"flickr8k dev": {"BLEU-4": 11.2}}`.
@@ -241,6 +243,7 @@ class CaptionerConfig:
     encoder: EncoderConfig
     decoder: DecoderConfig
     search: SearchConfig
+    segmentation: Segmentation = "spaces"
     format_version: int = FORMAT_VERSION
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -249,6 +252,7 @@ class CaptionerConfig:
         check("name", self.name, bool(self.name), "a non-empty string")
         check("version", self.version, bool(self.version), "a non-empty string")
         check("format_version", self.format_version, self.format_version == FORMAT_VERSION, str(FORMAT_VERSION))
+        check_choice("segmentation", self.segmentation, get_args(Segmentation))
         units = self.encoder.feature_units
         fits = self.decoder.project_features or self.decoder.embedding_units == units
         expected = f"equal to the encoder's feature ({units}) when features are not projected"
@@ -263,7 +267,7 @@ class CaptionerConfig:
         """Parses JSON strictly: an unknown, missing or mistyped field is an error that names it.
 
         Args:
-            text: A JSON object as `to_json` writes it, now or in version 1 of the format.
+            text: A JSON object as `to_json` writes it, now or in an earlier version of the format.
 
         Returns:
             The configuration.
@@ -288,4 +292,4 @@ def parse_encoder(value: object) -> EncoderConfig:
     Raises:
         ConfigError: A field is unknown, missing, mistyped or out of its range.
     """
-    return parse(EncoderConfig, {**ADDED["encoder"], **value} if isinstance(value, dict) else value, "encoder")
+    return parse(EncoderConfig, {**ADDED[2]["encoder"], **value} if isinstance(value, dict) else value, "encoder")

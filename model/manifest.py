@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from model.errors import BundleError
-from model.versions import FORMAT_VERSION, READABLE_VERSIONS
+from model.versions import FORMAT_VERSION, READABLE_IN_WORDS, READABLE_VERSIONS
 
 MANIFEST = "manifest.json"
 
@@ -42,9 +42,8 @@ def verify_manifest(path: Path, required: frozenset[str]) -> frozenset[str]:
             f"{path / MANIFEST}: expected a bundle's manifest, received something else; export it again"
         ) from error
     if type(version) is not int or version not in READABLE_VERSIONS:
-        known = " or ".join(map(str, READABLE_VERSIONS))
         raise BundleError(
-            f"{path}: expected bundle format {known}, received {version!r}; export it again with this version"
+            f"{path}: expected bundle format {READABLE_IN_WORDS}, received {version!r}; export it again with this version"
         )
     for name in sorted(required - entries.keys()):
         raise BundleError(f"{path / MANIFEST}: expected an entry for {name}, found none; export the bundle again")

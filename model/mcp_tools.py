@@ -26,7 +26,7 @@ CLASSES = 5
 """Number of classes in an answer."""
 
 _CAPTION = (
-    "Describes a photo in one plain English sentence, by a small network on this machine that was trained on everyday "
+    "Describes a photo in one plain sentence, by a small network on this machine that was trained on everyday "
     "scenes: it is often right about the scene and often wrong about details, and reads no text."
 )
 _CLASSIFY = (

@@ -6,19 +6,27 @@ from typing import Any
 
 from model.errors import ConfigError
 
-FORMAT_VERSION = 2
-"""Version of the bundle format that this code writes. Version 1, which lacks a few fields, is read too."""
+FORMAT_VERSION = 3
+"""Version of the bundle format that this code writes. Earlier ones, which lack a few fields, are read too."""
 
-READABLE_VERSIONS = (1, FORMAT_VERSION)
+READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
 
-ADDED: Mapping[str, Mapping[str, object]] = types.MappingProxyType(
+READABLE_IN_WORDS = f"{', '.join(map(str, READABLE_VERSIONS[:-1]))} or {FORMAT_VERSION}"
+
+WHOLE = ""
+"""Name of the configuration itself among its parts."""
+
+ADDED: Mapping[int, Mapping[str, Mapping[str, object]]] = types.MappingProxyType(
     {
-        "encoder": {"features": "fc2"},
-        "decoder": {"image_every_step": False, "residual": False, "tied_embeddings": False, "word_dropout": 0.0},
-        "search": {"no_repeat_ngram": 0},
+        2: {
+            "encoder": {"features": "fc2"},
+            "decoder": {"image_every_step": False, "residual": False, "tied_embeddings": False, "word_dropout": 0.0},
+            "search": {"no_repeat_ngram": 0},
+        },
+        3: {WHOLE: {"segmentation": "spaces"}},
     }
 )
-"""Fields that version 1 lacks, by part, with the value that version 1 implies."""
+"""Fields that a version added, by part, with the value that earlier versions imply."""
 
 
 def upgraded(value: dict[str, Any]) -> dict[str, Any]:
@@ -32,12 +40,21 @@ def upgraded(value: dict[str, Any]) -> dict[str, Any]:
     """
     version = value["format_version"]
     if version not in READABLE_VERSIONS:
-        known = " or ".join(map(str, READABLE_VERSIONS))
-        raise ConfigError(f"format_version: expected {known}, received {version!r}")
-    if version == FORMAT_VERSION:
+        raise ConfigError(f"format_version: expected {READABLE_IN_WORDS}, received {version!r}")
+    found = value
+    for parts in (parts for since, parts in ADDED.items() if since > version):
+        for name, fields in parts.items():
+            found = _with_fields(found, name, fields, version)
+    return found | {"format_version": FORMAT_VERSION}
+
+
+def _with_fields(value: dict[str, Any], name: str, fields: Mapping[str, object], version: int) -> dict[str, Any]:
+    """Returns a configuration with fields added to one of its parts."""
+    part = value if name == WHOLE else value.get(name)
+    if not isinstance(part, dict):
         return value
-    parts = {name: value[name] for name in ADDED if isinstance(value.get(name), dict)}
-    for name, part in parts.items():
-        for field_name in ADDED[name].keys() & part.keys():
-            raise ConfigError(f"{name}.{field_name} is not a field of format_version {version}; remove it")
-    return value | {name: {**ADDED[name], **part} for name, part in parts.items()} | {"format_version": FORMAT_VERSION}
+    for field_name in fields.keys() & part.keys():
+        where = field_name if name == WHOLE else f"{name}.{field_name}"
+        raise ConfigError(f"{where} is not a field of format_version {version}; remove it")
+    whole = {**fields, **part}
+    return whole if name == WHOLE else value | {name: whole}

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,12 +17,22 @@ END_ID = 1
 UNKNOWN_ID = 2
 SPECIAL = (PAD, END, UNKNOWN)
 
-_JOINERS = "'’-"
-"""Characters allowed inside a word, but not at its ends nor side by side."""
+Tokenizer = Callable[[str], list[str]]
+"""Parts a caption into words."""
+
+JOINERS = "'’·׳״-"
+"""Characters allowed inside a word, but not at its ends nor side by side: also Catalan's dot and Hebrew's geresh."""
+
+_NON_JOINER = "\u200c"
+_ZERO_WIDTH = _NON_JOINER + "\u200d"
+"""Zero-width non-joiner and joiner, by which Persian and Indic words are written; other invisible signs are dropped."""
+
+_PRESENTATION_FORMS = re.compile("[\ufb00-\ufdff\ufe70-\ufefc\uff00-\uffef]+")
+"""Letters in one of their shapes: ligatures, Arabic forms, full-width Latin and half-width kana."""
 
 
 def tokenize(text: str) -> list[str]:
-    """Splits a caption into lower-case words of any script; punctuation is dropped.
+    """Splits a caption into lower-case words of any script at spaces; punctuation is dropped.
 
     Args:
         text: A sentence.
@@ -30,11 +40,38 @@ def tokenize(text: str) -> list[str]:
     Returns:
         Words; hyphens and apostrophes stay inside a word (`t-shirt`, `man's`).
     """
-    letters = unicodedata.normalize("NFC", text.lower())
-    # Letters, numbers and combining marks, which many scripts write vowels with; re has no class for these.
-    kept = "".join(c if c in _JOINERS or unicodedata.category(c)[0] in "LNM" else " " for c in letters)
-    words = (word.strip(_JOINERS) for word in re.sub(f"[{_JOINERS}]{{2,}}", " ", kept).split())
+    signs = "".join(_spelled(normalized(text)))
+    words = (word.strip(JOINERS + _NON_JOINER) for word in re.sub(f"[{JOINERS}]{{2,}}", " ", signs).split())
     return [word for word in words if word]
+
+
+def normalized(text: str) -> str:
+    """Returns a text in lower-case letters, each in its one form: NFC, and NFKC for presentation forms alone.
+
+    NFKC would take other texts apart, such as Thai's vowel am. Lower case is Unicode's, not a language's: `ß` stays, and
+    `I` becomes `i` in Turkish too; `İ` becomes `i`.
+    """
+    visible = "".join(c for c in text if c in _ZERO_WIDTH or c == "\u200b" or unicodedata.category(c) != "Cf")
+    plain = _PRESENTATION_FORMS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), visible)
+    letters = unicodedata.normalize("NFC", plain.lower())
+    if "i\u0307" in letters:
+        letters = unicodedata.normalize("NFC", re.sub("i\u0307+", "i", letters))
+    return re.sub(f"{_NON_JOINER}+", _NON_JOINER, letters)
+
+
+def _spelled(letters: str) -> Iterator[str]:
+    """Yields what words are written with, and spaces for all else.
+
+    Those are letters, numbers and joiners, and combining marks behind a letter: many scripts write vowels with them.
+    """
+    has_base = False
+    for letter in letters:
+        kind = unicodedata.category(letter)[0]
+        if kind == "M" or letter in _ZERO_WIDTH:
+            yield letter if has_base else ""
+            continue
+        has_base = kind in "LN"
+        yield letter if has_base or letter in JOINERS else " "
 
 
 class Vocabulary:
@@ -68,24 +105,28 @@ class Vocabulary:
         return hash(self.words)
 
     @classmethod
-    def build(cls, captions: Iterable[str], *, min_count: int = 1, max_size: int | None = None) -> Self:
+    def build(
+        cls, captions: Iterable[str], *, min_count: int = 1, max_size: int | None = None,
+        tokenizer: Tokenizer = tokenize,
+    ) -> Self:  # fmt: skip
         """Counts the words of captions and keeps the frequent ones.
 
         Args:
             captions: Sentences.
             min_count: Fewest occurrences of a word that is kept.
             max_size: Largest V, the special tokens included; None keeps every word.
+            tokenizer: Parts the captions into words.
 
         Returns:
             The vocabulary; ties in frequency are in alphabetical order.
         """
-        counts = Counter(word for caption in captions for word in tokenize(caption))
+        counts = Counter(word for caption in captions for word in tokenizer(caption))
         kept = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
         return cls([*SPECIAL, *kept][:max_size])
 
-    def encode(self, text: str, *, max_words: int | None = None) -> list[int]:
+    def encode(self, text: str, *, max_words: int | None = None, tokenizer: Tokenizer = tokenize) -> list[int]:
         """Returns the ids of a caption's words, cut to `max_words`, and the end id after them."""
-        return [*(self._ids.get(word, UNKNOWN_ID) for word in tokenize(text)[:max_words]), END_ID]
+        return [*(self._ids.get(word, UNKNOWN_ID) for word in tokenizer(text)[:max_words]), END_ID]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Returns the words of ids up to the end id; padding is skipped.

@@ -119,6 +119,7 @@ function renderAnswer(card, { phase, name, file, options }) {
 function captionItem(caption, highest) {
   const item = element('li', 'caption');
   const sentence = element('p', 'sentence');
+  sentence.dir = 'auto';
   const marked = element('span', 'words');
   marked.setAttribute('aria-hidden', 'true');
   marked.append(...caption.words.map(wordMark));

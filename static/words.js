@@ -62,7 +62,7 @@ export function percent(probability) {
   return `${Math.round(probability * 100)}%`;
 }
 
-/** The probability of a whole sentence, which is small: "1 in 1,490". @param {number} logProbability natural */
+/** A whole sentence's probability is small: "1 in 1,490". @param {number} logProbability natural */
 export function odds(logProbability) {
   const probability = Math.exp(logProbability);
   if (probability >= 0.1) return percent(probability);
@@ -84,14 +84,15 @@ export function milliseconds(duration) {
   return duration < 10 ? `${duration.toFixed(1)}\u00a0ms` : `${Math.round(duration).toLocaleString('en')}\u00a0ms`;
 }
 
-/** "Labrador_retriever" -> "Labrador retriever" @param {string} label */
+/** @param {string} label */
 export function readableLabel(label) {
   return label.replaceAll('_', ' ');
 }
 
 /** @param {string} text */
 export function asSentence(text) {
-  return text ? `${text[0].toUpperCase()}${text.slice(1)}.` : 'No words at all.';
+  const stop = /[ก-໿]$/.test(text) ? '' : /[⺀-鿿]$/.test(text) ? '。' : '.';
+  return text ? text[0].toUpperCase() + text.slice(1) + stop : 'No words at all.';
 }
 
 /** @param {import('./api.js').Options} options */

@@ -4,14 +4,16 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from model.scripts import full_stop
+
 
 def alt_text(caption: str) -> str:
-    """Returns a caption as the value of HTML's `alt`: a sentence with a capital and a full stop, escaped."""
+    """Returns a caption as the value of HTML's `alt`: a sentence with a capital and its script's full stop, escaped."""
     sentence = caption.strip()
     if not sentence:
         return ""
-    ending = "" if sentence[-1] in ".!?" else "."
-    return html.escape(f"{sentence[0].upper()}{sentence[1:]}{ending}", quote=True)
+    ending = "" if sentence[-1] in ".!?" else full_stop(sentence)
+    return html.escape(f"{sentence[0].title()}{sentence[1:]}{ending}", quote=True)
 
 
 def subjects(classes: Iterable[Mapping[str, Any]], threshold: float) -> list[str]:

@@ -15,11 +15,9 @@ from model.config import (
     DecoderConfig,
     EncoderConfig,
     SearchConfig,
-    parse_encoder,
 )
 from model.errors import ConfigError
 from model.presets import PRESETS, paper, small, with_vocabulary_size
-from model.versions import ADDED
 
 SIZES = st.integers(1, 10**6)
 FRACTIONS = st.floats(0, 1, exclude_max=True)
@@ -160,6 +158,7 @@ def test_every_missing_field_is_named(section: str) -> None:
         ("version", 1),
         ("format_version", "1"),
         ("format_version", True),
+        ("segmentation", None),
         ("encoder", []),
         ("encoder.widths", 0.25),
         ("encoder.widths", [0.25] * 4),
@@ -193,7 +192,8 @@ def test_a_mistyped_field_is_named(path: str, value: object) -> None:
     [
         ("name", ""),
         ("version", ""),
-        ("format_version", 3),
+        ("format_version", 4),
+        ("segmentation", "jieba"),
         ("format_version", 0),
         ("encoder.features", "fc1"),
         ("decoder.word_dropout", 1.0),
@@ -226,29 +226,6 @@ def test_a_mistyped_field_is_named(path: str, value: object) -> None:
 def test_a_field_out_of_range_is_named(path: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"^{path}: expected .+, received "):
         CaptionerConfig.from_json(changed(path, value))
-
-
-def version_1(**decoder: object) -> dict[str, Any]:
-    """Returns the small preset as version 1 of the format had it."""
-    content: dict[str, Any] = json.loads(small().to_json())
-    for section, names in ADDED.items():
-        content[section] = {name: value for name, value in content[section].items() if name not in names}
-    content["decoder"] |= decoder
-    return content | {"format_version": 1}
-
-
-def test_a_configuration_of_version_1_means_what_it_meant() -> None:
-    config = CaptionerConfig.from_json(json.dumps(version_1()))
-    assert config == small()
-    assert (config.format_version, config.encoder.features, config.decoder.image_every_step) == (2, "fc2", False)
-    assert parse_encoder(version_1()["encoder"]) == small().encoder
-
-
-def test_version_1_has_no_fields_of_version_2_and_version_2_has_all() -> None:
-    with pytest.raises(ConfigError, match=r"decoder\.residual is not a field of format_version 1; remove it"):
-        CaptionerConfig.from_json(json.dumps(version_1(residual=True)))
-    with pytest.raises(ConfigError, match=r"(encoder\.features|decoder\.\w+) is missing"):
-        CaptionerConfig.from_json(json.dumps(version_1() | {"format_version": 2}))
 
 
 @pytest.mark.parametrize(

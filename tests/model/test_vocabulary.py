@@ -165,7 +165,43 @@ def test_a_missing_file_is_a_vocabulary_error_that_names_it(tmp_path: Path) -> N
         ("कुत्ता दौड़ रहा है", ["कुत्ता", "दौड़", "रहा", "है"]),
         ("cafe\u0301 -- olé!", ["café", "olé"]),
         ("Der Hund läuft über die Straße.", ["der", "hund", "läuft", "über", "die", "straße"]),
+        ("GROẞ wie die STRASSE", ["groß", "wie", "die", "strasse"]),
+        ("Un chien devant l'église, aujourd’hui", ["un", "chien", "devant", "l'église", "aujourd’hui"]),
+        ("una col·lecció", ["una", "col·lecció"]),
+        ("İki köpek IŞIK", ["iki", "köpek", "işik"]),
+        ("Ο ΣΚΎΛΟΣ", ["ο", "σκύλος"]),
+        ("كَلْبٌ يجري، على العشب؟", ["كَلْبٌ", "يجري", "على", "العشب"]),
+        ("ﻛﻠﺐ", ["كلب"]),
+        ("سگ می\u200cدود", ["سگ", "می\u200cدود"]),
+        ("سگ می\u200c\u200cدود\u200c", ["سگ", "می\u200cدود"]),
+        ("כלב של צה״ל", ["כלב", "של", "צה״ל"]),
+        ("\u200fכלב\u200f רץ", ["כלב", "רץ"]),
+        ("ශ්\u200dරී", ["ශ්\u200dරී"]),
+        ("ক্ষেত র\u200d্যাব", ["ক্ষেত", "র\u200d্যাব"]),
+        ("개가 뛴다.", ["개가", "뛴다"]),
+        ("\u1100\u1162", ["개"]),
+        ("Ｔシャツ、ｶﾞﾗｽ", ["tシャツ", "ガラス"]),
+        ("น้ำ", ["น้ำ"]),
+        ("Do\u00adnau \ufeffﬁsh", ["donau", "fish"]),
+        ("I ❤️ 👨‍👩‍👧 dogs 👍🏽", ["i", "dogs"]),
+        ("① dog", ["①", "dog"]),
     ],
 )
 def test_words_of_other_languages_stay_whole(text: str, words: list[str]) -> None:
     assert tokenize(text) == [unicodedata.normalize("NFC", word) for word in words]
+
+
+@given(st.text("i̇İIıſßẞΣσς'’·׳״-\u200c\u200d\u0301\u0307\u0327\u0345ﬁﾞカكـ ﷺ☃️"))
+def test_no_word_begins_with_a_mark_or_ends_with_a_joiner(text: str) -> None:
+    words = tokenize(text)
+    assert tokenize(" ".join(words)) == words
+    for word in words:
+        assert unicodedata.category(word[0])[0] in "LN"
+        assert word[-1] not in "'’·׳״-\u200c"
+        assert unicodedata.is_normalized("NFC", word)
+
+
+def test_a_vocabulary_counts_and_encodes_the_words_of_its_tokenizer() -> None:
+    letters = Vocabulary.build(["狗狗", "狗"], min_count=2, tokenizer=list)
+    assert letters.words == (*SPECIAL, "狗")
+    assert letters.encode("狗狗狗", max_words=2, tokenizer=list) == [3, 3, END_ID]

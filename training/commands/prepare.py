@@ -1,18 +1,16 @@
 """`showtell-train prepare`: photos with captions or classes into records."""
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from model.config import MAX_WORDS
-from model.errors import DataError
 from training.commands.options import ANY, command_line, option, read_weights, reported
 from training.commands.sources import READING, print_counts, read_given, read_source, reader_of
+from training.commands.words import WORDS, build_vocabulary, tell_language
 from training.data.captioned import SPLITS, CaptionedImage
 from training.data.labelled import LabelledImages, read_image_folder, read_mnist, read_tiny_imagenet
 from training.provenance import recorded
@@ -24,10 +22,6 @@ if TYPE_CHECKING:
     """The shards, None after a requested stop, and a line about them."""
 
 _SHARD = option("--shard-images", type=click.IntRange(1), default=512, help="Most photos in a shard.")
-_WORDS = (
-    option("--min-count", type=click.IntRange(1), default=5, help="Fewest occurrences of a word that is kept."),
-    option("--max-words", type=click.IntRange(1, MAX_WORDS), default=20, help="Words after which a caption is cut."),
-)
 _FRACTION = option(
     "--dev-fraction", type=click.FloatRange(0, 0.9), default=0.1,
     help="Share of the photos kept for dev, if the data has no split of its own.",
@@ -37,14 +31,14 @@ _DOWNLOAD = click.option(
 )
 
 
-_CAPTIONS = (*READING, *_WORDS, _FRACTION)
+_CAPTIONS = (*READING, *WORDS, _FRACTION)
 _READING_NAMES = ("photos", "encoding", "year", "report", "dev_fraction")
 """Options that go to a reader; all others go to the writer."""
 
 
 def _reading(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of reading captions."""
-    for decorate in reversed(READING):
+    """Adds the options of reading captions, and of their words."""
+    for decorate in reversed((*READING, *WORDS)):
         function = decorate(function)
     return function
 
@@ -60,16 +54,15 @@ def prepare() -> None:
 
 def _write_captions(
     out: Path, images: list[CaptionedImage], *, shard_images: int, min_count: int, max_words: int,
-    weights: Mapping[str, float] = MappingProxyType({}),
+    segmentation: str, language: str | None, weights: Mapping[str, float] = MappingProxyType({}),
 ) -> "Written":  # fmt: skip
-    from model.vocabulary import SPECIAL, Vocabulary
     from training.data.records import write_records
 
-    train = [caption for image in images if image.split == "train" for caption in image.captions]
-    vocabulary = Vocabulary.build(train, min_count=min_count)
-    if len(vocabulary) == len(SPECIAL):
-        raise DataError(_why_no_words(images, train, min_count))
-    shards = write_records(out, images, vocabulary, shard_images=shard_images, max_words=max_words, weights=weights)
+    told = tell_language(images, segmentation, language)
+    vocabulary = build_vocabulary(images, told, min_count)
+    shards = write_records(
+        out, images, vocabulary, shard_images=shard_images, max_words=max_words, weights=weights, language=told
+    )
     return shards, f"vocabulary: {len(vocabulary)} tokens"
 
 
@@ -80,27 +73,10 @@ def _write_classes(out: Path, found: LabelledImages, *, shard_images: int) -> "W
     return shards, f"classes: {len(found.classes)}"
 
 
-def _why_no_words(images: Sequence[CaptionedImage], train: Sequence[str], min_count: int) -> str:
-    """Returns why there is no word to learn, and what to do."""
-    from model.vocabulary import tokenize
-
-    if not train:
-        counts = Counter(image.split for image in images)
-        found = " and ".join(f"{count} of {split}" for split, count in counts.items())
-        return f"expected photos of train, found {found} alone; check the names of splits, files and folders"
-    most, count = Counter(word for text in train for word in tokenize(text)).most_common(1)[0]
-    return (
-        f"expected words that occur at least {min_count} times in the captions of train, found none (the most "
-        f"frequent, {most!r}, occurs {count} times); lower --min-count"
-    )
-
-
 @prepare.command()
 @click.argument("source", type=ANY)
 @option("--out", type=ANY, help="Directory for the records; without it, nothing is written.")
 @_reading
-@_WORDS[0]
-@_WORDS[1]
 @_FRACTION
 @_SHARD
 @reported
@@ -116,6 +92,7 @@ def auto(source: Path, out: Path | None, **options: Any) -> None:
     """  # noqa: D301 - \b tells click not to wrap
     images = read_source(source, **{name: options.pop(name) for name in _READING_NAMES})
     if out is None:
+        tell_language(images, options["segmentation"], options["language"])
         print_counts(images)
         click.echo("nothing written; give --out DIRECTORY to write records")
         return
@@ -136,13 +113,11 @@ def auto(source: Path, out: Path | None, **options: Any) -> None:
     help="Share of the photos kept for dev, from sources that have none of their own.",
 )
 @_reading
-@_WORDS[0]
-@_WORDS[1]
 @_SHARD
 @reported
 def mix(
     sources: tuple[str, ...], out: Path, weights: tuple[str, ...], dev_fraction: float, report: Path | None,
-    photos: Path | None, encoding: str | None, year: int | None, **options: int,
+    photos: Path | None, encoding: str | None, year: int | None, **options: Any,
 ) -> None:  # fmt: skip
     """Reads several captioned SOURCES into one set of records with one vocabulary.
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 @option(
     "--tokenizer",
     type=click.Choice(["ptb", "showtell"]),
-    help="`ptb` is used for published scores and needs Java. Default: ptb if Java is installed, else showtell.",
+    help="`ptb` is used for published scores of English and needs Java. Default: ptb for English if Java is installed, "
+    "else showtell.",
 )
 @option("--topics", is_flag=True, help="Also print CIDEr for people, animals, food, vehicles, indoor and sport.")
 @search_flags("beam_size", "seed")

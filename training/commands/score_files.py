@@ -31,7 +31,13 @@ WIDTH = 120
 @option(
     "--tokenizer",
     type=click.Choice(["ptb", "showtell"]),
-    help="`ptb` is used for published scores and needs Java. Default: ptb if Java is installed, else showtell.",
+    help="`ptb` is used for published scores of English and needs Java. Default: ptb for English if Java is installed, "
+    "else showtell.",
+)
+@option(
+    "--language",
+    help="The captions' language, such as en or de; the tokenizer ptb, METEOR and SPICE are for English. Default: that "
+    "of records, or English if frequent words of English are among the references.",
 )
 @option("--samples", type=click.IntRange(100, 100_000), default=1000, help="Samples of the bootstrap.")
 @option("--seed", type=click.IntRange(0), default=0, help="Seed of the bootstrap.")
@@ -43,6 +49,7 @@ def score(
     split: str,
     common: bool,
     tokenizer: str | None,
+    language: str | None,
     samples: int,
     seed: int,
     as_json: bool,
@@ -64,8 +71,9 @@ def score(
     if len(captions) > 2:
         raise click.UsageError(f"expected one captions file or two to compare, received {len(captions)}")
     report = score_files(
-        captions, references, split=split, common=common, tokenizer=tokenizer, samples=samples, seed=seed
-    )
+        captions, references, split=split, common=common, tokenizer=tokenizer, samples=samples, seed=seed,
+        language=language,
+    )  # fmt: skip
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
         return

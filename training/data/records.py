@@ -12,8 +12,9 @@ import tensorflow as tf
 from model.atomic import atomic_file
 from model.bundle import CLASSES, ClassName, read_classes, write_classes
 from model.errors import BundleError, DataError
-from model.vocabulary import Vocabulary, tokenize
+from model.vocabulary import Vocabulary
 from training.data.captioned import CaptionedImage
+from training.data.language import Language
 from training.data.labelled import LabelledImage
 from training.data.shards import Features, Shard, bytes_feature, integers_feature, write_shards
 
@@ -38,6 +39,7 @@ def write_records(
     shard_images: int = 512,
     max_words: int = 20,
     weights: Mapping[str, float] = MappingProxyType({}),
+    language: Language = Language(),
 ) -> list[Shard] | None:
     """Writes captioned photos as TFRecords; continues where an interrupted run stopped.
 
@@ -52,6 +54,7 @@ def write_records(
         shard_images: Most photos in a shard.
         max_words: Words after which a caption is cut.
         weights: How much a caption counts in training, by the source of its photo; see `training.data.mixing`.
+        language: The captions' language, which says how their words are parted.
 
     Returns:
         The shards, or None after a requested stop.
@@ -59,13 +62,15 @@ def write_records(
     Raises:
         DataError: The directory holds the records of other photos or options, or no photo of a split can be read.
     """
-    images = [replace(image, captions=tuple(text for text in image.captions if tokenize(text))) for image in images]
+    tokenizer = language.tokenizer
+    images = [replace(image, captions=tuple(text for text in image.captions if tokenizer(text))) for image in images]
     images = [image for image in images if image.captions]
     content = [(str(image.path), image.captions, image.split) for image in images]
-    _check_plan(directory, [content, vocabulary.words, shard_images, max_words])
+    # Records that were begun before there were languages have none in their plan.
+    _check_plan(directory, [content, vocabulary.words, shard_images, max_words, *language.told().values()])
 
     def example(image: CaptionedImage) -> Features:
-        encoded = [vocabulary.encode(caption, max_words=max_words) for caption in image.captions]
+        encoded = [vocabulary.encode(text, max_words=max_words, tokenizer=tokenizer) for text in image.captions]
         return {
             "captions": bytes_feature([text.encode() for text in image.captions]),
             "tokens": integers_feature([token for ids in encoded for token in ids]),
@@ -80,7 +85,8 @@ def write_records(
     held_out = "".join(f"{image.path.name}\n" for image in images if image.split != "train")
     with atomic_file(directory / DEV_NAMES) as file:
         file.write_text(held_out, encoding="utf-8", errors="surrogateescape")
-    _write_index(directory, "captions", shards, weights)
+    told = {"weights": dict(weights)} if weights else {}
+    _write_index(directory, "captions", shards, told | language.told())
     return shards
 
 
@@ -113,7 +119,7 @@ def write_class_records(
         return None
     with atomic_file(directory / CLASSES) as file:
         write_classes(file, classes)
-    _write_index(directory, "classes", shards, {})
+    _write_index(directory, "classes", shards)
     return shards
 
 
@@ -147,6 +153,19 @@ def read_weights(directory: Path) -> dict[str, float]:
     """
     _read_index(directory)
     return dict(json.loads((directory / INDEX).read_text()).get("weights", {}))
+
+
+def read_language(directory: Path) -> Language:
+    """Returns the language of a finished directory's captions; that of records which say nothing is English.
+
+    Raises:
+        DataError: The directory is incomplete, or says what this version does not know.
+    """
+    _read_index(directory)
+    try:
+        return Language.of(json.loads((directory / INDEX).read_text()))
+    except DataError as error:
+        raise DataError(f"{directory / INDEX}: {error}; prepare the records again with this version") from error
 
 
 def check_kind(directory: Path, kind: str) -> None:
@@ -264,10 +283,12 @@ def _read_index(directory: Path) -> tuple[str, list[Shard]]:
     return kind, shards
 
 
-def _write_index(directory: Path, kind: str, shards: Sequence[Shard], weights: Mapping[str, float]) -> None:
+def _write_index(
+    directory: Path, kind: str, shards: Sequence[Shard], told: Mapping[str, object] = MappingProxyType({})
+) -> None:
     content = {"kind": kind, "shards": [asdict(shard) for shard in shards]}
     with atomic_file(directory / INDEX) as file:
-        file.write_text(json.dumps(content | ({"weights": dict(weights)} if weights else {}), indent=1) + "\n")
+        file.write_text(json.dumps(content | dict(told), indent=1) + "\n")
 
 
 def _check_plan(directory: Path, plan: list[object]) -> None:

@@ -12,8 +12,9 @@ import tensorflow as tf
 from model.config import CaptionerConfig
 from model.decoder import Decoder
 from model.errors import ConfigError
-from model.vocabulary import END, END_ID, PAD_ID, UNKNOWN_ID, tokenize
+from model.vocabulary import END, END_ID, PAD_ID, UNKNOWN_ID
 from training.config import SelfCriticalConfig
+from training.data.language import tokenizer_of
 from training.data.pipeline import Share
 from training.data.records import INDEX, VOCABULARY, read_weights
 from training.decoder.consensus import Consensus
@@ -68,7 +69,8 @@ class SelfCriticalTask(CaptionTask):
         self._photo_weights = weights[first]
         with replicas.strategy.scope():
             decoder = load_decoder(captioner_run, captioner_config)
-        self._consensus = Consensus([[[*tokenize(text), END] for text in texts] for texts in self.train.references])
+        parted = tokenizer_of(captioner_config.segmentation)
+        self._consensus = Consensus([[[*parted(text), END] for text in texts] for texts in self.train.references])
         settings = {
             "decoder": asdict(captioner_config.decoder),
             "self_critical": asdict(config),

@@ -14,12 +14,13 @@ from model.config import CaptionerConfig, SearchConfig
 from model.decoder import Decoder
 from model.engines.tensorflow import TensorFlowEngine
 from model.presets import with_vocabulary_size
+from model.scripts import Segmentation, join
 from model.search import beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.config import CaptionerTrainingConfig
 from training.data.caption_batches import caption_batches, count_batches
 from training.data.pipeline import Share, split_batches
-from training.data.records import VOCABULARY, read_weights
+from training.data.records import VOCABULARY, read_language, read_weights
 from training.decoder.earlier import CONFIG, go_on_from, new_decoder
 from training.decoder.features import FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder
@@ -96,9 +97,11 @@ class CaptionTask(Task):
             lambda share: share(caption_batches(dev.features, dev.rows, dev.captions, batch_size=256))
         )
         loss = self._loss_of(batches)["loss"]
-        self.captions = greedy_captions(self._engine, dev, self.vocabulary, self.search)
+        segmentation = self.captioner_config.segmentation
+        self.captions = greedy_captions(self._engine, dev, self.vocabulary, self.search, segmentation)
         references = dict(zip(dev.names, dev.references, strict=True))
-        scores = caption_scores(references, self.captions, tokenizer="showtell")
+        language = read_language(self.spec.records)
+        scores = caption_scores(references, self.captions, tokenizer="showtell", language=language)
         return {"loss": loss, "perplexity": float(np.exp(loss))} | scores
 
     def describe(self, directory: Path) -> None:
@@ -146,7 +149,8 @@ class DecoderTask(CaptionTask):
             encoder, encoder_config, _ = load_encoder(encoder_run)
         self.train, self._weights = weighted(train, read_weights(records), config.source_weights)
         size = len(Vocabulary.load(records / VOCABULARY))
-        captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config)
+        segmentation = read_language(records).segmentation
+        captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config, segmentation=segmentation)
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
             decoder = new_decoder(captioner_config, self.train.features[:, 0])
@@ -189,7 +193,8 @@ class DecoderTask(CaptionTask):
 
 
 def greedy_captions(
-    engine: TensorFlowEngine, split: FeatureSet, vocabulary: Vocabulary, search: SearchConfig
+    engine: TensorFlowEngine, split: FeatureSet, vocabulary: Vocabulary, search: SearchConfig,
+    segmentation: Segmentation,
 ) -> dict[str, str]:
     """Captions every photo of a split greedily from its features.
 
@@ -198,6 +203,7 @@ def greedy_captions(
         split: Features and names.
         vocabulary: Turns ids to words.
         search: Most words; its beam size is 1.
+        segmentation: How words are joined.
 
     Returns:
         A caption by file name.
@@ -207,5 +213,5 @@ def greedy_captions(
         start = engine.start(split.features[begin : begin + 250, 0])
         found = beam_search(start, engine.step, search, end_id=END_ID)
         for name, best in zip(split.names[begin : begin + 250], found, strict=True):
-            captions[name] = " ".join(vocabulary.decode(best[0].tokens))
+            captions[name] = join(vocabulary.decode(best[0].tokens), segmentation)
     return captions

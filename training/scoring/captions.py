@@ -11,7 +11,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from model.errors import DataError
-from model.vocabulary import tokenize
+from training.data.language import Language
 from training.data.mixing import by_source
 from training.scoring.java import Floats, Split, meteor_scores, spice_scores
 
@@ -42,7 +42,9 @@ class CaptionScores(NamedTuple):
         return self.images["CIDEr"]
 
 
-def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokenizer: str) -> dict[str, float]:
+def caption_scores(
+    references: Sentences, captions: Mapping[str, str], *, tokenizer: str, language: Language = Language()
+) -> dict[str, float]:
     """Scores one caption per image against its references, without METEOR, whose Java program starts slowly.
 
     Where photos are of several sources, each source is scored by itself too, and CIDEr is the mean over the sources:
@@ -51,50 +53,54 @@ def caption_scores(references: Sentences, captions: Mapping[str, str], *, tokeni
     Args:
         references: Reference sentences by image name.
         captions: One caption by image name; the same names.
-        tokenizer: `ptb` (the Penn Treebank tokenizer that published scores use; needs Java) or `showtell` (ours).
+        tokenizer: `ptb` (the Penn Treebank tokenizer that published scores use; English, needs Java) or `showtell`
+            (ours, which parts words as the records of the language do).
+        language: The captions' language.
 
     Returns:
         Scores times 100, and `distinct captions`, a count; of several sources also `BLEU-4 SOURCE`, `CIDEr SOURCE` and
         `distinct captions SOURCE`.
 
     Raises:
-        DataError: The names differ, or there are none, or Java's tokenizer fails.
+        DataError: The names differ, or there are none, or Java's tokenizer fails or does not fit the language.
 
     Source:
         Papineni et al. 2002 (BLEU); Lin 2004 (ROUGE-L); Vedantam et al. 2015 (CIDEr-D, arXiv:1411.5726).
     """
-    split = _split_all(references, {"": captions}, tokenizer)
+    split = _split_all(references, {"": captions}, tokenizer, language)
     return _without_meteor(*split)[""].scores
 
 
 def compare_captions(
-    references: Sentences, captions: Mapping[Key, Mapping[str, str]], *, tokenizer: str, spice: bool = False
-) -> tuple[dict[Key, CaptionScores], dict[str, str]]:
-    """Scores several sets of captions of the same images, METEOR included where Java runs it.
+    references: Sentences, captions: Mapping[Key, Mapping[str, str]], *, tokenizer: str, spice: bool = False,
+    language: Language = Language(),
+) -> tuple[dict[Key, CaptionScores], dict[str, str]]:  # fmt: skip
+    """Scores several sets of captions of the same images, English ones by METEOR too where Java runs it.
 
     Args:
         references: Reference sentences by image name.
         captions: Sets of captions, each with one caption by image name; the same names.
         tokenizer: As in `caption_scores`.
         spice: Whether SPICE is wanted, which takes minutes for thousands of images.
+        language: As in `caption_scores`.
 
     Returns:
         scores: The scores of each set.
         left_out: Why a metric was left out, by its name; empty when none was.
 
     Raises:
-        DataError: The names differ, or there are none, or Java's tokenizer fails.
+        DataError: The names differ, or there are none, or Java's tokenizer fails or does not fit the language.
 
     Source:
         As `caption_scores`; Denkowski & Lavie 2014 (METEOR 1.5, English), whose synonyms are English only; Anderson et
         al. 2016 (SPICE, arXiv:1607.08822).
     """
-    truth, ours = _split_all(references, captions, tokenizer)
+    truth, ours = _split_all(references, captions, tokenizer, language)
     results = _without_meteor(truth, ours)
     left_out: dict[str, str] = {}
     for name, program in (("METEOR", meteor_scores), ("SPICE", spice_scores if spice else None)):
         try:
-            found = {} if program is None else program(truth, ours)
+            found = {} if program is None else program(_english(truth, language), ours)
         except DataError as error:
             left_out[name] = str(error)
             continue
@@ -108,9 +114,25 @@ def compare_captions(
     return results, left_out
 
 
-def default_tokenizer() -> str:
-    """Returns `ptb` where Java is installed, else `showtell`."""
-    return "ptb" if shutil.which("java") else "showtell"
+def choose_tokenizer(wanted: str | None, language: Language) -> str:
+    """Returns the tokenizer that is wanted, or else `ptb` for English where Java is installed and `showtell` elsewhere.
+
+    Raises:
+        DataError: `ptb` is wanted for another language.
+    """
+    if wanted == "ptb" and not language.is_english:
+        raise DataError(
+            f"tokenizer: expected showtell for captions whose language is {language.tag}, received ptb, which is made "
+            "for English; leave it out, or say --language en to `prepare` or `score` if the captions are English"
+        )
+    return wanted or ("ptb" if language.is_english and shutil.which("java") else "showtell")
+
+
+def _english(truth: Split, language: Language) -> Split:
+    """Returns references that a program for English may score; raises DataError where it may not."""
+    if not language.is_english:
+        raise DataError(f"it is made for English, and the captions' language is {language.tag}")
+    return truth
 
 
 def _without_meteor(truth: Split, captions: Mapping[Key, Split]) -> dict[Key, CaptionScores]:
@@ -155,21 +177,23 @@ def _in_order(scores: dict[str, float]) -> dict[str, float]:
 
 
 def _split_all(
-    references: Sentences, captions: Mapping[Key, Mapping[str, str]], tokenizer: str
+    references: Sentences, captions: Mapping[Key, Mapping[str, str]], tokenizer: str, language: Language
 ) -> tuple[Split, dict[Key, Split]]:
     """Tokenizes references and captions, all in one run of the tokenizer."""
+    tokenizer = choose_tokenizer(tokenizer, language)
     for ours in captions.values():
         if not ours or references.keys() != ours.keys():
             raise DataError(f"expected captions of the {len(references)} images with references, received {len(ours)}")
     groups: list[Sentences] = [references, *({name: [ours[name]] for name in references} for ours in captions.values())]
     # PTBTokenizer reads a line per sentence; a line break inside one would shift all that follow.
     plain = [{name: [" ".join(text.split()) for text in texts] for name, texts in group.items()} for group in groups]
-    truth, *split = _ptb(plain) if tokenizer == "ptb" else [_ours(group) for group in plain]
+    truth, *split = _ptb(plain) if tokenizer == "ptb" else [_ours(group, language) for group in plain]
     return truth, dict(zip(captions, split, strict=True))
 
 
-def _ours(sentences: Sentences) -> Split:
-    return {name: [" ".join(tokenize(text)) for text in texts] for name, texts in sentences.items()}
+def _ours(sentences: Sentences, language: Language) -> Split:
+    tokenizer = language.tokenizer
+    return {name: [" ".join(tokenizer(text)) for text in texts] for name, texts in sentences.items()}
 
 
 def _ptb(groups: Sequence[Sentences]) -> list[Split]:

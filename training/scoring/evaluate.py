@@ -21,12 +21,12 @@ from model.engines.protocol import Encoded, Engine
 from model.engines.tensorflow import TensorFlowEngine
 from model.options import Search, SearchOptions
 from model.search import Floats, Ints
-from model.vocabulary import PAD_ID, UNKNOWN_ID, Vocabulary
+from model.vocabulary import PAD_ID, UNKNOWN_ID, Tokenizer, Vocabulary
 from model.weights import assign_weights
 from training.data.pipeline import split_batches
-from training.data.records import check_kind
 from training.loss import full_softmax_losses
-from training.scoring.captions import compare_captions, default_tokenizer
+from training.scoring.captions import choose_tokenizer, compare_captions
+from training.scoring.references import language_of
 from training.scoring.topics import topics_of
 
 LOSS_CAPTIONS = 64
@@ -100,9 +100,8 @@ class Evaluation(NamedTuple):
     def table(self) -> list[tuple[str, ...]]:
         """Returns the scores as text: a row of beam sizes, then a row per metric, its name first."""
         results = list(self.beams.values())
-        names = dict.fromkeys([*results[0].scores, *self.left_out])
         rows = [("", *(f"beam {size}" for size in self.beams))]
-        for name in names:
+        for name in dict.fromkeys([*results[0].scores, *self.left_out]):
             digits = 0 if name.startswith("distinct captions") else 2
             rows.append((name, *(f"{r.scores[name]:.{digits}f}" if name in r.scores else "-" for r in results)))
         if self.loss is not None:
@@ -158,13 +157,13 @@ def evaluate(
         split: `train`, `dev` or `test`.
         beam_size: Hypotheses kept; None for the captioner's default.
         batch_size: Images captioned at once.
-        tokenizer: `ptb` or `showtell`; None for `ptb` where Java is installed.
+        tokenizer: `ptb` or `showtell`; None for `ptb` where captions are English and Java is installed.
 
     Returns:
         Scores, captions and references.
 
     Raises:
-        DataError: The records are incomplete, or Java's tokenizer fails.
+        DataError: The records are incomplete or in another language, or the tokenizer fails or does not fit it.
     """
     searches = _searches(captioner.config.search, BUNDLES_OWN, () if beam_size is None else (beam_size,))
     return _evaluate(captioner, None, records, split, searches, batch_size, tokenizer)
@@ -184,13 +183,13 @@ def evaluate_bundle(
         beam_sizes: Hypotheses kept, 1 to 10 each; empty for the bundle's default.
         options: How captions are searched otherwise.
         batch_size: Images captioned at once.
-        tokenizer: `ptb` or `showtell`; None for `ptb` where Java is installed.
+        tokenizer: `ptb` or `showtell`; None for `ptb` where captions are English and Java is installed.
 
     Returns:
         Scores and captions of each beam size, references, and the loss.
 
     Raises:
-        DataError: The records are incomplete, or Java's tokenizer fails.
+        DataError: The records are incomplete or in another language, or the tokenizer fails or does not fit it.
         SearchOptionError: A beam size or an option is out of its range, or they do not fit each other.
     """
     searches = _searches(bundle.config.search, options, beam_sizes)
@@ -244,9 +243,10 @@ class _LossMeter:
         features = tf.TensorSpec((None, None), tf.float32)
         self._loss = tf.function(self._loss_graph, input_signature=[features, tf.TensorSpec((None, None), tf.int32)])
 
-    def add(self, images: npt.NDArray[np.uint8], references: Sequence[Sequence[str]]) -> None:
+    def add(self, images: npt.NDArray[np.uint8], references: Sequence[Sequence[str]], tokenizer: Tokenizer) -> None:
         features = np.asarray(self._engine.encode(images).features)  # (B, D)
-        captions = [(row, self._vocabulary.encode(text)) for row, texts in enumerate(references) for text in texts]
+        told = [(row, text) for row, texts in enumerate(references) for text in texts]
+        captions = [(row, self._vocabulary.encode(text, tokenizer=tokenizer)) for row, text in told]
         captions.sort(key=lambda caption: len(caption[1]))  # so that little padding is computed
         for start in range(0, len(captions), LOSS_CAPTIONS):
             rows, ids = zip(*captions[start : start + LOSS_CAPTIONS], strict=True)
@@ -277,7 +277,8 @@ def _evaluate(
     captioner: Captioner, meter: _LossMeter | None, records: Path, split: str, searches: Mapping[int, Search],
     batch_size: int, tokenizer: str | None,
 ) -> Evaluation:  # fmt: skip
-    check_kind(records, "captions")
+    language = language_of(records, captioner.config.segmentation)
+    tokenizer = choose_tokenizer(tokenizer, language)
     captions: dict[int, dict[str, Caption]] = {size: {} for size in searches}
     references: dict[str, list[str]] = {}
     classes: dict[str, ClassPrediction] = {}
@@ -291,10 +292,9 @@ def _evaluate(
             captions[size] |= {name: p.captions[0] for name, p in zip(names, predictions, strict=True)}
             classes |= {name: p.classes[0] for name, p in zip(names, predictions, strict=True)}
         if meter is not None:
-            meter.add(images, texts)
-    tokenizer = default_tokenizer() if tokenizer is None else tokenizer
+            meter.add(images, texts, language.tokenizer)
     sentences = {size: {name: caption.text for name, caption in found.items()} for size, found in captions.items()}
-    scored, left_out = compare_captions(references, sentences, tokenizer=tokenizer)
+    scored, left_out = compare_captions(references, sentences, tokenizer=tokenizer, language=language)
     results = {size: BeamResult(captions[size], scored[size].scores, scored[size].ciders) for size in searches}
     loss = None if meter is None else meter.result()
     return Evaluation(split, results, references, classes, loss, tokenizer, left_out)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from model.atomic import atomic_file
 from model.errors import DataError
+from training.data.language import Language, checked_tag, find_language
 from training.data.mixing import SEPARATOR
 from training.scoring.rows import FORMS, read_coco_names, read_rows
 
@@ -22,10 +23,22 @@ class References(NamedTuple):
     Attributes:
         captions: Sentences by image.
         names: Other names of the images, such as COCO's file names of ids.
+        told: The language that records have; None for files, which say nothing.
     """
 
     captions: dict[str, list[str]]
     names: Mapping[str, str]
+    told: Language | None = None
+
+    def language(self, tag: str | None = None) -> Language:
+        """Returns the language of the captions: as records have it, or as it is found out.
+
+        Args:
+            tag: Which one it is; None where nobody says so.
+        """
+        if self.told is not None:
+            return self.told if tag is None else self.told._replace(tag=checked_tag(tag))
+        return find_language([text for texts in self.captions.values() for text in texts], tag=tag)
 
     def keys_of(self, captions: Mapping[str, str], path: Path) -> dict[str, str]:
         """Returns captions by the images of the references; those of other images keep their names.
@@ -90,9 +103,10 @@ def read_references(path: Path, split: str = "dev") -> References:
         DataError: The file is in none of these forms, or the records are incomplete.
     """
     if path.is_dir():
+        from training.data.records import read_language
         from training.scoring.references import read_record_captions
 
-        return References(read_record_captions(path, split), {})
+        return References(read_record_captions(path, split), {}, read_language(path))
     captions: dict[str, list[str]] = {}
     for row in read_rows(path):
         captions.setdefault(row.image, []).extend(row.captions)

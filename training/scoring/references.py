@@ -5,8 +5,27 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from training.data.records import check_kind, damaged_records, shard_paths
+from model.errors import DataError
+from model.scripts import Segmentation
+from training.data.language import Language
+from training.data.records import check_kind, damaged_records, read_language, shard_paths
 from training.progress import progress
+
+
+def language_of(records: Path, segmentation: Segmentation) -> Language:
+    """Returns the language of records whose words must be parted as those of a captioner are.
+
+    Raises:
+        DataError: They hold no captions, are incomplete, or their words are parted otherwise.
+    """
+    check_kind(records, "captions")
+    language = read_language(records)
+    if language.segmentation != segmentation:
+        raise DataError(
+            f"{records}: expected records with the segmentation {segmentation}, as the captioner has, found "
+            f"{language.segmentation}; prepare them with --segmentation {segmentation}"
+        )
+    return language
 
 
 def read_record_captions(directory: Path, split: str) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from model.errors import DataError
 from training.data.mixing import by_source
 from training.scoring.bootstrap import Difference, Scored, bleu_parts, paired_bootstrap
-from training.scoring.captions import CaptionScores, compare_captions, default_tokenizer
+from training.scoring.captions import CaptionScores, choose_tokenizer, compare_captions
 from training.scoring.files import matched, read_captions, read_references
 
 REPEATED = (1, 2, 3)
@@ -62,6 +62,7 @@ class ScoreReport(NamedTuple):
 def score_files(
     paths: Sequence[Path], references: Path, *,
     split: str = "dev", common: bool = False, tokenizer: str | None = None, samples: int = 1000, seed: int = 0,
+    language: str | None = None,
 ) -> ScoreReport:  # fmt: skip
     """Scores one captions file, or two and their difference.
 
@@ -70,22 +71,25 @@ def score_files(
         references: References of the same images; see `read_references`.
         split: Which photos of records.
         common: Whether images that are not in all files are left out; else they are an error.
-        tokenizer: `ptb` or `showtell`; None for `ptb` where Java is installed.
+        tokenizer: `ptb` or `showtell`; None for `ptb` where captions are English and Java is installed.
         samples: Samples of the bootstrap.
         seed: Of the bootstrap.
+        language: Tag of the captions' language; None for that of records, or to find out whether it is English.
 
     Returns:
         Scores and differences.
 
     Raises:
-        DataError: A file cannot be read, images differ, or Java's tokenizer fails.
+        DataError: A file cannot be read, images differ, or the tokenizer fails or does not fit the language.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise DataError(f"expected two different files, received {paths[0]} twice; give the other one")
     files = {str(path): read_captions(path) for path in paths}
-    truth, captions = matched(read_references(references, split), files, common=common)
-    tokenizer = default_tokenizer() if tokenizer is None else tokenizer
-    scored, left_out = compare_captions(truth, captions, tokenizer=tokenizer, spice=True)
+    given = read_references(references, split)
+    found = given.language(language)
+    tokenizer = choose_tokenizer(tokenizer, found)
+    truth, captions = matched(given, files, common=common)
+    scored, left_out = compare_captions(truth, captions, tokenizer=tokenizer, spice=True, language=found)
     differences: dict[str, Difference] = {}
     if len(paths) == 2:
         places = {image: place for place, image in enumerate(truth)}

@@ -81,8 +81,9 @@ def now() -> int:
 
 
 def _pieces(caption: Caption, line: int) -> Iterator[TokenLogprob]:
+    rest = caption.text
     for index, word in enumerate(caption.words):
-        space = " " if index else "\n" if line else ""
-        token = space + word.text
+        space, _, rest = rest.partition(word.text)
+        token = ("\n" if line and not index else space) + word.text
         logprob = math.log(word.probability) if word.probability > 0 else _IMPOSSIBLE
         yield TokenLogprob(token, min(logprob, 0.0), list(token.encode()))

@@ -175,3 +175,46 @@ def test_mix_says_what_it_expected(words: list[str], drawn: Path, tmp_path: Path
     assert result.exit_code in (1, 2)
     assert "expected" in result.stderr
     assert not (tmp_path / "records").exists()
+
+
+CHINESE = "一只棕色的狗在草地上奔跑。"
+
+
+@pytest.mark.parametrize(
+    ("caption", "options", "line", "words"),
+    [
+        (
+            CHINESE, [],
+            "words: parted by icu (100 % of captions are in scripts without spaces); language: und; METEOR and ptb, which "
+            "are for English, will be left out", 8,
+        ),
+        (
+            CHINESE, ["--segmentation", "spaces", "--language", "zh"],
+            "words: parted by spaces (100 % of captions are in scripts without spaces); language: zh; METEOR and ptb, "
+            "which are for English, will be left out", 1,
+        ),
+        (
+            "Ein Hund läuft über die Straße.", ["--language", "de"],
+            "words: parted by spaces (0 % of captions are in scripts without spaces); language: de; METEOR and ptb, which "
+            "are for English, will be left out", 6,
+        ),
+        ("A dog runs on the grass", [], None, 6),
+    ],
+)  # fmt: skip
+def test_how_words_are_parted_follows_from_their_script_and_is_said(
+    drawn: Path, tmp_path: Path, caption: str, options: list[str], line: str | None, words: int
+) -> None:
+    rows = [{"image": str(photo), "caption": caption} for photo in sorted(drawn.glob("*.jpg"))[:6]]
+    path = made.text(tmp_path / "captions.jsonl", *(json.dumps(row, ensure_ascii=False) for row in rows))
+    looked = run("auto", path, *options)
+    written = run("auto", path, *options, "--out", tmp_path / "records", "--min-count", 1)
+    for result in (looked, written):
+        assert result.exit_code == 0, result.output
+        assert [told for told in result.stdout.splitlines() if told.startswith("words: ")] == [line] * (line is not None)
+    assert f"vocabulary: {words + 3} tokens" in written.stdout
+
+
+def test_what_is_no_language_is_refused(drawn: Path, tmp_path: Path) -> None:
+    result = run("folder", drawn, "--out", tmp_path / "records", "--language", "german")
+    assert result.exit_code == 1
+    assert "expected the tag of a language, such as de, ar or zh-Hant, received 'german'" in result.stderr

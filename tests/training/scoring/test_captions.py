@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import DataError
-from training.scoring.captions import caption_scores, compare_captions
+from training.data.language import Language
+from training.scoring.captions import caption_scores, choose_tokenizer, compare_captions
 from training.scoring.java import PARSER, meteor_of, meteor_scores, spice_scores
 
 REFERENCES = {
@@ -44,6 +45,24 @@ def test_bleu_is_the_one_of_the_paper() -> None:
     assert scores["BLEU-1"] == pytest.approx(75.0)
     # Of 3 pairs 2 match: sqrt(3/4 * 2/3).
     assert scores["BLEU-2"] == pytest.approx(70.71, abs=0.01)
+
+
+def test_a_language_without_spaces_is_scored_by_its_words() -> None:
+    # Of the 5 words 4 match; without ICU the sentence would be one word, and the score 0.
+    references = {"a": ["两只狗在草地上"]}
+    scores = caption_scores(references, {"a": "两只猫在草地上"}, tokenizer="showtell", language=Language("zh", "icu"))
+    assert scores["BLEU-1"] == pytest.approx(80.0)
+
+
+@pytest.mark.parametrize("language", [Language("de"), Language("zh", "icu"), Language("und")])
+def test_what_is_made_for_english_is_refused_or_left_out_for_other_languages(language: Language) -> None:
+    with pytest.raises(DataError, match=f"expected showtell for captions whose language is {language.tag}, received ptb"):
+        compare_captions(REFERENCES, {"same": FIRST}, tokenizer="ptb", language=language)
+    assert choose_tokenizer(None, language) == "showtell"
+    results, left_out = compare_captions(REFERENCES, {"same": FIRST}, tokenizer="showtell", language=language, spice=True)
+    assert left_out.keys() == {"METEOR", "SPICE"}
+    assert all(f"made for English, and the captions' language is {language.tag}" in why for why in left_out.values())
+    assert list(results["same"].scores)[:4] == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"]
 
 
 def test_captions_of_other_images_are_refused() -> None:

@@ -179,3 +179,25 @@ def test_what_cannot_be_compared_is_one_line(references: Path, write: Write, tmp
     assert CliRunner().invoke(score, [str(tmp_path / "few.json"), *asked, "--common"]).exit_code == 0
     with pytest.raises(DataError, match="tokenizer"):
         score_files([Path(one)], references, tokenizer="ptb")
+
+
+@pytest.mark.parametrize(
+    ("caption", "options", "told"),
+    [
+        ("ein Hund läuft über die Straße", [], "METEOR left out: it is made for English, and the captions' language is und"),
+        ("ein Hund läuft über die Straße", ["--language", "de"], "language is de"),
+        ("两只狗在草地上", [], "language is und"),
+        ("a dog runs", [], "install Java"),
+    ],
+)
+def test_the_language_of_files_is_found_out_or_said(
+    tmp_path: Path, caption: str, options: list[str], told: str
+) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text(json.dumps({"image": "a.jpg", "caption": caption}), encoding="utf-8")
+    result = CliRunner().invoke(score, [str(path), "--references", str(path), *options])
+    assert result.exit_code == 0, result.output
+    assert told in result.stdout
+    assert "100.00" in result.stdout
+    refused = CliRunner().invoke(score, [str(path), "--references", str(path), *options, "--tokenizer", "ptb"])
+    assert ("received ptb, which is made for English" in refused.stderr) == ("Java" not in told)
