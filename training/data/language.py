@@ -1,8 +1,9 @@
 """The language of captions: how their words are parted, and whether scores that are made for English fit them."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import Any, NamedTuple, Self, get_args
 
 from model.errors import DataError
@@ -102,13 +103,16 @@ def tokenizer_of(segmentation: Segmentation) -> Tokenizer:
         return iter(WordBreaker(run, "en")) if UNSPACED.match(run) else iter((run,))
 
     def segmented(text: str) -> list[str]:
-        runs = (run.strip(_STRIPPED) for word in tokenize(text) for run in _RUN.findall(word))
+        runs = (_without_ends(run) for word in tokenize(text) for run in _RUN.findall(word))
         return list(chain.from_iterable(parts(run) for run in runs if run))
 
     return segmented
 
 
-_STRIPPED = JOINERS + "\u200c"
+def _without_ends(run: str) -> str:
+    """Returns a run without joiners at its ends, and without marks whose letter is of another script."""
+    kept = dropwhile(lambda letter: unicodedata.category(letter)[0] == "M", run)
+    return "".join(kept).strip(JOINERS + "\u200c")
 
 
 def checked_tag(tag: object) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -24,12 +25,12 @@ OTHERS = "aBß2 '-,.،。、！\u3000Ａя"
 
 SENTENCES = {
     "zh": ("一只棕色的狗在草地上奔跑。", "一只|棕色|的|狗|在|草地|上|奔跑"),
-    "zh-Hant": ("兩個人，穿著T恤！", "兩|個人|穿著|t|恤"),
-    "ja": ("赤いＴシャツを着た男の人がコーヒーを飲んでいる。", "赤い|t|シャツ|を|着|た|男|の|人|が|コーヒー|を|飲ん|でいる"),
+    "zh-Hant": ("兩個人，穿著T恤！", "兩個|人|穿著|t|恤"),
+    "ja": ("赤いＴシャツを着た男の人がコーヒーを飲んでいる。", "赤い|t|シャツ|を|着|た|男|の|人|が|コーヒー|を|飲|んで|いる"),
     "th": ("สุนัข 2 ตัวกำลังวิ่งบนหญ้า", "สุนัข|2|ตัว|กำลัง|วิ่ง|บน|หญ้า"),
     "lo": ("ໝາແລ່ນເທິງຫຍ້າ", "ໝາ|ແລ່ນ|ເທິງ|ຫຍ້າ"),
     "km": ("ឆ្កែកំពុងរត់លើស្មៅ។", "ឆ្កែ|កំពុង|រត់|លើ|ស្មៅ"),
-    "my": ("ခွေးသည်ပြေးသည်။", "ခွေး|သည်|ပြေး|သည်"),
+    "my": ("ခွေးသည်ပြေးသည်။", "ခွေး|သည်|ပြေးသည်"),
 }
 
 
@@ -38,6 +39,8 @@ def normal_form(text: str) -> str:
     unspaced = CLOSE + LOOSE
     words = " ".join(tokenize(text))
     words = re.sub(f"(?<=[{unspaced}])[{JOINERS}]|[{JOINERS}](?=[{unspaced}])", " ", words)
+    marks = "".join(letter for letter in words if unicodedata.category(letter)[0] == "M")
+    words = " ".join(re.sub(f"(?<![{unspaced}])[{marks}]+", " ", words).split()) if marks else words
     words = re.sub(f"(?<=[{CLOSE}]) +| +(?=[{CLOSE}])|(?<=[{LOOSE}]) +(?=[{LOOSE}])", "", words)
     other = f"[^{unspaced} ]"
     return re.sub(f"(?<=[{LOOSE}])(?={other})|(?<={other})(?=[{LOOSE}])", " ", words)
