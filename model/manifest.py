@@ -43,7 +43,8 @@ def verify_manifest(path: Path, required: frozenset[str]) -> frozenset[str]:
         ) from error
     if type(version) is not int or version not in READABLE_VERSIONS:
         raise BundleError(
-            f"{path}: expected bundle format {READABLE_IN_WORDS}, received {version!r}; export it again with this version"
+            f"{path}: expected bundle format {READABLE_IN_WORDS}, received {version!r}; "
+            "export it again with this version"
         )
     for name in sorted(required - entries.keys()):
         raise BundleError(f"{path / MANIFEST}: expected an entry for {name}, found none; export the bundle again")

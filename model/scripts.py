@@ -1,5 +1,6 @@
 """Scripts that part no words by spaces, and how words of any script are joined again. Standard library only."""
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def gaps(words: Sequence[str], segmentation: Segmentation) -> list[str]:
         words: The words in order, none of them empty.
         segmentation: How they were parted.
     """
-    pairs = zip(words, words[1:], strict=False)
+    pairs = itertools.pairwise(words)
     inner = [" " if segmentation == "spaces" or _are_apart(*pair) else "" for pair in pairs]
     return ["", *inner][: len(words)]
 
@@ -53,7 +54,7 @@ def join(words: Sequence[str], segmentation: Segmentation) -> str:
 
 
 def full_stop(sentence: str) -> str:
-    """Returns the full stop that the script of a sentence's last letter ends sentences with; empty where it has none."""
+    """Returns the full stop of the script of a sentence's last letter; empty where that has none."""
     last = _last_letter(sentence)
     return next((stop for letters, stop in _STOPS if letters.match(last)), ".")
 

@@ -48,8 +48,8 @@ def tokenize(text: str) -> list[str]:
 def normalized(text: str) -> str:
     """Returns a text in lower-case letters, each in its one form: NFC, and NFKC for presentation forms alone.
 
-    NFKC would take other texts apart, such as Thai's vowel am. Lower case is Unicode's, not a language's: `ß` stays, and
-    `I` becomes `i` in Turkish too; `İ` becomes `i`.
+    NFKC would take other texts apart, such as Thai's vowel am. Lower case is Unicode's, not a language's: `ß` stays,
+    and `I` becomes `i` in Turkish too; `İ` becomes `i`.
     """
     visible = "".join(c for c in text if c in _ZERO_WIDTH or c == "\u200b" or unicodedata.category(c) != "Cf")
     plain = _PRESENTATION_FORMS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), visible)

@@ -1,12 +1,12 @@
 """Captions in other languages, from drawn photos to a server that answers in them."""
 
+import http.client
 import json
-import urllib.request
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -98,6 +98,14 @@ def trained_in(toy: Toy, root: Path, encoder: Path) -> Path:
     return root / "bundle"
 
 
+def asked(url: str, photo: Path) -> list[Any]:
+    """Returns the captions that a server answers for a photo."""
+    with closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)) as connection:
+        connection.request("POST", "/v1/predict", photo.read_bytes())
+        found: list[Any] = json.load(connection.getresponse())["results"][0]["captions"]
+        return found
+
+
 @pytest.mark.parametrize("name", TOYS)
 def test_a_captioner_trained_in_a_language_answers_in_it(
     name: str, tmp_path: Path, toy_bundle: Path, serve: Callable[[Path], AbstractContextManager[str]]
@@ -111,7 +119,6 @@ def test_a_captioner_trained_in_a_language_answers_in_it(
     assert set(vocabulary.words[3:]) == {word for words in parted for word in words}
     with serve(path) as url:
         for photo in sorted((tmp_path / "photos").glob("*.jpg"))[:4]:
-            with urllib.request.urlopen(f"{url}/v1/predict", photo.read_bytes(), 30) as answer:
-                (caption,) = json.load(answer)["results"][0]["captions"]
+            (caption,) = asked(url, photo)
             assert caption["text"] in expected
             assert join([word["text"] for word in caption["words"]], config.segmentation) == caption["text"]

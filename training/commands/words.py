@@ -12,7 +12,7 @@ from model.scripts import Segmentation
 from model.vocabulary import SPECIAL, Vocabulary
 from training.commands.options import option
 from training.data.captioned import CaptionedImage
-from training.data.language import Language, find_language, unspaced_share
+from training.data.language import DEFAULT_LANGUAGE, Language, find_language, unspaced_share
 
 WORDS = (
     option("--min-count", type=click.IntRange(1), default=5, help="Fewest occurrences of a word that is kept."),
@@ -21,13 +21,13 @@ WORDS = (
         "--segmentation",
         type=click.Choice(["auto", *get_args(Segmentation)]),
         default="auto",
-        help="How captions are parted into words: at spaces, or by ICU's dictionaries too, for Chinese, Japanese, Thai, "
-        "Lao, Khmer and Burmese. auto: by the captions' scripts.",
+        help="How captions are parted into words: at spaces, or by ICU's dictionaries too, for Chinese, Japanese, "
+        "Thai, Lao, Khmer and Burmese. auto: by the captions' scripts.",
     ),
     option(
         "--language",
-        help="Language of the captions, such as en, de or zh: METEOR and the tokenizer ptb are for en alone. Default: en "
-        "if the captions have frequent words of English.",
+        help="Language of the captions, such as en, de or zh: METEOR and the tokenizer ptb are for en alone. Default: "
+        "en if the captions have frequent words of English.",
     ),
 )
 """Options about words."""
@@ -47,7 +47,7 @@ def tell_language(images: Sequence[CaptionedImage], segmentation: str = "auto", 
     captions = [caption for image in images for caption in image.captions]
     wanted = next((known for known in get_args(Segmentation) if known == segmentation), None)
     language = find_language(captions, segmentation=wanted, tag=tag)
-    if language != Language():
+    if language != DEFAULT_LANGUAGE:
         share = f"{100 * unspaced_share(captions):.0f} % of captions are in scripts without spaces"
         left_out = "" if language.is_english else "; METEOR and ptb, which are for English, will be left out"
         click.echo(f"words: parted by {language.segmentation} ({share}); language: {language.tag}{left_out}")

@@ -17,11 +17,9 @@ UNKNOWN = "und"
 UNSPACED_SHARE = 0.01
 """Share of captions with letters of scripts without spaces, from which on ICU parts the words of all."""
 
-ENGLISH_WORDS = frozenset(
-    """
-    an and are at black blue boy girl green sitting standing the there this through two wearing white with woman
-    """.split()
-)
+_WORDS = "an and are at black blue boy girl green sitting standing the there this through two wearing white with woman"
+
+ENGLISH_WORDS = frozenset(_WORDS.split())
 """Frequent words of English captions that hardly any other language has."""
 
 ENGLISH_SHARE = 0.02
@@ -77,6 +75,10 @@ class Language(NamedTuple):
         if segmentation not in known:
             raise DataError(f"expected the segmentation {' or '.join(known)}, found {segmentation!r}")
         return cls(checked_tag(index.get("language", ENGLISH)), segmentation)
+
+
+DEFAULT_LANGUAGE = Language()
+"""The language of captions of which nothing is said."""
 
 
 def tokenizer_of(segmentation: Segmentation) -> Tokenizer:

@@ -14,8 +14,8 @@ from model.bundle import CLASSES, ClassName, read_classes, write_classes
 from model.errors import BundleError, DataError
 from model.vocabulary import Vocabulary
 from training.data.captioned import CaptionedImage
-from training.data.language import Language
 from training.data.labelled import LabelledImage
+from training.data.language import DEFAULT_LANGUAGE, Language
 from training.data.shards import Features, Shard, bytes_feature, integers_feature, write_shards
 
 INDEX = "index.json"
@@ -39,7 +39,7 @@ def write_records(
     shard_images: int = 512,
     max_words: int = 20,
     weights: Mapping[str, float] = MappingProxyType({}),
-    language: Language = Language(),
+    language: Language = DEFAULT_LANGUAGE,
 ) -> list[Shard] | None:
     """Writes captioned photos as TFRecords; continues where an interrupted run stopped.
 

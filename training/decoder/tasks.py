@@ -150,7 +150,9 @@ class DecoderTask(CaptionTask):
         self.train, self._weights = weighted(train, read_weights(records), config.source_weights)
         size = len(Vocabulary.load(records / VOCABULARY))
         segmentation = read_language(records).segmentation
-        captioner_config = replace(with_vocabulary_size(preset, size), encoder=encoder_config, segmentation=segmentation)
+        captioner_config = replace(
+            with_vocabulary_size(preset, size), encoder=encoder_config, segmentation=segmentation
+        )
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
             decoder = new_decoder(captioner_config, self.train.features[:, 0])
@@ -193,7 +195,10 @@ class DecoderTask(CaptionTask):
 
 
 def greedy_captions(
-    engine: TensorFlowEngine, split: FeatureSet, vocabulary: Vocabulary, search: SearchConfig,
+    engine: TensorFlowEngine,
+    split: FeatureSet,
+    vocabulary: Vocabulary,
+    search: SearchConfig,
     segmentation: Segmentation,
 ) -> dict[str, str]:
     """Captions every photo of a split greedily from its features.

@@ -11,7 +11,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from model.errors import DataError
-from training.data.language import Language
+from training.data.language import DEFAULT_LANGUAGE, Language
 from training.data.mixing import by_source
 from training.scoring.java import Floats, Split, meteor_scores, spice_scores
 
@@ -43,7 +43,7 @@ class CaptionScores(NamedTuple):
 
 
 def caption_scores(
-    references: Sentences, captions: Mapping[str, str], *, tokenizer: str, language: Language = Language()
+    references: Sentences, captions: Mapping[str, str], *, tokenizer: str, language: Language = DEFAULT_LANGUAGE
 ) -> dict[str, float]:
     """Scores one caption per image against its references, without METEOR, whose Java program starts slowly.
 
@@ -73,7 +73,7 @@ def caption_scores(
 
 def compare_captions(
     references: Sentences, captions: Mapping[Key, Mapping[str, str]], *, tokenizer: str, spice: bool = False,
-    language: Language = Language(),
+    language: Language = DEFAULT_LANGUAGE,
 ) -> tuple[dict[Key, CaptionScores], dict[str, str]]:  # fmt: skip
     """Scores several sets of captions of the same images, English ones by METEOR too where Java runs it.
 

@@ -185,8 +185,8 @@ CHINESE = "一只棕色的狗在草地上奔跑。"
     [
         (
             CHINESE, [],
-            "words: parted by icu (100 % of captions are in scripts without spaces); language: und; METEOR and ptb, which "
-            "are for English, will be left out", 8,
+            "words: parted by icu (100 % of captions are in scripts without spaces); language: und; METEOR and ptb, "
+            "which are for English, will be left out", 8,
         ),
         (
             CHINESE, ["--segmentation", "spaces", "--language", "zh"],
@@ -195,8 +195,8 @@ CHINESE = "一只棕色的狗在草地上奔跑。"
         ),
         (
             "Ein Hund läuft über die Straße.", ["--language", "de"],
-            "words: parted by spaces (0 % of captions are in scripts without spaces); language: de; METEOR and ptb, which "
-            "are for English, will be left out", 6,
+            "words: parted by spaces (0 % of captions are in scripts without spaces); language: de; METEOR and ptb, "
+            "which are for English, will be left out", 6,
         ),
         ("A dog runs on the grass", [], None, 6),
     ],
@@ -210,7 +210,9 @@ def test_how_words_are_parted_follows_from_their_script_and_is_said(
     written = run("auto", path, *options, "--out", tmp_path / "records", "--min-count", 1)
     for result in (looked, written):
         assert result.exit_code == 0, result.output
-        assert [told for told in result.stdout.splitlines() if told.startswith("words: ")] == [line] * (line is not None)
+        assert [told for told in result.stdout.splitlines() if told.startswith("words: ")] == [line] * (
+            line is not None
+        )
     assert f"vocabulary: {words + 3} tokens" in written.stdout
 
 

@@ -56,10 +56,14 @@ def test_a_language_without_spaces_is_scored_by_its_words() -> None:
 
 @pytest.mark.parametrize("language", [Language("de"), Language("zh", "icu"), Language("und")])
 def test_what_is_made_for_english_is_refused_or_left_out_for_other_languages(language: Language) -> None:
-    with pytest.raises(DataError, match=f"expected showtell for captions whose language is {language.tag}, received ptb"):
+    with pytest.raises(
+        DataError, match=f"expected showtell for captions whose language is {language.tag}, received ptb"
+    ):
         compare_captions(REFERENCES, {"same": FIRST}, tokenizer="ptb", language=language)
     assert choose_tokenizer(None, language) == "showtell"
-    results, left_out = compare_captions(REFERENCES, {"same": FIRST}, tokenizer="showtell", language=language, spice=True)
+    results, left_out = compare_captions(
+        REFERENCES, {"same": FIRST}, tokenizer="showtell", language=language, spice=True
+    )
     assert left_out.keys() == {"METEOR", "SPICE"}
     assert all(f"made for English, and the captions' language is {language.tag}" in why for why in left_out.values())
     assert list(results["same"].scores)[:4] == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"]

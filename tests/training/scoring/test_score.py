@@ -184,7 +184,11 @@ def test_what_cannot_be_compared_is_one_line(references: Path, write: Write, tmp
 @pytest.mark.parametrize(
     ("caption", "options", "told"),
     [
-        ("ein Hund läuft über die Straße", [], "METEOR left out: it is made for English, and the captions' language is und"),
+        (
+            "ein Hund läuft über die Straße",
+            [],
+            "METEOR left out: it is made for English, and the captions' language is und",
+        ),
         ("ein Hund läuft über die Straße", ["--language", "de"], "language is de"),
         ("两只狗在草地上", [], "language is und"),
         ("a dog runs", [], "install Java"),
