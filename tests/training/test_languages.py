@@ -28,7 +28,7 @@ from training.shipping.export import assemble, export
 pytestmark = pytest.mark.slow
 
 PHOTOS = 16
-TRAINING = CaptionerTrainingConfig(epochs=30, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.02))
+TRAINING = CaptionerTrainingConfig(epochs=8, batch_size=4, optimizer=OptimizerConfig(learning_rate=0.02))
 
 
 class Toy(NamedTuple):
@@ -101,7 +101,7 @@ def trained_in(toy: Toy, root: Path, encoder: Path) -> Path:
 def asked(url: str, photo: Path) -> list[Any]:
     """Returns the captions that a server answers for a photo."""
     with closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)) as connection:
-        connection.request("POST", "/v1/predict", photo.read_bytes())
+        connection.request("POST", "/v1/predict?captions=1", photo.read_bytes())
         found: list[Any] = json.load(connection.getresponse())["results"][0]["captions"]
         return found
 
