@@ -94,7 +94,9 @@ def trained_in(toy: Toy, root: Path, encoder: Path) -> Path:
     bundle = assemble(encoder, root / "captioner", records, BundleInfo.from_bundle(encoder).classes)
     search = SearchConfig(beam_size=2, max_words=12)
     scored = export(root / "bundle", bundle, records, {}, name="toy", version="1", data="drawings", search=search)
-    assert (scored.tokenizer, scored.left_out.keys()) == ("showtell", {"METEOR"})
+    assert scored.tokenizer == "showtell"
+    assert scored.left_out.keys() == {"METEOR"}
+    assert scored.scores["BLEU-1"] > 40
     return root / "bundle"
 
 
@@ -115,10 +117,12 @@ def test_a_captioner_trained_in_a_language_answers_in_it(
     config, vocabulary, *_ = BundleInfo.from_bundle(path)
     assert config.segmentation == toy.language.segmentation
     parted = [toy.language.tokenizer(text) for texts in toy.captions.values() for text in texts]
-    expected = {join(words, config.segmentation) for words in parted}
     assert set(vocabulary.words[3:]) == {word for words in parted for word in words}
     with serve(path) as url:
         for photo in sorted((tmp_path / "photos").glob("*.jpg"))[:4]:
             (caption,) = asked(url, photo)
-            assert caption["text"] in expected
-            assert join([word["text"] for word in caption["words"]], config.segmentation) == caption["text"]
+            words = [word["text"] for word in caption["words"]]
+            assert set(words) <= set(vocabulary.words[3:])
+            assert caption["text"] == join(words, config.segmentation)
+            assert caption["text"].count(" ") == (0 if config.segmentation == "icu" else len(words) - 1)
+            assert len(words) > 2

@@ -85,7 +85,7 @@ def write_records(
     held_out = "".join(f"{image.path.name}\n" for image in images if image.split != "train")
     with atomic_file(directory / DEV_NAMES) as file:
         file.write_text(held_out, encoding="utf-8", errors="surrogateescape")
-    told = {"weights": dict(weights)} if weights else {}
+    told: dict[str, object] = {"weights": dict(weights)} if weights else {}
     _write_index(directory, "captions", shards, told | language.told())
     return shards
 
