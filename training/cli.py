@@ -6,6 +6,7 @@ from model.engines.quiet import quiet_tensorflow
 from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
+from training.commands.doctor import doctor
 from training.commands.grow import answers, distill_top, grow, maps
 from training.commands.prepare import prepare
 from training.commands.score import convert, evaluate, export, recognize
@@ -48,6 +49,7 @@ for command in (
     recognize,
     export,
     convert,
+    doctor,
     devices,
 ):
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from server.parameters import PARAMETERS
 from server.problems import INTERNAL, PROBLEMS, UNREADABLE_PROBLEMS, UNTYPED, Problem
 from server.protocols.table import chosen
 from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
+from training.doctor.checks import CHECKS
+from training.doctor.verdicts import amount
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +83,17 @@ def _cause(kind: type[Exception], problem: Problem) -> str:
     return (kind.__doc__ or kind.__name__).partition("\n")[0]
 
 
+def checks_table() -> str:
+    """Returns the checks of `showtell-train doctor` as a Markdown table."""
+    lines = ["| check | what its figure is | fine | wrong |", "|---|---|---|---|"]
+    for check in CHECKS:
+        bounds = check.bounds
+        wrong = f"{'below' if bounds.low_is_bad else 'above'} {amount(bounds.wrong, bounds.unit)}"
+        cells = (check.name, check.about, bounds.fine, wrong if math.isfinite(bounds.wrong) else "never")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def modules_table() -> str:
     """Returns a Markdown table of all modules, by package, with the first sentence of each."""
     lines = ["| module | what it is |", "|---|---|"]
@@ -103,6 +117,7 @@ TABLES: Mapping[str, tuple[Callable[[], str], ...]] = MappingProxyType(
     {
         "docs/settings.md": (settings_table,),
         "docs/api.md": (routes_table, parameters_table, protocols_table, problems_table),
+        "docs/training.md": (checks_table,),
         "ARCHITECTURE.md": (modules_table,),
     }
 )

@@ -23,6 +23,9 @@ from training.provenance import key_of
 
 ENCODE_BATCH = 32
 
+FEATURES = "features"
+"""Directory of the features, beside the records."""
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
@@ -94,7 +97,7 @@ def load_features(encoder_run: Path, records: Path, split: str, maps: Path | Non
     if maps is not None:
         views = known_views(PhotoCache(maps), records, split)
     name = "" if maps is None else f"-maps-{len(views)}"
-    cache = records / "features" / f"{input_key(encoder_run, records)[:16]}-{split}{name}.npz"
+    cache = records / FEATURES / f"{key_prefix(input_key(encoder_run, records))}-{split}{name}.npz"
     if not cache.exists():
         network = load_encoder(encoder_run).network
         found = (
@@ -103,9 +106,19 @@ def load_features(encoder_run: Path, records: Path, split: str, maps: Path | Non
         parts = {name: np.array(json.dumps(getattr(found, name))) for name in ("names", "references", "captions")}
         with atomic_file(cache) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, features=found.features, rows=found.rows, **parts)
+    return read_features(cache)
+
+
+def read_features(cache: Path) -> FeatureSet:
+    """Reads a file of features that `load_features` has written."""
     with np.load(cache, allow_pickle=False) as file:
         names, references, captions = (json.loads(str(file[name])) for name in ("names", "references", "captions"))
         return FeatureSet(file["features"], names, references, file["rows"], captions)
+
+
+def key_prefix(key: str) -> str:
+    """Returns how the names of files begin that hold features of these inputs; see `input_key`."""
+    return key[:16]
 
 
 def input_key(encoder_run: Path, records: Path) -> str:

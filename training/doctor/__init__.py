@@ -1,0 +1,1 @@
+"""The checks of `showtell-train doctor`: why captions are all alike."""
