@@ -19,6 +19,12 @@ WIDTH = 120
 _COLOURS = {"fine": "green", "look": "yellow", "wrong": "bold red", "not done": "dim"}
 
 
+class _UnreadableError(click.ClickException):
+    """What was given cannot be read."""
+
+    exit_code = 2
+
+
 @click.command()
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN|BUNDLE|RECORDS")
 @option("--records", type=EXISTING, help="Records from `prepare`. Default: those that a run names.")
@@ -58,8 +64,7 @@ def doctor(
     try:
         report = _examined(path, records, encoder, photos=photos, train_photos=train_photos, seed=seed)
     except click.ClickException as error:
-        error.exit_code = 2
-        raise
+        raise _UnreadableError(error.message) from error
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
     else:

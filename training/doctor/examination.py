@@ -47,8 +47,8 @@ class Report:
     def about(self) -> str:
         """Returns what was looked at."""
         records = f", records {self.subject.records}" if self.subject.records not in (None, self.subject.path) else ""
-        sample = f"{self.photos} photos of dev chosen by seed {self.amounts.seed}"
-        return f"{self.subject.kind} {self.subject.path}{records}; networks were run on {sample}"
+        ran = f"networks were run on {self.photos} photos of dev chosen by seed {self.amounts.seed}"
+        return f"{self.subject.kind} {self.subject.path}{records}; {ran if self.photos else 'no network was run'}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the report as plain values."""

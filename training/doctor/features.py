@@ -105,7 +105,7 @@ CHECKS = (
     Check(
         name="largest difference of features",
         about="Between the same two, in standard deviations of a feature over the photos.",
-        bounds=Bounds(1, 5, "deviations"),
+        bounds=Bounds(1, 5, "std"),
         advice=_SKEW,
         measure=_difference,
     ),

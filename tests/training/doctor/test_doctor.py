@@ -37,7 +37,7 @@ ENCODER = EncoderConfig(
     widths=(0.05,) * 5, fc_units=24, normalization="unit", input_pooling=4, batch_norm=True, pooling="average",
     dropout=0.0,
 )  # fmt: skip
-TRAINING = CaptionerTrainingConfig(epochs=20, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.02))
+TRAINING = CaptionerTrainingConfig(epochs=18, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.02))
 
 
 class Healthy(NamedTuple):
