@@ -34,7 +34,7 @@ def trained_features(records: Path, encoder: Path | None, photos: Sequence[Photo
 
 
 def neighbours(records: Path, encoder: Path | None, photos: Sequence[Photo]) -> Neighbours:
-    """Returns features of photos of dev and their mirror images, and of all training photos.
+    """Returns features of photos of dev, and of all training photos.
 
     Raises:
         LackingError: None are kept.
@@ -46,9 +46,9 @@ def neighbours(records: Path, encoder: Path | None, photos: Sequence[Photo]) -> 
         dev = read_features(file)
         names = [photo.name for photo in photos]
         places = _places(dev, names)
-        if places and dev.features.shape[1] > 1:
-            return Neighbours(names, dev.features[places, :2], read_features(train).features[:, 0])
-    raise LackingError("no features of train and dev with mirror images are kept beside the records", _GIVE)
+        if places:
+            return Neighbours(names, dev.features[places, 0], read_features(train).features[:, 0])
+    raise LackingError("no features of train and dev are kept beside the records", _GIVE)
 
 
 def _places(found: FeatureSet, names: Sequence[str]) -> list[int]:

@@ -95,7 +95,7 @@ class Neighbours(NamedTuple):
 
     Attributes:
         names: Names of photos of dev.
-        dev: Their features and those of their mirror images. Shape (N, 2, D).
+        dev: Their features. Shape (N, D).
         train: Features of all training photos. Shape (P, D).
     """
 

@@ -179,12 +179,12 @@ def spoiled(healthy: Healthy, root: Path) -> list[object]:
 
 
 def in_two_splits(healthy: Healthy, root: Path) -> list[object]:
-    """Records with photos of dev in train too, one as it is and some saved anew."""
+    """Records with photos of dev in train too, one as it is and some in another format."""
     dev = [image for image in healthy.images if image.split == "dev"]
     doubles = [replace(dev[0], name="double.jpg", split="train")]
     for number, image in enumerate(dev[1:4]):
-        path = root / f"again-{number}.jpg"
-        Image.open(image.path).save(path, quality=97)
+        path = root / f"again-{number}.png"
+        Image.open(image.path).save(path)
         doubles.append(CaptionedImage(path, path.name, image.captions, "train"))
     write_records(root / "records", [*healthy.images, *doubles], healthy.bundle.vocabulary)
     for split in ("train", "dev"):
