@@ -1,7 +1,9 @@
 """The captions of dev: are they alike, and which words do they use?"""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
+from statistics import pstdev
 
 from model.vocabulary import SPECIAL
 from training.doctor.check import Check
@@ -58,6 +60,15 @@ def _commonest(evidence: Evidence) -> Figure:
     return Figure(value=_share(count, len(captions)), text=f'{count} of {len(captions)}: "{caption}"', bounds=bounds)
 
 
+def _seeing(evidence: Evidence) -> Figure:
+    log_probs = present(evidence.answers).log_probs
+    if len(log_probs) < 2:
+        raise LackingError("one photo says nothing of what varies", "raise --photos, or keep more photos in dev")
+    spread = pstdev(log_probs) if all(map(math.isfinite, log_probs)) else math.nan
+    text = f"{len(log_probs)} photos: from {min(log_probs):.2f} to {max(log_probs):.2f} nats"
+    return Figure(value=spread, text=text)
+
+
 def _unending(evidence: Evidence) -> Figure:
     answers = present(evidence.answers)
     count = sum(len(words) >= answers.max_words for words in answers.words)
@@ -77,7 +88,7 @@ def _words_used(evidence: Evidence) -> Figure:
 def _never_said(evidence: Evidence) -> Figure:
     said = _said(present(evidence.answers))
     photos = present(evidence.sample).photos
-    counts = Counter(word for photo in photos for word in _words_of(evidence, photo.captions))
+    counts = Counter(word for photo in photos for word in sorted(_words_of(evidence, photo.captions)))
     usual = [word for word, count in counts.most_common() if count >= USUAL_PHOTOS]
     if not usual:
         raise LackingError(f"no word stands in the captions of {USUAL_PHOTOS} photos of the sample", "raise --photos")
@@ -93,8 +104,8 @@ CHECKS = (
         about="Captions of dev that differ, in % of the photos. People's captions of the same photos set the bounds.",
         bounds=Bounds(30, 10, low_is_bad=True),
         advice=(
-            "see the features' checks first: the decoder hardly reads the photo. Then train longer or at a lower rate, "
-            "with `--image-every-step`, and look at dev's loss in curves.svg"
+            "see what is said of decoder and features; if they are fine, train longer or at a lower rate, and look at "
+            "dev's loss in curves.svg"
         ),
         measure=_distinct,
     ),
@@ -104,6 +115,16 @@ CHECKS = (
         bounds=Bounds(15, 50),
         advice="as for distinct captions; a decoder that has learned only which words are frequent says this one",
         measure=_commonest,
+    ),
+    Check(
+        name="decoder sees the photo",
+        about="Standard deviation of the log-probability of captions over the photos: 0 if the photo changes nothing.",
+        bounds=Bounds(0.02, 0.001, "nats", low_is_bad=True),
+        advice=(
+            "if features vary, the decoder does not read them: train it anew at a lower rate, or with "
+            "`--image-every-step`"
+        ),
+        measure=_seeing,
     ),
     Check(
         name="captions without an end",

@@ -73,6 +73,7 @@ class Answers(NamedTuple):
         probabilities: Of the classes, (N, C).
         captions: The best caption of each photo.
         words: The words of each caption.
+        log_probs: Natural log-probability of each caption.
         max_words: Most words of a caption.
     """
 
@@ -80,6 +81,7 @@ class Answers(NamedTuple):
     probabilities: Floats
     captions: Sequence[str]
     words: Sequence[Sequence[str]]
+    log_probs: Sequence[float]
     max_words: int
 
 

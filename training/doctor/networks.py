@@ -42,6 +42,7 @@ def ask(network: Network, photos: Sequence[bytes], label: str) -> Answers:
     features: list[Floats] = []
     probabilities: list[Floats] = []
     words: list[list[str]] = []
+    log_probs: list[float] = []
     for part in _batches(photos, label):
         pixels = np.stack([read_image(data).pixels for data in part])
         encoded = network.engine.encode(pixels)
@@ -50,8 +51,11 @@ def ask(network: Network, photos: Sequence[bytes], label: str) -> Answers:
         found = beam_search(network.engine.start(encoded.features), network.engine.step, search, end_id=END_ID)
         # There is none where the scores of all words overflow.
         words += [network.vocabulary.decode(best[0].tokens) if best else [] for best in found]
+        log_probs += [best[0].log_prob if best else -np.inf for best in found]
     captions = [" ".join(texts) for texts in words]
-    return Answers(np.concatenate(features), np.concatenate(probabilities), captions, words, search.max_words)
+    return Answers(
+        np.concatenate(features), np.concatenate(probabilities), captions, words, log_probs, search.max_words
+    )
 
 
 def encode(encoder: keras.Model, photos: Sequence[bytes], *, by_service: bool) -> tuple[Floats, Floats]:

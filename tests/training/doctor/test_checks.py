@@ -33,7 +33,8 @@ def contents(split: str, seed: int, count: int) -> Contents:
 
 
 def answers(captions: list[str], features: np.ndarray, probabilities: np.ndarray) -> Answers:
-    return Answers(features, probabilities, captions, [text.split() for text in captions], 20)
+    log_probs = np.random.default_rng(4).normal(-9, 1, len(captions)).tolist()
+    return Answers(features, probabilities, captions, [text.split() for text in captions], log_probs, 20)
 
 
 def healthy() -> Evidence:
@@ -164,6 +165,10 @@ ILLNESSES: dict[str, tuple[Callable[[Evidence], Evidence], set[str]]] = {
         saying(["w1 w2 w3 w4 w5 w6", "w7 w8 w9 w10 w11 w12"] * 20), {"distinct captions", "commonest caption"}
     ),
     "a favourite": (saying([*["w1 w2"] * 10, *sentences(3, 30, 5)]), {"commonest caption"}),
+    "a blind decoder": (
+        lambda evidence: replace(evidence, answers=said(evidence)._replace(log_probs=[-3.5] * PHOTOS)),
+        {"decoder sees the photo"},
+    ),
     "no end": (saying(sentences(3, PHOTOS, 20)), {"captions without an end"}),
     "other features": (trained_on(np.fliplr), {"features as in training", "largest difference of features"}),
     "one feature off": (trained_on(first_off), {"largest difference of features"}),
@@ -228,8 +233,8 @@ LACKS: dict[str, set[str]] = {
     "fit": {"parts that do not fit"},
     "trained": {"features as in training", "largest difference of features"},
     "answers": {
-        *COLLAPSED, "captions without an end", "features as in training", "largest difference of features",
-        "captions of float and int8", "classes of float and int8",
+        *COLLAPSED, "decoder sees the photo", "captions without an end", "features as in training",
+        "largest difference of features", "captions of float and int8", "classes of float and int8",
     },
     "lite": {"captions of float and int8", "classes of float and int8"},
     "classes": {"commonest class", "classes in use"},

@@ -199,7 +199,7 @@ def unspeakable(healthy: Healthy, root: Path) -> list[object]:
 
 
 ILLNESSES: tuple[tuple[Callable[[Healthy, Path], list[object]], set[str]], ...] = (
-    (deaf, {"distinct captions", "commonest caption"}),
+    (deaf, {"distinct captions", "commonest caption", "decoder sees the photo"}),
     (flat, {"features vary", "dead units", "photos with equal features", "commonest class", "classes in use"}),
     (strange, {"parts that do not fit"}),
     (skewed, {"features as in training", "largest difference of features"}),
@@ -222,7 +222,7 @@ def test_an_illness_is_named(
 def test_a_table_shows_verdicts_and_next_steps(healthy: Healthy, tmp_path: Path) -> None:
     result = doctor(*deaf(healthy, tmp_path), "--photos", 5)
     assert result.exit_code == 1
-    assert "wrong: distinct captions: see the features' checks first" in result.stdout
+    assert "wrong: distinct captions: see what is said of decoder and features" in result.stdout
     assert "only a bundle has files of the CPU engine; give the bundle that `export` wrote" in result.stdout
     assert "networks were run on 5 photos of dev chosen by seed 0" in result.stdout
 
