@@ -120,10 +120,6 @@ def classed(probabilities: list[float]) -> Callable[[Evidence], Evidence]:
     return lambda evidence: replace(evidence, classes=Classes(np.tile(probabilities, (PHOTOS, 1)), []))
 
 
-def few_words(evidence: Evidence) -> Evidence:
-    return replace(evidence, vocabulary=Vocabulary([*SPECIAL, *WORDS[:12]]))
-
-
 def cut(evidence: Evidence) -> Evidence:
     photos = [photo._replace(lengths=(4, 4)) for photo in contents("train", 2, TRAIN).photos]
     return replace(evidence, train=Contents(photos, TRAIN, captioned=True))
@@ -180,7 +176,10 @@ ILLNESSES: dict[str, tuple[Callable[[Evidence], Evidence], set[str]]] = {
     ),
     "one class, surely": (classed([0.01, 0.96, 0.01, 0.01, 0.01]), {"commonest class", "classes in use"}),
     "one class, just so": (classed([0.19, 0.24, 0.19, 0.19, 0.19]), {"commonest class"}),
-    "few words": (few_words, {"unknown words", "captions with an unknown word"}),
+    "few words": (
+        lambda evidence: replace(evidence, vocabulary=Vocabulary([*SPECIAL, *WORDS[:12]])),
+        {"unknown words", "captions with an unknown word"},
+    ),
     "cut captions": (cut, {"captions cut"}),
     "doubles": (leaked("key"), {"same photos in train and dev"}),
     "near doubles": (near, {"near-same photos in train and dev"}),
