@@ -14,7 +14,7 @@ COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.
 	--generate-hashes --no-annotate --custom-compile-command 'make lock'
 SUBSET := $(COMPILE) --constraint build/lock/all.txt
 
-.PHONY: help serve test quick lint check types-of-scripts kserve fuzz bench docs lock format clean
+.PHONY: help serve test quick lint check types-of-scripts kserve ray fuzz bench docs lock format clean
 
 help:
 	@echo "make serve [PORT=8000]  serve captions and the demo page on 127.0.0.1"
@@ -23,6 +23,7 @@ help:
 	@echo "make lint               check format, rules, types and import contracts"
 	@echo "make check              lint and quick: what to run before a commit"
 	@echo "make kserve             install KServe's client by itself, for its tests"
+	@echo "make ray                install Ray by itself, for its tests and its part of the benchmark"
 	@echo "make fuzz [SECONDS=60]  feed damaged photos and forms to what reads them"
 	@echo "make bench              measure this machine; minutes, with nothing else running"
 	@echo "make docs               write the tables of the documents from the code"
@@ -69,6 +70,15 @@ build/kserve/.installed: locks/build.txt locks/kserve.txt
 	build/kserve/bin/python $(INSTALL) --requirement locks/kserve.txt
 	@touch $@
 
+ray: build/ray/.installed
+
+build/ray/.installed: pyproject.toml locks/build.txt locks/ray.txt
+	$(PYTHON) -m venv --clear build/ray
+	build/ray/bin/python $(INSTALL) --disable-pip-version-check --requirement locks/build.txt
+	build/ray/bin/python $(INSTALL) --requirement locks/ray.txt
+	build/ray/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
 # Atheris has no wheel for every machine; without it the same targets get inputs that are damaged at random.
 fuzz: $(STAMP)
 	-$(BIN)/python $(INSTALL) --requirement locks/fuzz.txt
@@ -89,6 +99,7 @@ lock:
 	$(SUBSET) pyproject.toml --extra heic --output-file locks/serve.txt
 	$(SUBSET) pyproject.toml --extra heic --extra tensorflow --output-file locks/tensorflow.txt
 	$(SUBSET) pyproject.toml --extra heic --extra gpu --output-file locks/gpu.txt
+	$(SUBSET) pyproject.toml --extra heic --extra ray --output-file locks/ray.txt
 	$(SUBSET) pyproject.toml --group quick --output-file locks/quick.txt
 	$(SUBSET) pyproject.toml --extra training --group dev --output-file locks/dev.txt
 	$(SUBSET) --group fuzz --output-file locks/fuzz.txt

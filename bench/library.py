@@ -1,7 +1,7 @@
 """Measures `showtell` on a folder: images/s one by one, batched and pipelined, and of the engine alone, and its memory.
 
 The preset `small` with random weights, JPEGs of 500x375, all cores. Each way in a process of its own, three times, in
-turn.
+turn. Where Ray is installed, the whole command is measured against `showtell-ray` too.
 """
 
 import json
@@ -19,6 +19,7 @@ import numpy as np
 
 from bench import process
 from bench.artifacts import prepared
+from bench.library_ray import measure_ray
 from bench.photos import photo
 from bench.report import Row, compared
 from model.captioner import Captioner
@@ -39,7 +40,7 @@ ENGINE = f"the engine alone, batches of {BATCH} in memory"
 
 
 def measure(photos: int = PHOTOS, runs: int = RUNS) -> list[Row]:
-    """Measures all three ways.
+    """Measures all three ways, and the command on Ray.
 
     Args:
         photos: How many photos the folder has.
@@ -54,10 +55,11 @@ def measure(photos: int = PHOTOS, runs: int = RUNS) -> list[Row]:
         results = [
             {way: process.run_json("bench.library", way, bundle, folder) for way in WAYS} for _ in range(runs)
         ]  # fmt: skip
+        commands = measure_ray(PART, bundle, folder, runs)
     rows = {way: _row(way, photos, [result[way] for result in results]) for way in WAYS}
     share = round((rows[PIPELINE].value or 0) / (rows[ENGINE].value or 1), 3)
     ours = replace(rows[PIPELINE], figures={**rows[PIPELINE].figures, "share of the engine's rate": share})
-    return [rows[LOOP], compared(ours, rows[LOOP]), rows[ENGINE]]
+    return [rows[LOOP], compared(ours, rows[LOOP]), rows[ENGINE], *commands]
 
 
 def _row(way: str, photos: int, results: list[dict[str, float]]) -> Row:

@@ -97,7 +97,7 @@ class Captioner:
     @classmethod
     def load(
         cls, path: Path, *, engine: EngineName = "auto", precision: Precision = "float32",
-        info: BundleInfo | None = None,
+        info: BundleInfo | None = None, threads: int | None = None,
     ) -> Self:  # fmt: skip
         """Restores a captioner and warms it up.
 
@@ -106,6 +106,8 @@ class Captioner:
             engine: Which engine to use; `auto` takes the fastest on this machine, see `model.engines.choice`.
             precision: Arithmetic of the TensorFlow engine's encoder.
             info: As in `load_bundle`.
+            threads: How many threads compute on the CPU; None for one on each core that this process may use. Several
+                captioners on one machine are slow if each takes all cores.
 
         Returns:
             A captioner whose first prediction is as fast as the next.
@@ -117,9 +119,9 @@ class Captioner:
         if info is None:
             info = BundleInfo.from_bundle(path)
         if choose_engine(engine, precision, has_lite_files=info.has_lite_files) == "tensorflow":
-            loaded = _tensorflow_engine(load_bundle(path, info), precision)
+            loaded = _tensorflow_engine(load_bundle(path, info), precision, threads)
         else:
-            loaded = _lite_engine(path, info.config)
+            loaded = _lite_engine(path, info.config, threads)
         loaded.warm_up()
         return cls(info.config, info.vocabulary, info.classes, loaded)
 
@@ -181,19 +183,19 @@ class Captioner:
         return tuple(ClassPrediction(self.classes[i].id, self.classes[i].label, float(probabilities[i])) for i in order)
 
 
-def _tensorflow_engine(bundle: Bundle, precision: Precision) -> Engine:
+def _tensorflow_engine(bundle: Bundle, precision: Precision, threads: int | None = None) -> Engine:
     quiet_tensorflow()
     # Imported here: only this engine needs TensorFlow, and importing it takes seconds.
     from model.engines.tensorflow import TensorFlowEngine
 
-    return TensorFlowEngine.of(bundle, precision)
+    return TensorFlowEngine.of(bundle, precision, threads)
 
 
-def _lite_engine(path: Path, config: CaptionerConfig) -> Engine:
+def _lite_engine(path: Path, config: CaptionerConfig, threads: int | None) -> Engine:
     # Imported here: a machine that serves with TensorFlow need not be able to load it.
     from model.engines.lite import LiteEngine
 
-    return LiteEngine.of(path, config)
+    return LiteEngine.of(path, config, threads)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

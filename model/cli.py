@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.bundle import DEFAULT_BUNDLE, load_bundle
-from model.config import MAX_BEAM_SIZE, MAX_CLASSES
-from model.engines.choice import ENGINES, EngineName
+from model.engines.choice import EngineName
 from model.engines.cores import usable_cores
 from model.engines.quiet import quiet_lite
 from model.errors import CaptionerError, LibraryError, SearchOptionError
-from model.image import MAX_PIXELS, SUFFIXES
+from model.image import SUFFIXES
 from model.library.command import Command, Show, bundle_mark
 from model.library.listing import Listing
 from model.library.names import escape_the_unencodable, printable, text_of
@@ -28,7 +27,7 @@ from model.library.rows import prediction_json
 from model.library.tables import TABLES
 from model.library.texts import alt_text
 from model.options import OPTIONS, SearchOptions
-from model.search_flags import search_flags
+from model.prediction_flags import max_pixels_flag, prediction_flags
 
 if TYPE_CHECKING:
     from model.captioner import Captioner
@@ -66,29 +65,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("photos", nargs=-1, required=True)
-@click.option(
-    "--bundle",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_BUNDLE,
-    help="Bundle to use. Default: the one that comes with the project.",
-)
-@click.option(
-    "--captions", type=click.IntRange(1, MAX_BEAM_SIZE), default=1, show_default=True, help="Captions per photo."
-)
-@click.option(
-    "--beam-size",
-    type=click.IntRange(1, MAX_BEAM_SIZE),
-    help="Hypotheses that the search keeps. Default: the bundle's, or --captions if that is more.",
-)
-@click.option("--classes", type=click.IntRange(0, MAX_CLASSES), default=3, show_default=True, help="Classes per photo.")
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="auto",
-    show_default=True,
-    help="Engine that runs the model; auto takes the fastest on this machine.",
-)
-@search_flags("beam_size")
+@prediction_flags
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option(
     "--alt", "as_alt", is_flag=True, help="Print alt text for HTML, behind the name if there are more photos."
@@ -134,13 +111,7 @@ def main() -> None:
     show_default="one for each core",
     help="Threads that read and decode photos.",
 )
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1, 2**31),
-    default=MAX_PIXELS,
-    show_default=True,
-    help="Largest width times height of a photo.",
-)
+@max_pixels_flag
 def caption(
     bundle: Path, captions: int, classes: int, engine: EngineName, as_json: bool, as_alt: bool, **given: Any,
 ) -> None:  # fmt: skip

@@ -29,6 +29,7 @@ class LiteEngine:
         encoder: Path of the encoder's file.
         decoder: Path of the decoder's file.
         config: The architecture that the files must have.
+        threads: How many threads compute; None for one on each core that this process may use.
 
     Raises:
         BundleError: A file cannot be loaded, or does not fit the configuration.
@@ -36,7 +37,7 @@ class LiteEngine:
 
     name = "litert"
 
-    def __init__(self, encoder: Path, decoder: Path, config: CaptionerConfig) -> None:
+    def __init__(self, encoder: Path, decoder: Path, config: CaptionerConfig, threads: int | None = None) -> None:
         # The image's part of the first cell's three gates is kept beside the cells' states.
         kept = 3 if config.decoder.image_every_step else 0
         units = (config.decoder.layers + kept) * config.decoder.units
@@ -44,8 +45,8 @@ class LiteEngine:
         image = (IMAGE_PIXELS, IMAGE_PIXELS, 3)
         features = (config.encoder.feature_units,)
         best = {"log_probs": (width,), "ids": (width,), "state": (units,)}
-        encoder_file = _File(encoder)
-        decoder_file = _File(decoder)
+        encoder_file = _File(encoder, threads)
+        decoder_file = _File(decoder, threads)
         self._encode = encoder_file.signature(
             "encode", {"images": image}, {"features": features, "probabilities": (config.encoder.classes,)}
         )
@@ -53,9 +54,9 @@ class LiteEngine:
         self._step = decoder_file.signature("step", {"tokens": (), "parents": (), "state": (units,)}, best)
 
     @classmethod
-    def of(cls, path: Path, config: CaptionerConfig) -> Self:
+    def of(cls, path: Path, config: CaptionerConfig, threads: int | None = None) -> Self:
         """Loads the files of a bundle whose manifest was verified."""
-        return cls(path / LITE_ENCODER, path / LITE_DECODER, config)
+        return cls(path / LITE_ENCODER, path / LITE_DECODER, config, threads)
 
     def warm_up(self) -> None:
         """Runs everything once, so that all memory is allocated; see `Engine.warm_up`."""
@@ -90,10 +91,10 @@ _Shapes = Mapping[str, tuple[int, ...]]
 class _File:
     """A loaded file, which checks its signatures before it hands them out."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None) -> None:
         self._path = path
         try:
-            self._interpreter = Interpreter(str(path), num_threads=usable_cores())
+            self._interpreter = Interpreter(str(path), num_threads=threads or usable_cores())
             self._signatures = self._interpreter.get_signature_list()
         except (ValueError, RuntimeError) as error:
             raise self._misfit("a LiteRT file", str(error)) from error

@@ -47,13 +47,18 @@ class TensorFlowEngine:
         self._functions: dict[tuple[str, int], Any] = {}
 
     @classmethod
-    def of(cls, bundle: Bundle, precision: Precision = "float32") -> Self:
+    def of(cls, bundle: Bundle, precision: Precision = "float32", threads: int | None = None) -> Self:
         """Builds encoder and decoder with a bundle's weights; GPU memory grows as needed.
 
         Args:
             bundle: Architecture and weights.
             precision: Arithmetic of the encoder; the decoder's is float32, so that probabilities are.
+            threads: How many threads compute on the CPU, in a process that has not used TensorFlow yet; None for one
+                on each core.
         """
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in tf.config.list_physical_devices("GPU"):
             with contextlib.suppress(RuntimeError):  # the GPU is in use already, with its memory set up
                 tf.config.experimental.set_memory_growth(gpu, True)

@@ -184,10 +184,8 @@ class Journal:
             raise LibraryError(
                 f"{self._path}: expected a whole journal, found a damaged first line; --overwrite begins anew"
             ) from error
-        wanted = json.loads(json.dumps(self.settings))
-        other = [name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name)]
-        if version != _VERSION or other:
-            told = "; ".join(f"{name} was {before.get(name)} and is {wanted.get(name)}" for name in other)
+        told = told_changes(before, self.settings)
+        if version != _VERSION or told:
             raise LibraryError(
                 f"{self._path}: an earlier run had other settings ({told or f'journal version {version}'}); "
                 "give the same ones to go on, or --overwrite to begin anew"
@@ -198,6 +196,13 @@ class Journal:
         file.seek(place)
         row: Row = json.loads(file.readline())["row"]
         return row
+
+
+def told_changes(before: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Returns in words which settings differ from those of an earlier run; empty if none does."""
+    wanted = json.loads(json.dumps(settings))
+    other = [name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name)]
+    return "; ".join(f"{name} was {before.get(name)} and is {wanted.get(name)}" for name in other)
 
 
 def _heading(settings: Mapping[str, Any]) -> bytes:

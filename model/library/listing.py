@@ -141,21 +141,25 @@ def _entries(folder: str, found: Listing, seen: set[tuple[int, int]]) -> Iterato
     return iter(taken)
 
 
-def _reason(entry: os.DirEntry[str]) -> str | None:
-    """Returns why an entry is left out; nothing for our own files, None if it is not."""
-    name = entry.name
+def left_out_by_name(name: str, *, is_folder: bool) -> str | None:
+    """Returns why a file or a folder is left out for its name; nothing for our own files, None if it is not."""
     if name.startswith(OURS):
         return ""
     if name.startswith("._"):
         return "._* of macOS"
-    if _is_folder(entry):
+    if is_folder:
         small = name.casefold()
         is_left_out = small in THUMBNAIL_FOLDERS or small.endswith(_PREVIEW_SUFFIXES) or small.startswith(".trash-")
         return "folders of thumbnails or trash" if is_left_out else None
     suffix = _suffix(name)
-    if suffix not in SUFFIXES:
-        return suffix or "without an ending"
-    return None if _is_file(entry) else "that are no files"
+    return None if suffix in SUFFIXES else suffix or "without an ending"
+
+
+def _reason(entry: os.DirEntry[str]) -> str | None:
+    """Returns why an entry is left out; nothing for our own files, None if it is not."""
+    is_folder = _is_folder(entry)
+    reason = left_out_by_name(entry.name, is_folder=is_folder)
+    return reason if reason is not None or is_folder or _is_file(entry) else "that are no files"
 
 
 def _count_sidecars(photos: Collection[os.DirEntry[str]], others: Collection[os.DirEntry[str]], found: Listing) -> None:

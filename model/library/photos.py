@@ -26,6 +26,9 @@ class Stamp(NamedTuple):
     mtime_ns: int
 
 
+Read = Callable[[str], tuple[bytes, Stamp | None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPhoto:
     """A photo that was read, or that failed.
@@ -58,18 +61,35 @@ def stamp_of(path: str) -> Stamp | None:
     return Stamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def read_photo(path: str, *, max_pixels: int, known: Callable[[str], str] | None = None) -> ReadPhoto:
+def read_file(path: str) -> tuple[bytes, Stamp | None]:
+    """Returns the bytes of a file, or of standard input, and its stamp.
+
+    Raises:
+        ImageTooLargeError: It is larger than `MAX_FILE_BYTES`.
+        OSError: It cannot be read.
+    """
+    if path == STANDARD_INPUT:
+        return read_bounded(sys.stdin.buffer), None
+    with open(path, "rb") as file:  # noqa: PTH123 - paths are text here
+        status = os.fstat(file.fileno())
+        return read_bounded(file), Stamp(status.st_size, status.st_mtime_ns)
+
+
+def read_photo(
+    path: str, *, max_pixels: int, known: Callable[[str], str] | None = None, read: Read = read_file
+) -> ReadPhoto:
     """Reads and decodes one photo; whatever is wrong with it becomes its error.
 
     Args:
         path: A file, or `-` for standard input.
         max_pixels: Largest width times height.
         known: Returns the hash of a photo that need not be decoded if it still has it. None where none is asked for.
+        read: Returns its bytes, and its stamp if it has one.
     """
     stamp: Stamp | None = None
     digest = ""
     try:
-        data, stamp = _read_file(path)
+        data, stamp = read(path)
         if known is not None:
             digest = hashlib.sha256(data).hexdigest()
             if digest == known(path):
@@ -83,15 +103,12 @@ def read_photo(path: str, *, max_pixels: int, known: Callable[[str], str] | None
     return ReadPhoto(path=path, pixels=image.pixels, width=image.width, height=image.height, stamp=stamp, sha256=digest)
 
 
-def _read_file(path: str) -> tuple[bytes, Stamp | None]:
-    if path == STANDARD_INPUT:
-        return _read_bounded(sys.stdin.buffer), None
-    with open(path, "rb") as file:  # noqa: PTH123 - paths are text here
-        status = os.fstat(file.fileno())
-        return _read_bounded(file), Stamp(status.st_size, status.st_mtime_ns)
+def read_bounded(file: IO[bytes]) -> bytes:
+    """Returns all bytes of an open file.
 
-
-def _read_bounded(file: IO[bytes]) -> bytes:
+    Raises:
+        ImageTooLargeError: There are more than `MAX_FILE_BYTES`.
+    """
     data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise ImageTooLargeError(f"expected a file of at most {MAX_FILE_BYTES} bytes, received more; make it smaller")

@@ -1,7 +1,7 @@
 """Captions photos in batches, while threads read and decode the next ones."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,7 +51,7 @@ class Pipeline:
         current: Future[list[Captioned]] | None = None
         try:
             for photos in self._batches(readers, paths):
-                following = engine.submit(self._caption, photos)
+                following = engine.submit(caption_batch, photos, self.predict)
                 if current is not None:
                     yield current.result()
                 current = following
@@ -70,7 +70,9 @@ class Pipeline:
         while reading:
             yield [reading.popleft().result() for _ in range(min(BATCH, len(reading)))]
 
-    def _caption(self, photos: list[ReadPhoto]) -> list[Captioned]:
-        images = [photo.pixels for photo in photos if photo.pixels is not None]
-        predictions = iter(self.predict(np.stack(images)) if images else [])
-        return [Captioned(photo, None if photo.pixels is None else next(predictions)) for photo in photos]
+
+def caption_batch(photos: Sequence[ReadPhoto], predict: Predict) -> list[Captioned]:
+    """Captions the photos of a batch that have pixels; returns all, in their order."""
+    images = [photo.pixels for photo in photos if photo.pixels is not None]
+    predictions = iter(predict(np.stack(images)) if images else [])
+    return [Captioned(photo, None if photo.pixels is None else next(predictions)) for photo in photos]

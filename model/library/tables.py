@@ -61,7 +61,7 @@ def _write_parquet(rows: Iterable[Row], path: Path) -> None:
     arrow = _pyarrow()
     from pyarrow import parquet
 
-    schema = _schema(arrow)
+    schema = parquet_schema()
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for group in _groups(rows):
             writer.write_table(arrow.Table.from_pylist(group, schema=schema))
@@ -84,8 +84,15 @@ def _pyarrow() -> Any:
     return pa
 
 
-def _schema(arrow: Any) -> Any:
-    """Returns the schema; given, not guessed, because a column without any value would have no type."""
+def parquet_schema() -> Any:
+    """Returns the schema of the rows, for pyarrow.
+
+    It is given, not guessed: a column without any value would have no type, and the table no reader.
+
+    Raises:
+        LibraryError: pyarrow is not installed.
+    """
+    arrow = _pyarrow()
     text = arrow.string()
     number = arrow.float64()
     word = arrow.struct([("text", text), ("probability", number)])

@@ -19,6 +19,7 @@ ASKED = {
     "serve": (["heic"], []),
     "tensorflow": (["heic", "tensorflow"], []),
     "gpu": (["gpu", "heic"], []),
+    "ray": (["heic", "ray"], []),
     "quick": (["."], ["quick"]),
     "dev": (["training"], ["dev"]),
     "fuzz": ([], ["fuzz"]),
