@@ -1,7 +1,7 @@
 """The job for KubeRay and its image: they fit their schemas, and what they say agrees with the project.
 
-The schema of a RayJob is on no package index. `FIELDS` states the documented fields that a job like this one uses, after
-KubeRay's reference; the pods within are held to Kubernetes' own schema.
+The schema of a RayJob is on no package index. `FIELDS` states the documented fields that a job like this one uses,
+after KubeRay's reference; the pods within are held to Kubernetes' own schema.
 """
 
 import re

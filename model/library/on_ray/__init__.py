@@ -1,1 +1,1 @@
-"""Captions libraries on a Ray cluster: names, photos that tasks read, captions by actors, and a folder of Parquet files."""
+"""Captions libraries on a Ray cluster: tasks read photos, actors caption them, and a folder of Parquet files fills."""

@@ -1,7 +1,7 @@
 """A run over a library on a Ray cluster.
 
-Ray's checkpoints say what is done. A file of the table counts once its checkpoint is in place; what a killed run left half
-written is taken away before the next one begins.
+Ray's checkpoints say what is done. A file of the table counts once its checkpoint is in place; what a killed run left
+half written is taken away before the next one begins.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from ray.data.checkpoint.checkpoint_filter import CheckpointManager, IdColumnChe
 
 from model.errors import LibraryError
 from model.library.names import text_of
-from model.library.on_ray.cluster import TASK_CPUS, Pool
-from model.library.on_ray.source import ID, NameSource
-from model.library.on_ray.stages import Captions, Tally, Work, read_photos
+from model.library.on_ray.pool import TASK_CPUS, Pool
+from model.library.on_ray.source import NameSource
+from model.library.on_ray.stages import ID, Captions, Tally, Work, read_photos
 from model.library.parquet_folder import ParquetFolder
 from model.library.pipeline import BATCH
 from model.library.progress import Progress, tell
@@ -60,7 +60,8 @@ class Outcome:
     def text(self) -> str:
         """Returns it in words."""
         rate = f": {self.now / self.seconds:.1f} images/s" if self.now else ""
-        return f"done now {self.now:,}, before {self.before:,}, failed of all {self.failed:,} in {self.seconds:.1f} s{rate}"
+        counts = f"done now {self.now:,}, before {self.before:,}, failed of all {self.failed:,}"
+        return f"{counts} in {self.seconds:.1f} s{rate}"
 
 
 def caption_on_ray(photos: Sequence[str], folder: ParquetFolder, work: Work, pool: Pool) -> Outcome:

@@ -1,23 +1,13 @@
 """The names of photos as a source of Ray Data."""
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from model.library.names import text_of
-
-ID = "file"
-"""The column that tells one photo from another: in the table, and in Ray's checkpoints."""
-
-PATH = "path"
-"""The column with the path itself, in bytes: a name need not be text."""
-
-_SCHEMA = pa.schema([(ID, pa.string()), (PATH, pa.binary())])
+from model.library.on_ray.stages import names_table
 
 
 class NameSource(Datasource):  # type: ignore[misc]  # Ray is not installed where types are checked
@@ -51,8 +41,7 @@ class NameSource(Datasource):  # type: ignore[misc]  # Ray is not installed wher
 
 
 def _blocks(photos: Sequence[str]) -> list[Any]:
-    names = {ID: [text_of(photo) for photo in photos], PATH: [os.fsencode(photo) for photo in photos]}
-    return [pa.table(names, schema=_SCHEMA)]
+    return [names_table(photos)]
 
 
 def _metadata(photos: Sequence[str]) -> BlockMetadata:

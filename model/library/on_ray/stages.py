@@ -14,7 +14,6 @@ import pyarrow as pa
 from model.config import IMAGE_PIXELS
 from model.engines.choice import EngineName
 from model.library.names import text_of
-from model.library.on_ray.source import ID, PATH
 from model.library.photos import ReadPhoto, read_photo
 from model.library.pipeline import caption_batch
 from model.library.rows import row_of
@@ -22,11 +21,19 @@ from model.library.stores import read_anywhere
 from model.library.tables import parquet_schema
 from model.options import Search
 
+ID = "file"
+"""The column that tells one photo from another: in the table, and in Ray's checkpoints."""
+
 READERS = 4
 """Photos that a task reads at once: a store takes long to answer."""
 
 Failure = tuple[str, str]
 """A photo that failed, and why."""
+
+_PATH = "path"
+"""The column with the path itself, in bytes: a name need not be text."""
+
+_NAMES = pa.schema([(ID, pa.string()), (_PATH, pa.binary())])
 
 _READ = pa.schema(
     [
@@ -57,18 +64,24 @@ class Work:
     max_pixels: int
 
 
+def names_table(photos: Sequence[str]) -> pa.Table:
+    """Returns the names of photos as rows."""
+    names = {ID: [text_of(photo) for photo in photos], _PATH: [os.fsencode(photo) for photo in photos]}
+    return pa.table(names, schema=_NAMES)
+
+
 def read_photos(names: pa.Table, max_pixels: int) -> pa.Table:
     """Reads and decodes a batch of photos.
 
     Args:
-        names: Rows of `NameSource`.
+        names: From `names_table`.
         max_pixels: Largest width times height.
 
     Returns:
         Rows with pixels, or with the reason why there are none.
     """
     read = partial(read_photo, max_pixels=max_pixels, known=lambda _: "", read=read_anywhere)
-    paths = [os.fsdecode(path) for path in names[PATH].to_pylist()]
+    paths = [os.fsdecode(path) for path in names[_PATH].to_pylist()]
     with ThreadPoolExecutor(READERS) as readers:
         rows = [_packed(photo) for photo in readers.map(read, paths)]
     return pa.Table.from_pylist(rows, schema=_READ)
