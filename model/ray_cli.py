@@ -78,8 +78,7 @@ def main(**given: Any) -> None:
 def _run(given: Mapping[str, Any]) -> bool:
     """Captions what is asked for, and says how it went; returns whether nothing failed."""
     # Imported here: Ray takes seconds to load, and --help does without it.
-    from model.library.on_ray.cluster import cluster, pool_for
-    from model.library.on_ray.run import caption_on_ray
+    from model.library.on_ray.run import Asked, caption_on_ray
     from model.library.on_ray.stages import Work
 
     asked = {name: given[name] for name in OPTIONS if given[name] is not None}
@@ -94,11 +93,9 @@ def _run(given: Mapping[str, Any]) -> bool:
     folder = ParquetFolder(out, _absolute(given["checkpoints"] or f"{out}.checkpoints"))
     settings = {"bundle": bundle_mark(given["bundle"]), **shared, **asked}
     folder.check_settings(settings, overwrite=given["overwrite"])
-    with cluster(given["address"]) as machines:
-        pool = pool_for(machines, given["actors"], given["threads"])
-        folder.prepare(settings, overwrite=given["overwrite"])
-        tell(f"{len(listing.photos):,} photos, {pool.actors} captioners of {pool.threads} threads each")
-        outcome = caption_on_ray(listing.photos, folder, work, pool)
+    folder.prepare(settings, overwrite=given["overwrite"])
+    asked_cluster = Asked(given["address"], given["actors"], given["threads"])
+    outcome = caption_on_ray(listing.photos, folder, work, asked_cluster)
     tell(outcome.text)
     if listing.left_out:
         tell(f"left out: {listing.left_out_text}")

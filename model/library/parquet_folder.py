@@ -12,6 +12,8 @@ from model.library.tables import parquet_schema
 SETTINGS = "_showtell.json"
 """Name of the file with the settings. Readers of such folders pass over names that begin so."""
 
+_PENDING = ".pending.parquet"
+
 
 class ParquetFolder:
     """A folder of Parquet files, with one beside it that says which rows are done.
@@ -68,9 +70,37 @@ class ParquetFolder:
                 f"{self.place}: expected a folder that can be written to, received: {error}; name another one"
             ) from error
 
+    def done(self, column: str) -> set[str]:
+        """Takes away what a killed run left half written, and returns what is done.
+
+        Ray's checkpoint of a file of the table has its name and `.pending` behind it until the file is written.
+
+        Args:
+            column: The one that the checkpoints hold.
+
+        Raises:
+            LibraryError: The checkpoints cannot be read, or what is half written cannot be taken away.
+        """
+        from pyarrow import parquet
+
+        try:
+            self._take_away_pending()
+            found = _parquet_files(self.checkpoint_files, self.checkpoint_path)
+            tables = [parquet.read_table(path, filesystem=self.checkpoint_files, columns=[column]) for path in found]
+        except (OSError, ValueError) as error:
+            raise LibraryError(
+                f"{self.checkpoint_path}: expected checkpoints of an earlier run, received: {error}; --overwrite "
+                "begins anew"
+            ) from error
+        return {name for table in tables for name in table[column].to_pylist()}
+
     def rows(self) -> int:
-        """Returns how many rows there are."""
-        return int(self._table().count_rows())
+        """Returns how many rows there are.
+
+        Raises:
+            LibraryError: A file cannot be read.
+        """
+        return self._count()
 
     def check(self, expected: int) -> None:
         """Makes sure that there is one row for each photo that is done.
@@ -89,16 +119,38 @@ class ParquetFolder:
             )
 
     def failed(self) -> int:
-        """Returns how many photos failed."""
+        """Returns how many photos failed.
+
+        Raises:
+            LibraryError: As `rows`.
+        """
         from pyarrow import dataset
 
-        return int(self._table().count_rows(filter=dataset.field("error").is_valid()))
+        return self._count(filter=dataset.field("error").is_valid())
 
-    def _table(self) -> Any:
+    def _count(self, **chosen: Any) -> int:
         from pyarrow import dataset
 
-        found = _parquet_files(self.files, self.path)
-        return dataset.dataset(found, schema=parquet_schema(), format="parquet", filesystem=self.files)
+        try:
+            found = _parquet_files(self.files, self.path)
+            table = dataset.dataset(found, schema=parquet_schema(), format="parquet", filesystem=self.files)
+            return int(table.count_rows(**chosen))
+        except (OSError, ValueError) as error:
+            raise LibraryError(
+                f"{self.place}: expected Parquet files of this command, received: {error}; --overwrite begins anew"
+            ) from error
+
+    def _take_away_pending(self) -> None:
+        checkpoints = _parquet_files(self.checkpoint_files, self.checkpoint_path)
+        for pending in (path for path in checkpoints if path.endswith(_PENDING)):
+            beginning = pending.removesuffix(_PENDING)
+            # A store renames by a copy. If both are there, the file of the table is whole.
+            if f"{beginning}.parquet" not in checkpoints:
+                name = beginning.rpartition("/")[2]
+                for path in _parquet_files(self.files, self.path):
+                    if path.rpartition("/")[2].startswith(name):
+                        self.files.delete_file(path)
+            self.checkpoint_files.delete_file(pending)
 
     def _settings(self) -> Mapping[str, Any] | None:
         """Returns what the folder was made with; None if it was not made yet."""

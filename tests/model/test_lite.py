@@ -164,6 +164,23 @@ def test_a_graphics_card_is_left_alone_where_tensorflow_is_missing() -> None:
     assert done.stdout == "False litert\n", done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_a_captioner_takes_the_threads_that_it_is_given(toy_bundle: Path) -> None:
+    script = (
+        "import os, pathlib, sys; from model.captioner import Captioner\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "captioner = Captioner.load(pathlib.Path(sys.argv[1]), engine='litert', threads=int(sys.argv[2]))\n"
+        "print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    extra: dict[int, int] = {}
+    for threads in (1, 2, 3):
+        command = [sys.executable, "-c", script, str(toy_bundle), str(threads)]
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        extra[threads] = int(done.stdout)
+    # The encoder's file and the decoder's each have their own.
+    assert extra == {1: 0, 2: 2, 3: 4}
+
+
 @pytest.mark.parametrize(("share", "cores"), [("max 100000", 8), ("250000 100000", 2), ("20000 100000", 1), (None, 8)])
 def test_a_container_gets_as_many_threads_as_its_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: str | None, cores: int

@@ -14,13 +14,14 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, Dataset
 from ray.data.checkpoint import CheckpointConfig
-from ray.data.checkpoint.checkpoint_filter import CheckpointManager, IdColumnCheckpointManager
+from ray.data.checkpoint.checkpoint_filter import CheckpointManager
 
 from model.errors import LibraryError
 from model.library.names import text_of
-from model.library.on_ray.pool import TASK_CPUS, Pool
+from model.library.on_ray.cluster import cluster
+from model.library.on_ray.pool import TASK_CPUS, Pool, pool_for
 from model.library.on_ray.source import NameSource
 from model.library.on_ray.stages import ID, Captions, Tally, Work, read_photos
 from model.library.parquet_folder import ParquetFolder
@@ -64,54 +65,54 @@ class Outcome:
         return f"{counts} in {self.seconds:.1f} s{rate}"
 
 
-def caption_on_ray(photos: Sequence[str], folder: ParquetFolder, work: Work, pool: Pool) -> Outcome:
-    """Captions the photos that are not done yet, within `cluster`.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The cluster that is asked for: its address, and how many captioners of how many threads; None for the usual."""
+
+    address: str
+    actors: int | None
+    threads: int | None
+
+
+def caption_on_ray(photos: Sequence[str], folder: ParquetFolder, work: Work, asked: Asked) -> Outcome:
+    """Captions the photos that are not done yet. Without any, no cluster is joined.
 
     Args:
         photos: Absolute paths, and addresses.
-        folder: Where the rows go.
+        folder: Where the rows go, prepared.
         work: What is done with each photo.
-        pool: The captioners.
+        asked: The cluster.
 
     Raises:
         LibraryError: The run cannot go on, or the table is not as it was left. What is done is kept.
     """
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.checkpoint_config = CheckpointConfig(
-        ID, folder.checkpoint_path, override_filesystem=folder.checkpoint_files, delete_checkpoint_on_success=False,
-        checkpoint_manager_cls=_LeftOut,
-    )  # fmt: skip
     started = time.monotonic()
-    try:
-        done = _done(folder, context)
-        folder.check(len(done))
-        left = [photo for photo in dict.fromkeys(photos) if text_of(photo) not in done]
-        if left:
-            with _progress(len(left) + len(done), len(done)) as tally:
-                _write(_captioned(left, work, pool, tally), folder)
+    done = folder.done(ID)
+    folder.check(len(done))
+    left = [photo for photo in dict.fromkeys(photos) if text_of(photo) not in done]
+    if left:
+        try:
+            with cluster(asked.address) as machines:
+                pool = pool_for(machines, asked.actors, asked.threads)
+                tell(f"{len(left):,} photos for {pool.actors} captioners of {pool.threads} threads each")
+                with _progress(len(left) + len(done), len(done)) as tally:
+                    _write(_captioned(left, work, pool, tally), folder)
+        except ray.exceptions.RayError as error:
+            raise LibraryError(f"the run cannot go on: {_reason(error)}; what is done is kept") from error
         folder.check(len(left) + len(done))
-    except ray.exceptions.RayError as error:
-        raise LibraryError(f"the run cannot go on: {_reason(error)}; what is done is kept") from error
     return Outcome(len(left), len(done), folder.failed(), time.monotonic() - started)
 
 
 class _LeftOut(CheckpointManager):  # type: ignore[misc]  # Ray is not installed where types are checked
     """Checkpoints of which nothing is loaded again: what is done is left out already.
 
-    Ray would filter names by actors that take a whole CPU and 1 GiB each. On a small machine nobody leaves them that.
+    Ray would load them by 32 actors, and filter names by more that take a whole CPU and 1 GiB each. A small machine has
+    neither to spare.
     """
 
     def load_checkpoint(self, *_: Any, **__: Any) -> tuple[None, int]:
         """Returns that there is nothing to leave out."""
         return None, 0
-
-
-def _done(folder: ParquetFolder, context: DataContext) -> set[str]:
-    """Returns the names of the photos that are done, and takes away what is half written."""
-    manager = IdColumnCheckpointManager(checkpoint_config=context.checkpoint_config, data_context=context)
-    names, _ = manager.load_checkpoint(folder.path, folder.files)
-    return set() if names is None else set(ray.get(names))
 
 
 def _captioned(photos: Sequence[str], work: Work, pool: Pool, tally: Any) -> Dataset:
@@ -130,6 +131,11 @@ def _captioned(photos: Sequence[str], work: Work, pool: Pool, tally: Any) -> Dat
 
 
 def _write(rows: Dataset, folder: ParquetFolder) -> None:
+    rows.context.checkpoint_config = CheckpointConfig(
+        ID, folder.checkpoint_path, override_filesystem=folder.checkpoint_files, delete_checkpoint_on_success=False,
+        checkpoint_manager_cls=_LeftOut,
+    )  # fmt: skip
+    rows.context.enable_progress_bars = False
     rows.write_parquet(
         folder.path, filesystem=folder.files, ray_remote_args={"num_cpus": TASK_CPUS}, compression="zstd"
     )

@@ -52,6 +52,7 @@ def committed(checkpoints: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_a_killed_run_goes_on_and_every_photo_has_one_row(line: Line, tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "photos"

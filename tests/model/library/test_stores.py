@@ -112,6 +112,48 @@ def test_a_run_goes_on_with_its_settings_alone_or_begins_anew(tmp_path: Path) ->
     folder.check_settings({"captions": 2}, overwrite=False)
 
 
+def test_what_a_kill_left_half_written_is_taken_away(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    folder.prepare({}, overwrite=False)
+    table = tmp_path / "table"
+    checkpoints = tmp_path / "checkpoints"
+    for name in (
+        "run_000000",
+        "run_000001",
+        "run_000002.pending",
+        "run_000003",
+        "run_000003.pending",
+        "run_000004.pending",
+    ):
+        parquet.write_table(pa.table({"file": [name, f"{name}b"]}), checkpoints / f"{name}.parquet")
+    for number in range(4):
+        write_rows(table / f"run_00000{number}-0.parquet", None, None)
+    (table / "run_000002-0.parquet").write_bytes(b"PAR1 half")
+    done = folder.done("file")
+    assert done == {f"run_00000{number}{letter}" for number in (0, 1, 3) for letter in ("", "b")}
+    folder.check(len(done))
+    assert not list(checkpoints.glob("*.pending.parquet"))
+    assert sorted(path.name for path in table.glob("*.parquet")) == [
+        f"run_00000{number}-0.parquet" for number in (0, 1, 3)
+    ]
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    folder.prepare({}, overwrite=False)
+    (tmp_path / "checkpoints" / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(LibraryError, match="expected checkpoints of an earlier run, received"):
+        folder.done("file")
+
+
+def test_a_damaged_file_of_the_table_is_told(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    folder.prepare({}, overwrite=False)
+    (tmp_path / "table" / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(LibraryError, match="expected Parquet files of this command, received"):
+        folder.rows()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_table_of_someone_else_is_left_alone(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "table").mkdir()
