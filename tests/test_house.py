@@ -21,7 +21,6 @@ COMPLEXITY = 8
 LONGER_FILES = {
     "tests/model/test_format_limits.py": "one limit after the other, on files that the same few functions make",
     "tests/server/test_api.py": "one table of good and bad requests",
-    "tests/training/data/test_records.py": "the records of all sources, against the same reader",
     "tests/training/encoder/test_distill.py": "one small run, and everything that must hold for it",
     "tests/training/encoder/test_imagenet.py": "the files that it damages are all made from one layout",
     "tests/training/loop/test_step.py": "one law, for every way to split a batch",

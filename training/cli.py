@@ -7,13 +7,14 @@ from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
 from training.commands.doctor import doctor
+from training.commands.groups import Program
 from training.commands.grow import answers, distill_top, grow, maps
 from training.commands.prepare import prepare
 from training.commands.score import convert, evaluate, export, recognize
 from training.commands.score_files import score
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="show-and-tell-server")
 def main() -> None:
     """Trains a captioner on your own photos.
@@ -28,7 +29,9 @@ def main() -> None:
           --classes classes.json --out my-bundle
       showtell-train evaluate my-bundle --records runs/records
 
-    Ctrl-C stops a command. Called again, it continues from its last shard, step or finished stage.
+    Ctrl-C or SIGTERM stops a command: what is done is kept, and the same command goes on from there. The exit status
+    is 0 when all is done, 130 after such a stop, so that a script does not go on with half a run, 1 after an error, and
+    2 where the command line is wrong.
     """  # noqa: D301 - \b tells click not to wrap
     quiet_tensorflow()
 

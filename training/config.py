@@ -21,7 +21,7 @@ class DeviceConfig:
     )
     xla: bool = setting(False, "Compile forward and backward pass with XLA.")
     memory_limit_mb: int | None = setting(
-        None, "Most memory taken on each GPU, in MiB. Default: grows as needed.", POSITIVE
+        None, "Most memory taken on each GPU, in MiB; GPUs alone. Default: grows as needed.", POSITIVE
     )
     soft_placement: bool = setting(True, "Run an operation on another device if one lacks it.")
     log_placement: bool = setting(False, "Log the device of every operation.")

@@ -7,6 +7,11 @@ import tensorflow as tf
 from model.vocabulary import PAD_ID
 
 
+def perplexity_of(nats: float) -> float:
+    """Returns exp(nats); infinity where that is no float."""
+    return math.exp(nats) if nats < 700 else math.inf
+
+
 def word_mask(tokens: tf.Tensor) -> tf.Tensor:
     """Returns 1 for words and end ids and 0 for padding, float32, the shape of `tokens` (B, T)."""
     return tf.cast(tokens != PAD_ID, tf.float32)

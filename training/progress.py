@@ -1,5 +1,7 @@
 """Progress bars with an estimate of the time left, and stop requests that end a run between two steps."""
 
+import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,6 +11,7 @@ from typing import Self, TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
+_STANDARD_ERROR = 2
 
 
 def progress(
@@ -60,7 +63,9 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        note("stopping after this step; call the command again to continue from here")
+        # Not by `note`: the signal may have come in the middle of a line that the progress bar writes.
+        with contextlib.suppress(OSError):
+            os.write(_STANDARD_ERROR, b"\nstopping after this step; call the command again to continue from here\n")
 
     def until_requested(self, items: Iterable[T]) -> Iterator[T]:
         """Yields the items until a stop is requested."""

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 
 _LITE_NOTES = (b"INFO: Created TensorFlow Lite XNNPACK delegate", b"INFO: Initialized TensorFlow Lite runtime")
+_TENSORFLOW_NOTES = (b"WARNING: All log messages before absl::InitializeLog() is called", b"I0000 ", b"W0000 ")
 _STANDARD_ERROR = 2
 
 
@@ -17,12 +18,22 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-@contextlib.contextmanager
-def quiet_lite() -> Iterator[None]:
-    """Leaves LiteRT's notes about itself out of what is written to standard error within the block.
+def quiet_lite() -> contextlib.AbstractContextManager[None]:
+    """Leaves LiteRT's notes about itself out of what is written to standard error within the block."""
+    return _left_out(_LITE_NOTES)
 
-    Its library writes them to the descriptor, and has no option that stops it. All else that the block writes appears
-    when it ends. For a program of one thread.
+
+def quiet_import() -> contextlib.AbstractContextManager[None]:
+    """Leaves TensorFlow's notes about itself, which no option stops, out while it is imported within the block."""
+    return _left_out(_TENSORFLOW_NOTES)
+
+
+@contextlib.contextmanager
+def _left_out(starts: tuple[bytes, ...]) -> Iterator[None]:
+    """Leaves lines that start so out of what is written to standard error within the block.
+
+    Libraries write them to the descriptor. All else that the block writes appears when it ends. For a program of one
+    thread.
     """
     with contextlib.ExitStack() as files:
         try:
@@ -39,5 +50,5 @@ def quiet_lite() -> Iterator[None]:
             os.close(original)
             kept.seek(0)
             for line in kept:
-                if not line.startswith(_LITE_NOTES):
+                if not line.startswith(starts):
                     os.write(_STANDARD_ERROR, line)

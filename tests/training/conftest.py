@@ -1,5 +1,7 @@
-"""Drawn photos with captions: a data set made in code."""
+"""Drawn photos with captions: a data set made in code, and what the commands that train need besides."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -8,7 +10,9 @@ import pytest
 from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
+from tests.training.processes import Launcher
 from tests.training.stages import random_lite2
+from tests.training.toys import Toys, make_toys
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("square", "circle")
@@ -52,3 +56,16 @@ def lite2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("lite2") / "lite2.safetensors"
     save_file(random_lite2(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Yields a launcher; what it still runs at the end is killed with it."""
+    with contextlib.closing(Launcher(tmp_path_factory.mktemp("log") / "log.txt")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def toys(drawn: Path, lite2: Path, tmp_path_factory: pytest.TempPathFactory) -> Toys:
+    """Returns the inputs of every command that trains."""
+    return make_toys(tmp_path_factory.mktemp("toys"), drawn, lite2)

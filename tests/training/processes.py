@@ -23,6 +23,8 @@ LOOK_SECONDS = 0.002
 
 LAUNCHER = """
 import json, os, resource, sys
+from model.engines.quiet import quiet_tensorflow
+quiet_tensorflow()
 import matplotlib.backends.backend_svg, training.decoder.tasks, training.encoder.classifier, training.loop.estimate
 from training.cli import main
 print("ready", flush=True)

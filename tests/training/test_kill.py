@@ -3,12 +3,10 @@
 Starting TensorFlow takes seconds, so a launcher imports everything once and forks into a process for every command.
 """
 
-import contextlib
 import json
 import random
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,13 +32,6 @@ COMMON = [
     "--devices", "cpu", "--batch-size", "4", "--checkpoint-steps", "2", "--summary-steps", "1",
     "--histogram-steps", "0",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    """Yields a launcher; what it still runs at the end is killed with it."""
-    with contextlib.closing(Launcher(tmp_path_factory.mktemp("log") / "log.txt")) as opened:
-        yield opened
 
 
 class Whole(NamedTuple):
@@ -123,7 +114,7 @@ def assert_same_run(directory: Path, whole: Path) -> None:
 
 def sessions_of(directory: Path) -> list[Path]:
     """Returns TensorBoard's files, one for each time that a run has begun to compute."""
-    return list((directory / SUMMARIES).glob("events.*"))
+    return list((directory / SUMMARIES).glob("events.*.v2"))
 
 
 def step_files(directory: Path) -> list[Path]:
@@ -205,7 +196,7 @@ def test_one_flipped_byte_in_a_record_ends_the_run_with_its_file_and_offset(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_0(
+def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_130(
     launcher: Launcher, classifier: Whole, tmp_path: Path, number: int
 ) -> None:
     command = [*classifier.command, "--out", str(tmp_path)]
@@ -213,7 +204,7 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_0(
     wait_until(lambda: newest(tmp_path) >= 2, started)
     started.send(number)
     status, log = started.wait()
-    assert (status, "Traceback" in log) == (0, False), log
+    assert (status, "Traceback" in log) == (130, False), log
     assert "stopping after this step; call the command again" in log
     assert metrics(tmp_path) == metrics(classifier.directory)[: len(metrics(tmp_path))]
     assert metrics(tmp_path)[-1]["step"] == newest(tmp_path) < newest(classifier.directory)
@@ -221,18 +212,6 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_0(
         status, log = launcher.run(*command)
         assert status == 0, log
         assert_same_run(tmp_path, classifier.directory)
-
-
-def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_finite_weights(
-    launcher: Launcher, captioner: Whole, tmp_path: Path
-) -> None:
-    command = [*captioner.command, "--learning-rate", "1e30", "--schedule", "constant", "--checkpoint-steps", "1"]
-    status, log = launcher.run(*command, "--out", str(tmp_path))
-    assert (status, "Traceback" in log) == (1, False), log
-    last = step_files(tmp_path)[-1]
-    assert f"Error: step {newest(tmp_path)}: expected a finite loss" in log
-    assert f"The last good checkpoint is {last}" in log
-    assert all(np.all(np.isfinite(value)) for value in load_file(last).values())
 
 
 def test_a_full_disk_ends_the_run_with_one_line_and_leaves_the_older_checkpoints(
@@ -262,6 +241,6 @@ def test_an_estimate_prints_what_a_run_needs_and_writes_nothing(
 ) -> None:
     status, log = launcher.run(*classifier.command, "--out", str(tmp_path / "run"), "--estimate")
     assert status == 0, log
-    expected = ("encoder: ", " parameters", "memory on each of 1 devices, about: ", "8 steps an epoch, ", "3 epochs, ")
+    expected = ("encoder: ", " parameters", "memory of the process: about ", "8 steps an epoch, ", "3 epochs, ")
     assert [text for text in expected if text not in log] == []
     assert not (tmp_path / "run").exists()

@@ -166,6 +166,7 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
     config, _, _, has_lite_files = BundleInfo.from_bundle(path)
     assert has_lite_files
     assert set(config.provenance["parity"]) == {"captions", "classes", "BLEU-4", "BLEU-4 of the CPU engine"}
+    assert result is not None
     assert config.scores == {"dev": result.scores}
     assert config.provenance["stages"]["prepare"]["commands"][0].startswith("showtell-train prepare folder")
     assert not config.encoder.batch_norm

@@ -12,18 +12,23 @@ from model.presets import PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,
+    PIPELINE,
+    USUAL,
     chosen,
     device_flags,
     flags,
     imagenet_file,
+    of_presets,
     optimizer_flags,
     option,
     pipeline_flags,
     read_weights,
     reported,
     run_flags,
+    told_defaults,
     train,
 )
+from training.commands.unused import Rule, of_optimizer, refuse_unused
 from training.config import (
     CaptionerTrainingConfig,
     DeviceConfig,
@@ -31,6 +36,21 @@ from training.config import (
     SelfCriticalConfig,
     paper_captioner,
 )
+
+TRAININGS = of_presets(CaptionerTrainingConfig(), paper_captioner())
+"""The training of each preset, the usual one first."""
+
+CLASS_WEIGHT = 0.1
+"""Weight of the loss from a teacher's answers, by default."""
+
+
+def _decoder_flag(spelled: str, **details: Any) -> Callable[..., Any]:
+    """Makes a flag for a field of the decoder's architecture, whose default is the preset's."""
+    yes, _, no = spelled.partition("/")
+    name = yes.removeprefix("--").replace("-", "_")
+    decoders = {preset: PRESETS[preset]().decoder for preset in TRAININGS}
+    words = told_defaults(decoders, name, yes=yes.removeprefix("--"), no=no.removeprefix("--"))
+    return option(spelled, default=None, show_default=words, **details)
 
 
 def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,20 +70,18 @@ def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
 @option("--encoder", type=EXISTING, help="Run of `distill`, `classifier` or `finetune`, or a bundle.")
 @option("--imagenet", help="Instead of --encoder: the official Keras VGG-19 file, or `download`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture and training.")
-@flags(CaptionerTrainingConfig, preset=True)
-@option("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder: 1 - keep probability.")
-@option("--word-dropout", type=click.FloatRange(0, 0.95), help="Share of words whose embedding is dropped.")
-@option("--layers", type=click.IntRange(1, MAX_LAYERS), help="Stacked GRU cells.")
-@option("--units", type=click.IntRange(1), help="Units of each cell.")
-@option("--embedding-units", type=click.IntRange(1), help="Length of a word's embedding.")
-@option(
-    "--image-every-step/--image-once",
-    default=None,
-    help="Give the decoder the image beside every word, or only before the first.",
+@option("--preset", type=click.Choice(sorted(PRESETS)), default=USUAL, help="Architecture and training.")
+@flags(CaptionerTrainingConfig, defaults=TRAININGS)
+@_decoder_flag("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder: 1 - keep probability.")
+@_decoder_flag("--word-dropout", type=click.FloatRange(0, 0.95), help="Share of words whose embedding is dropped.")
+@_decoder_flag("--layers", type=click.IntRange(1, MAX_LAYERS), help="Stacked GRU cells.")
+@_decoder_flag("--units", type=click.IntRange(1), help="Units of each cell.")
+@_decoder_flag("--embedding-units", type=click.IntRange(1), help="Length of a word's embedding.")
+@_decoder_flag(
+    "--image-every-step/--image-once", help="Give the decoder the image beside every word, or only before the first."
 )
-@option("--residual/--no-residual", default=None, help="Add its input to the output of every cell but the first.")
-@option("--tied-embeddings/--own-scores", default=None, help="Score words by their embeddings.")
+@_decoder_flag("--residual/--no-residual", help="Add its input to the output of every cell but the first.")
+@_decoder_flag("--tied-embeddings/--own-scores", help="Score words by their embeddings.")
 @option(
     "--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each caption of a source; 0 leaves them out."
 )
@@ -71,7 +89,7 @@ def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
 @option(
     "--maps", type=EXISTING, help="Directory from `maps` with all photos, so that only the encoder's last block runs."
 )
-@optimizer_flags
+@optimizer_flags(defaults={name: config.optimizer for name, config in TRAININGS.items()})
 @device_flags
 @run_flags
 @reported
@@ -98,6 +116,7 @@ def captioner(
       showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset vgg19 \\
           --average 0.999 --label-smoothing 0.1 --out runs/captioner
     """  # noqa: D301 - \b tells click not to wrap
+    from training.decoder.features import load_features, sketched_features
     from training.decoder.tasks import DecoderTask
     from training.loop.replicas import Replicas
 
@@ -105,14 +124,18 @@ def captioner(
         raise click.UsageError("expected either --encoder or --imagenet; give one of them")
     architecture = PRESETS[preset]()
     architecture = replace(architecture, decoder=chosen(architecture.decoder, options))
-    config = chosen(paper_captioner() if preset == "paper" else CaptionerTrainingConfig(), options)
+    config = chosen(TRAININGS[preset], options)
     config = replace(config, optimizer=chosen(config.optimizer, options), source_weights=read_weights(weights))
+    samples = Rule("negative_samples", config.loss == "sampled", "--loss sampled")
+    refuse_unused(options, [samples, *of_optimizer(config.optimizer)])
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     source = encoder if encoder is not None else imagenet_file(str(imagenet), replicas)
     options |= {"encoder": encoder, "records": records, "captioner_run": start_from}
 
     def task() -> DecoderTask:
-        return DecoderTask(source, records, architecture, config, replicas, start_from=start_from, maps=maps)
+        given = (source, records, architecture, config, replicas)
+        features = sketched_features if options["estimate"] else load_features
+        return DecoderTask(*given, start_from=start_from, maps=maps, features=features)
 
     train(out, options, replicas, task)
 
@@ -124,7 +147,7 @@ def captioner(
 @option(
     "--maps", type=EXISTING, help="Directory from `maps` with all photos, so that only the encoder's last block runs."
 )
-@optimizer_flags
+@optimizer_flags(defaults={"": SelfCriticalConfig().optimizer})
 @device_flags
 @run_flags
 @reported
@@ -143,14 +166,20 @@ def self_critical(
       showtell-train export --records runs/records --encoder runs/encoder --captioner runs/self-critical \\
           --out my-bundle
     """  # noqa: D301 - \b tells click not to wrap
+    from training.decoder.features import load_features, sketched_features
     from training.decoder.self_critical import SelfCriticalTask
     from training.loop.replicas import Replicas
 
     config = chosen(SelfCriticalConfig(), options)
     config = replace(config, optimizer=chosen(config.optimizer, options), source_weights=read_weights(weights))
+    refuse_unused(options, of_optimizer(config.optimizer))
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
-    task = lambda: SelfCriticalTask(encoder, captioner_run, records, config, replicas, maps=maps)  # noqa: E731
+
+    def task() -> SelfCriticalTask:
+        given = (encoder, captioner_run, records, config, replicas)
+        return SelfCriticalTask(*given, maps=maps, features=sketched_features if options["estimate"] else load_features)
+
     train(out, options, replicas, task)
 
 
@@ -159,10 +188,10 @@ def self_critical(
 @flags(
     CaptionerTrainingConfig,
     *("epochs", "label_smoothing", "seed"),
-    preset=True,
+    defaults={"": FinetuneConfig().captions},
     about={"epochs": "Passes over all photos.", "seed": "Seed of order, augmentation and dropout."},
 )
-@flags(FinetuneConfig, preset=True)
+@flags(FinetuneConfig)
 @option(
     "--maps",
     type=EXISTING,
@@ -172,17 +201,17 @@ def self_critical(
 @option(
     "--class-weight",
     type=click.FloatRange(0),
-    default=0.1,
+    show_default=str(CLASS_WEIGHT),
     help="Weight of the loss from --answers; the captions' weight is 1.",
 )
-@pipeline_flags
-@optimizer_flags
+@pipeline_flags(defaults={"": FinetuneConfig().pipeline})
+@optimizer_flags(defaults={"": FinetuneConfig().captions.optimizer})
 @device_flags
 @run_flags
 @reported
 def finetune(
     records: Path, encoder: Path, captioner_run: Path, out: Path, maps: Path | None, answers: Path | None,
-    class_weight: float, **options: Any,
+    class_weight: float | None, **options: Any,
 ) -> None:  # fmt: skip
     """Trains a decoder and its encoder together, from photos; keeps the best on dev.
 
@@ -199,7 +228,8 @@ def finetune(
 
     if answers is not None and maps is None:
         raise click.UsageError("expected --maps with --answers, received --answers alone; give both")
-
+    photos = [Rule(name, maps is None, "no --maps") for name in PIPELINE if name != "batch_size"]
+    weight = Rule("class_weight", answers is not None, "--answers")
     config = chosen(FinetuneConfig(), options)
     captions = chosen(config.captions, {name: value for name, value in options.items() if name != "batch_size"})
     config = replace(
@@ -207,6 +237,8 @@ def finetune(
         captions=replace(captions, optimizer=chosen(captions.optimizer, options)),
         pipeline=chosen(config.pipeline, options),
     )
+    rules = [*photos, weight, *of_optimizer(config.captions.optimizer)]
+    refuse_unused({"class_weight": class_weight, **options}, rules)
     replicas = Replicas.start(chosen(DeviceConfig(), options))
     options |= {"encoder": encoder, "captioner_run": captioner_run, "records": records}
 
@@ -214,6 +246,7 @@ def finetune(
         if maps is None:
             return FinetuneTask(encoder, captioner_run, records, config, replicas)
         given = (encoder, captioner_run, records, maps, config, replicas)
-        return MapsFinetuneTask(*given, answers=answers, class_weight=class_weight)
+        weight = CLASS_WEIGHT if class_weight is None else class_weight
+        return MapsFinetuneTask(*given, answers=answers, class_weight=weight)
 
     train(out, options, replicas, task)

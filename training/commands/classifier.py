@@ -12,46 +12,62 @@ from model.presets import PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,
+    USUAL,
     chosen,
     device_flags,
     flags,
     imagenet_file,
+    of_presets,
     optimizer_flags,
     option,
     pipeline_flags,
     reported,
     run_flags,
+    told_defaults,
     train,
 )
+from training.commands.unused import of_optimizer, refuse_unused
 from training.config import ClassifierTrainingConfig, DeviceConfig, paper_classifier
+
+TRAININGS = of_presets(ClassifierTrainingConfig(), paper_classifier())
+"""The training of each preset, the usual one first."""
+
+_ENCODERS = {name: PRESETS[name]().encoder for name in TRAININGS}
 
 
 @click.command()
 @option("--records", type=EXISTING, required=True, help="Class records from `prepare`.")
 @option("--out", type=ANY, required=True, help="Run directory.")
-@option("--preset", type=click.Choice(sorted(PRESETS)), default="small", help="Architecture and training.")
+@option("--preset", type=click.Choice(sorted(PRESETS)), default=USUAL, help="Architecture and training.")
 @option(
     "--widths",
     type=click.FloatRange(0, 1, min_open=True),
     nargs=5,
-    help="Factors on the channels of the five blocks. Default: the preset's.",
+    show_default=told_defaults(_ENCODERS, "widths"),
+    help="Factors on the channels of the five blocks.",
 )
 @option(
     "--input-pooling",
     type=click.Choice([str(side) for side in INPUT_POOLINGS]),
+    show_default=told_defaults(_ENCODERS, "input_pooling"),
     help="Side of the average pool in front of the first layer: 2 makes it see 112x112, 4 makes it see 56x56.",
 )
 @option(
-    "--dropout", type=click.FloatRange(0, 1, max_open=True), help="Share of FC units dropped: 1 - keep probability."
+    "--dropout",
+    type=click.FloatRange(0, 1, max_open=True),
+    show_default=told_defaults(_ENCODERS, "dropout"),
+    help="Share of FC units dropped: 1 - keep probability.",
 )
 @flags(
-    ClassifierTrainingConfig, preset=True, about={"seed": "Seed of initial weights, order, augmentation and dropout."}
+    ClassifierTrainingConfig,
+    defaults=TRAININGS,
+    about={"seed": "Seed of initial weights, order, augmentation and dropout."},
 )
 @option(
     "--imagenet", help="Start from the official Keras VGG-19 file: a path, or `download`. Sets caffe normalisation."
 )
-@pipeline_flags
-@optimizer_flags
+@pipeline_flags(defaults={name: config.pipeline for name, config in TRAININGS.items()})
+@optimizer_flags(defaults={name: config.optimizer for name, config in TRAININGS.items()})
 @device_flags
 @run_flags
 @reported
@@ -75,14 +91,24 @@ def classifier(records: Path, out: Path, imagenet: str | None, **options: Any) -
 
 
 def configurations(options: Mapping[str, Any]) -> tuple[EncoderConfig, ClassifierTrainingConfig]:
-    """Returns the encoder and the training that the options of `classifier` ask for."""
+    """Returns the encoder and the training that the options of `classifier` ask for.
+
+    Raises:
+        UsageError: A flag does not fit the others.
+    """
     encoder = chosen(PRESETS[options["preset"]]().encoder, {**options, "input_pooling": None})
+    if options["imagenet"] is not None and options["preset"] != "paper":
+        raise click.UsageError(
+            "--imagenet: expected --preset paper with it, which alone has the network of that file, received "
+            f"--preset {options['preset']}"
+        )
     if options["imagenet"] is not None:
         encoder = replace(encoder, normalization="caffe")
     if options["input_pooling"] is not None:
         encoder = replace(encoder, input_pooling=int(options["input_pooling"]))
-    config = chosen(paper_classifier() if options["preset"] == "paper" else ClassifierTrainingConfig(), options)
+    config = chosen(TRAININGS[options["preset"]], options)
     config = replace(config, pipeline=chosen(config.pipeline, options), optimizer=chosen(config.optimizer, options))
+    refuse_unused(options, of_optimizer(config.optimizer))
     return encoder, config
 
 

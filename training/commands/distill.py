@@ -1,5 +1,6 @@
 """`showtell-train distill`: a small encoder from a larger teacher."""
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from model.presets import small
 from training.commands.options import (
     ANY,
     EXISTING,
+    STOPPED,
     check_out,
     chosen,
     command_line,
@@ -71,7 +73,7 @@ def distill(
         click.echo(estimate_distillation(photos, names, teacher, small().encoder, config, precision=policy))
         return
     with recorded(out, command_line(), after=start_from):
-        run(
+        complete = run(
             out,
             photos,
             names,
@@ -83,3 +85,4 @@ def distill(
             anew=not resume,
             run_config=chosen(RunConfig(), options),
         )
+    sys.exit(0 if complete else STOPPED)

@@ -12,6 +12,7 @@ from model.presets import vgg19
 from training.commands.options import (
     ANY,
     EXISTING,
+    STOPPED,
     check_out,
     chosen,
     command_line,
@@ -24,9 +25,6 @@ from training.config import RunConfig, TopConfig
 from training.data.captioned import find_photos, read_lines
 from training.fields import MAX_SEED
 from training.provenance import recorded
-
-STOPPED = 130
-"""Exit status after a requested stop, so that a script stops too."""
 
 
 @click.command()

@@ -1,9 +1,10 @@
 """What all commands share: flags, error messages, and the frame of a training run."""
 
+import importlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import Field, fields, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from model.engines.quiet import quiet_import
 from model.errors import CaptionerError
+from model.presets import PRESETS
 from training.config import DeviceConfig, OptimizerConfig, PipelineConfig, RunConfig
 from training.fields import choices_of
 from training.provenance import recorded
@@ -23,16 +26,44 @@ if TYPE_CHECKING:
 
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY = click.Path(path_type=Path)
-option = partial(click.option, show_default=True)
+
+
+class Flag(click.Option):
+    """A flag with a default in words, which its help shows as they are."""
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Returns what stands in brackets behind the help's text."""
+        extra = super().get_help_extra(ctx)
+        if isinstance(self.show_default, str):
+            extra["default"] = self.show_default
+        return extra
+
+
+option = partial(click.option, cls=Flag, show_default=True)
+
+
+USUAL = "small"
+"""The preset where none is given."""
+
+STOPPED = 130
+"""Exit status after Ctrl-C or SIGTERM where work is left, so that a script stops too: that of a shell after Ctrl-C."""
 
 
 def reported(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Prints errors of the project, the disk and missing packages as one line each, and exits with status 1."""
+    """Prints errors of the project, the disk and missing packages as one line each, and exits with status 1.
+
+    After Ctrl-C the status is `STOPPED`, wherever it came.
+    """
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
+            with quiet_import(), suppress(ModuleNotFoundError):
+                importlib.import_module("tensorflow")  # now, so that it says nothing
             return function(*args, **kwargs)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            sys.exit(STOPPED)
         except (CaptionerError, OSError) as error:
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
@@ -68,6 +99,8 @@ def train(
 ) -> None:
     """Runs a training command: an estimate, or the training itself from its last checkpoint.
 
+    Exits with `STOPPED` where training was stopped before its end.
+
     Args:
         out: Run directory.
         options: The command's options, including those of `run_flags`.
@@ -88,7 +121,8 @@ def train(
         with replicas.chief_first():
             if not options["resume"] and replicas.chief:
                 restart(out)
-        train_task(out, trained, chosen(RunConfig(), options))
+        complete = train_task(out, trained, chosen(RunConfig(), options))
+    sys.exit(0 if complete else STOPPED)
 
 
 def check_out(out: Path, *inputs: Path | None) -> None:
@@ -128,19 +162,45 @@ def read_weights(texts: Sequence[str]) -> dict[str, float]:
     return weights
 
 
+Defaults = Mapping[str, Any]
+"""A configuration by the name of its preset, the usual one first."""
+
+
+def of_presets(usual: C, paper: C) -> dict[str, C]:
+    """Returns the configuration of each preset, that of the usual one first."""
+    return {USUAL: usual, **dict.fromkeys(PRESETS, usual), "paper": paper}
+
+
+def told_defaults(defaults: Defaults, name: str, *, yes: str = "", no: str = "") -> str:
+    """Returns a field's default in each preset: the usual one, and others with the names of their presets.
+
+    Args:
+        defaults: The configurations.
+        name: Name of the field.
+        yes: Word for true.
+        no: Word for false.
+    """
+    found = {preset: getattr(config, name) for preset, config in defaults.items()}
+    words = {preset: (yes if value else no) if isinstance(value, bool) else value for preset, value in found.items()}
+    usual = next(iter(words.values()))
+    others = [f"{preset}: {value}" for preset, value in words.items() if value != usual]
+    return "; ".join([str(usual) if usual != "" else "none", *others])
+
+
 def flags(
-    config: type, *names: str, preset: bool = False, about: Mapping[str, str] = MappingProxyType({})
+    config: type, *names: str, defaults: Defaults | None = None, about: Mapping[str, str] = MappingProxyType({})
 ) -> Decorator:
     """Makes a flag for each field of a configuration that `training.fields.setting` declared.
 
     Args:
         config: The configuration's class.
         names: Its fields; all if none is named.
-        preset: Whether the defaults come from a preset or a command, so that none is shown.
+        defaults: Configurations whose values are the defaults, where they are not those of the class. They are shown,
+            and the option is None where the flag is not given.
         about: Help texts in place of those of the fields.
     """
     known = {field.name: field for field in fields(config) if "about" in field.metadata}
-    made = [_flag(known[name], about.get(name), preset=preset) for name in names or known]
+    made = [_flag(known[name], about.get(name), defaults) for name in names or known]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for decorator in reversed(made):
@@ -150,15 +210,16 @@ def flags(
     return decorate
 
 
-def _flag(field: Field[Any], about: str | None, *, preset: bool) -> Decorator:
+def _flag(field: Field[Any], about: str | None, defaults: Defaults | None) -> Decorator:
     words = (field.metadata["flag"] or field.name).replace("_", "-")
     text = about or field.metadata["about"]
-    default = None if preset else field.default
-    if field.type is not bool:
-        return option(f"--{words}", field.name, type=_type_of(field), default=default, help=text)
-    if default is False:
+    if field.type is bool and field.default is False and defaults is None:
         return option(f"--{words}", field.name, is_flag=True, help=text)
-    return option(f"--{words}/--no-{words}", field.name, default=default, help=text)
+    spelled = f"--{words}/--no-{words}" if field.type is bool else f"--{words}"
+    make = partial(option, spelled, field.name, type=None if field.type is bool else _type_of(field), help=text)
+    if defaults is None:
+        return make(default=field.default)
+    return make(default=None, show_default=told_defaults(defaults, field.name, yes=words, no=f"no-{words}"))
 
 
 def _type_of(field: Field[Any]) -> Any:
@@ -175,12 +236,9 @@ def _type_of(field: Field[Any]) -> Any:
 
 
 device_flags = flags(DeviceConfig)
-optimizer_flags = flags(OptimizerConfig, preset=True)
-pipeline_flags = flags(
-    PipelineConfig,
-    *("batch_size", "threads", "shuffle_buffer", "prefetch", "flip", "smallest_crop", "service"),
-    preset=True,
-)
+optimizer_flags = partial(flags, OptimizerConfig)
+PIPELINE = ("batch_size", "threads", "shuffle_buffer", "prefetch", "flip", "smallest_crop", "service")
+pipeline_flags = partial(flags, PipelineConfig, *PIPELINE)
 
 
 def again_flags(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.commands.options import ANY, command_line, option, read_weights, reported
+from training.commands.groups import Listing
+from training.commands.options import ANY, STOPPED, command_line, option, read_weights, reported
 from training.commands.sources import READING, print_counts, read_given, read_source, reader_of
 from training.commands.words import WORDS, build_vocabulary, tell_language
 from training.data.captioned import SPLITS, CaptionedImage
@@ -43,7 +44,7 @@ def _reading(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.group()
+@click.group(cls=Listing)
 def prepare() -> None:
     """Writes photos with captions or classes as sharded TFRecords.
 
@@ -98,7 +99,7 @@ def auto(source: Path, out: Path | None, **options: Any) -> None:
         return
     with recorded(out, command_line()):
         shards, summary = _write_captions(out, images, **options)
-    sys.exit(130 if shards is None else _report(shards, summary, out))
+    sys.exit(STOPPED if shards is None else _report(shards, summary, out))
 
 
 @prepare.command()
@@ -154,7 +155,7 @@ def mix(
     with recorded(out, command_line()):
         by_name = {source.name: source.weight for source in found}
         shards, summary = _write_captions(out, joined, weights=by_name, **options)
-    sys.exit(130 if shards is None else _report(shards, summary, out))
+    sys.exit(STOPPED if shards is None else _report(shards, summary, out))
 
 
 def _report(shards: "list[Shard]", summary: str, out: Path) -> int:
@@ -189,7 +190,7 @@ def _add(
         found = read(source, **{name: values.pop(name) for name in _READING_NAMES if name in values})
         with recorded(out, command_line()):
             shards, summary = write(out, found, **values)
-        sys.exit(130 if shards is None else _report(shards, summary, out))
+        sys.exit(STOPPED if shards is None else _report(shards, summary, out))
 
     decorators = [
         click.argument("source", type=ANY),

@@ -10,6 +10,7 @@ import click
 from model.atomic import atomic_file
 from model.bundle import CLASSES, BundleInfo, load_bundle, read_classes
 from model.config import MAX_BEAM_SIZE, MAX_LENGTH_PENALTY, MAX_WORDS, SearchConfig
+from model.errors import ConfigError
 from model.options import SearchOptions
 from model.search_flags import search_flags
 from training.commands.options import ANY, EXISTING, command_line, option, reported
@@ -80,6 +81,7 @@ def evaluate(
     from training.scoring.evaluate import evaluate_bundle
 
     loaded = load_bundle(bundle)
+    _check_lengths(bundle, loaded.config.search.max_words, records, options["max_words"])
     asked = SearchOptions(**options, seed=seed if options["sample"] else None)
     result = evaluate_bundle(loaded, records, split, beam_sizes=beam_sizes, options=asked, tokenizer=tokenizer)
     for name, *cells in [*result.table(), *(result.topic_table() if topics else [])]:
@@ -140,20 +142,25 @@ def recognize(bundle: Path, folder: Path) -> None:
 @option("--name", default="show-and-tell-small", help="Name that clients see.")
 @option("--version", default="1", help="Version that clients see.")
 @option("--data", default="", help="The data that it was trained on, in words.")
-@option("--beam-size", type=click.IntRange(1, MAX_BEAM_SIZE), default=SearchConfig().beam_size, help="Default beam.")
 @option(
-    "--max-words", type=click.IntRange(1, MAX_WORDS), default=SearchConfig().max_words, help="Most words in a caption."
+    "--beam-size", type=click.IntRange(1, MAX_BEAM_SIZE), show_default=str(SearchConfig().beam_size), help="Beam size."
+)
+@option(
+    "--max-words",
+    type=click.IntRange(1, MAX_WORDS),
+    show_default="the records'",
+    help="Most words in a caption; at most the default.",
 )
 @option(
     "--length-penalty",
     type=click.FloatRange(0, MAX_LENGTH_PENALTY),
-    default=SearchConfig().length_penalty,
+    show_default=str(SearchConfig().length_penalty),
     help="Favours longer captions.",
 )
 @option(
     "--no-repeat-ngram",
     type=click.IntRange(0, MAX_WORDS),
-    default=SearchConfig().no_repeat_ngram,
+    show_default=str(SearchConfig().no_repeat_ngram),
     help="Captions say no sequence of so many words twice; 0 allows all.",
 )
 @reported
@@ -170,12 +177,14 @@ def export(
 ) -> None:
     """Writes the bundle: float16 weights, the CPU engine's files, scores on dev, and how it was made.
 
+    Records without dev give a bundle without scores.
+
     \b
     Example:
       showtell-train export --records runs/records --encoder model/bundles/default --captioner runs/captioner \\
           --out my-bundle --name my-captioner
     """  # noqa: D301 - \b tells click not to wrap
-    from training.shipping.export import assemble
+    from training.shipping.export import assemble, checked_search
     from training.shipping.export import export as run
 
     runs = {"prepare": records, "encoder": encoder, "captioner": captioner_run}
@@ -183,9 +192,10 @@ def export(
     if not names.is_file():
         raise click.UsageError(f"expected --classes, since {encoder} has no {CLASSES}; give the names of its classes")
     bundle = assemble(encoder, captioner_run, records, read_classes(names))
+    defaults = checked_search(bundle.config.search, records, search)
     made = {label: stage(directory) for label, directory in runs.items()}
     made["export"] = {"commands": [shlex.join(command_line())]}
-    result = run(out, bundle, records, made, name=name, version=version, data=data, search=SearchConfig(**search))
+    result = run(out, bundle, records, made, name=name, version=version, data=data, search=defaults)
     _print_written(out, result)
 
 
@@ -205,6 +215,18 @@ def convert(bundle: Path, records: Path) -> None:
     _print_written(bundle, add_lite_files(bundle, load_bundle(bundle), records))
 
 
+def _check_lengths(bundle: Path, own: int, records: Path, asked: int | None) -> None:
+    """Refuses a bundle whose captions are shorter than those of the records, unless someone asks for a length."""
+    from training.data.records import read_max_words
+
+    known = read_max_words(records)
+    if asked is None and known is not None and own < known:
+        raise ConfigError(
+            f"max_words: expected {known} in {bundle} as in {records}, found {own}, which cuts captions short; give "
+            f"--max-words {own} to score the bundle as it is, or export it anew"
+        )
+
+
 def _write_captions(path: Path, result: "Evaluation") -> None:
     from training.scoring.files import write_captions
 
@@ -214,10 +236,11 @@ def _write_captions(path: Path, result: "Evaluation") -> None:
         click.echo(f"{file}: {len(found.captions)} captions")
 
 
-def _print_written(path: Path, result: "Evaluation") -> None:
-    for name, value in result.scores.items():
-        click.echo(f"{name:<18}{value:>8.2f}")
-    click.echo(f"tokenizer: {result.tokenizer}")
+def _print_written(path: Path, result: "Evaluation | None") -> None:
+    if result is not None:
+        for name, value in result.scores.items():
+            click.echo(f"{name:<18}{value:>8.2f}")
+        click.echo(f"tokenizer: {result.tokenizer}")
     for name, value in BundleInfo.from_bundle(path).config.provenance["parity"].items():
         click.echo(f"parity, {name}: {value:.2f}")
     size = sum(file.stat().st_size for file in path.iterdir())

@@ -19,7 +19,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 READING = (
     option("--photos", type=_FOLDER, help="Folder of the photos, searched recursively, if SOURCE names only files."),
     option("--encoding", help="Encoding of texts, such as latin-1. Default: UTF-8, UTF-16 or UTF-32, by their bytes."),
-    option("--year", type=click.IntRange(2000, 2100), help="Year of COCO, if SOURCE has several."),
+    option("--year", type=click.IntRange(2000, 2100), help="Year of COCO. Default: the one that SOURCE has."),
     option("--report", type=ANY, help="File for a line about each caption and record that is left out."),
 )
 """Options of reading captions."""

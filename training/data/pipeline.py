@@ -1,8 +1,9 @@
 """Input pipelines (`tf.data`): records to images, and features with captions to padded batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,11 @@ from model.config import IMAGE_PIXELS
 from model.errors import DataError
 from model.image import read_image
 from training.config import PipelineConfig
+from training.data.damage import damaged_records
+from training.data.feed import Feed
+from training.data.mixing import SEPARATOR
 from training.data.pixels import augment, decode_images, decode_in_graph
-from training.data.records import damaged_records, read_index, shard_paths
+from training.data.records import read_index, shard_paths
 from training.data.shards import count_records
 from training.progress import progress
 
@@ -72,8 +76,8 @@ def image_batches(directory: Path, split: str, batch_size: int) -> tf.data.Datas
         A dataset of `ImageRecord`.
 
     Raises:
-        DataError: The directory is incomplete. Reading on past a damaged
-            record raises `tf.errors.DataLossError`.
+        DataError: The directory is incomplete. Reading on past a record that cannot be read raises
+            `tf.errors.OpError`.
     """
     records = tf.data.TFRecordDataset(shard_paths(directory, split))
     parsed = records.map(_parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -149,8 +153,9 @@ def class_batches(
 
 
 def captioned_batches(
-    paths: Sequence[str], config: PipelineConfig, epoch: int, first_batch: int = 0, *, share: Share = whole
-) -> tf.data.Dataset:
+    paths: Sequence[str], config: PipelineConfig, epoch: int, first_batch: int = 0, *, share: Share = whole,
+    by_source: Mapping[str, float] = MappingProxyType({}),
+) -> tf.data.Dataset:  # fmt: skip
     """Reads an epoch of caption records for training the encoder too: shuffled, decoded, augmented.
 
     Args:
@@ -159,19 +164,30 @@ def captioned_batches(
         epoch: Number of the epoch, counted from 0.
         first_batch: Batches of the epoch to skip, because an earlier run has taken them.
         share: Cuts global batches into the parts of this worker's replicas before they are decoded.
+        by_source: How much each caption counts, by the source of its photo; 1 for all others.
 
     Returns:
-        A dataset of (images (B, 224, 224, 3) uint8, tokens (B, captions, T) int32 padded with 0).
+        A dataset of (images (B, 224, 224, 3) uint8, tokens (B, captions, T) int32 padded with 0, weights (B,) float32).
     """
     batches = training_records(paths, config, epoch, first_batch)
 
-    def decoded(records: tf.Tensor, numbers: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[Any, Any]:
+    def decoded(records: tf.Tensor, numbers: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tuple[Any, ...]:
         values = tf.io.parse_example(records, CAPTION_SPEC)
         tokens = tf.RaggedTensor.from_row_lengths(values["tokens"].flat_values, values["lengths"].flat_values)
         nested = tf.RaggedTensor.from_row_splits(tokens, values["lengths"].row_splits)  # (B, captions, T)
-        return augment(decode(values["image"]), numbers, config), tf.cast(nested.to_tensor(), tf.int32)
+        images = augment(decode(values["image"]), numbers, config)
+        return images, tf.cast(nested.to_tensor(), tf.int32), _weights(values["name"], by_source)
 
     return _fed(batches, decoded, config, share)
+
+
+def _weights(names: tf.Tensor, by_source: Mapping[str, float]) -> tf.Tensor:
+    """Returns the weight of each photo (B,) by its name (B,)."""
+    sources = tf.strings.regex_replace(names, f"{SEPARATOR}(.|\\n)*$", "")
+    weights = tf.ones_like(sources, tf.float32)
+    for source, weight in by_source.items():
+        weights = tf.where(sources == source, tf.constant(weight, tf.float32), weights)
+    return weights
 
 
 def labelled_batches(
@@ -211,18 +227,18 @@ def split_batches(records: Path, split: str, batch_size: int, label: str) -> Ite
     """Yields the batches of a split under a progress bar that counts images.
 
     Raises:
-        DataError: A record is damaged, or records are missing.
+        DataError: A record cannot be read, or records are missing.
     """
     total = count_records(read_index(records), split)
     bar: tqdm[ImageRecord] = progress([], label, total=total, unit="photo")
     found = 0
-    with bar:
+    with bar, Feed(image_batches(records, split, batch_size)) as batches:
         try:
-            for batch in image_batches(records, split, batch_size):
+            for batch in batches:
                 yield ImageRecord(*batch)
                 found += len(batch[1])
                 bar.update(len(batch[1]))
-        except tf.errors.DataLossError as error:
+        except tf.errors.OpError as error:
             raise damaged_records(records, split, error) from error
     if found != total:
         raise DataError(f"{records}: expected {total} records of {split}, found {found}; prepare the records again")

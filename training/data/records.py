@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 
-import tensorflow as tf
-
 from model.atomic import atomic_file
 from model.bundle import CLASSES, ClassName, read_classes, write_classes
 from model.errors import BundleError, DataError
@@ -28,7 +26,6 @@ KINDS = {"captions": "caption", "classes": "class"}
 """Kinds of records, with their names in messages."""
 
 _PREPARE = {"captions": "prepare folder", "classes": "prepare image-folder"}
-_FRAME_BYTES = 16  # around a record's bytes: its length (8) and a CRC of each (4 + 4)
 
 
 def write_records(
@@ -86,7 +83,7 @@ def write_records(
     with atomic_file(directory / DEV_NAMES) as file:
         file.write_text(held_out, encoding="utf-8", errors="surrogateescape")
     told: dict[str, object] = {"weights": dict(weights)} if weights else {}
-    _write_index(directory, "captions", shards, told | language.told())
+    _write_index(directory, "captions", shards, {"max_words": max_words} | told | language.told())
     return shards
 
 
@@ -168,6 +165,26 @@ def read_language(directory: Path) -> Language:
         raise DataError(f"{directory / INDEX}: {error}; prepare the records again with this version") from error
 
 
+def read_max_words(directory: Path) -> int | None:
+    """Returns the words after which captions were cut; None for records of earlier versions, which do not say.
+
+    Raises:
+        DataError: The directory is incomplete.
+    """
+    _read_index(directory)
+    found = json.loads((directory / INDEX).read_text()).get("max_words")
+    return None if found is None else int(found)
+
+
+def has_split(directory: Path, split: str) -> bool:
+    """Returns whether a finished directory has records of a split.
+
+    Raises:
+        DataError: The directory is incomplete, or a shard is missing.
+    """
+    return any(shard.split == split for shard in read_index(directory))
+
+
 def check_kind(directory: Path, kind: str) -> None:
     """Checks the kind of a finished directory's records.
 
@@ -209,60 +226,6 @@ def shard_paths(directory: Path, split: str) -> list[str]:
     if not paths:
         raise DataError(f"{directory}: expected records of the split {split}, found none; check how the data is split")
     return paths
-
-
-def locate_damage(directory: Path, split: str) -> tuple[Path, int] | None:
-    """Finds the first record of a split that is damaged, cut off or missing at a shard's end.
-
-    Args:
-        directory: Finished records.
-        split: `train`, `dev` or `test`.
-
-    Returns:
-        The shard and the byte at which the record begins; None when all records are whole.
-
-    Raises:
-        DataError: The directory is incomplete, or a shard is missing.
-    """
-    for shard in read_index(directory):
-        if shard.split == split:
-            offset = _first_damage(directory / shard.name, shard.records)
-            if offset is not None:
-                return directory / shard.name, offset
-    return None
-
-
-def damaged_records(directory: Path, split: str, error: Exception) -> DataError:
-    """Builds the error that names the damaged record behind an error of reading.
-
-    Args:
-        directory: Finished records.
-        split: The split that was read.
-        error: What reading raised, such as `tf.errors.DataLossError`.
-
-    Returns:
-        An error to be raised from `error`.
-    """
-    place = locate_damage(directory, split)
-    if place is None:
-        return DataError(f"{directory}: expected records of {split} that can be read: {error}; check the disk")
-    return DataError(
-        f"{place[0]}: record at byte {place[1]} is damaged, expected a whole one; prepare the records again "
-        "with the same command (a finished but damaged shard is rewritten)"
-    )
-
-
-def _first_damage(path: Path, records: int) -> int | None:
-    """Returns the offset of the first damaged record."""
-    offset = 0
-    count = 0
-    try:
-        for record in tf.data.TFRecordDataset(str(path)):
-            offset += _FRAME_BYTES + len(record.numpy())
-            count += 1
-    except tf.errors.DataLossError:
-        return offset
-    return None if count == records else offset
 
 
 def _read_index(directory: Path) -> tuple[str, list[Shard]]:

@@ -11,7 +11,7 @@ from model.config import CaptionerConfig, DecoderConfig
 from model.decoder import Decoder
 from model.errors import DataError
 from model.vocabulary import SPECIAL, Vocabulary
-from training.data.records import VOCABULARY, check_kind
+from training.data.records import VOCABULARY, check_kind, read_max_words
 from training.decoder.features import input_key
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
 from training.progress import note
@@ -80,6 +80,13 @@ def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None
     if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
         raise DataError(
             f"{captioner_run}: expected the vocabulary of {records}, found another; give the records it was trained on"
+        )
+    known = read_max_words(records)
+    found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text()).search.max_words
+    if known not in (None, found):
+        raise DataError(
+            f"{captioner_run}: expected a decoder of captions of at most {known} words like those of {records}, found "
+            f"one of {found}; give the records it was trained on, or train it anew"
         )
     place = read_progress(captioner_run / BEST)
     together = captioner_run.resolve() == encoder_run.resolve()

@@ -1,8 +1,9 @@
 """A frozen encoder's features of all photos, computed once and cached beside the records."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +13,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from model.atomic import atomic_file
+from training.data.damage import damaged_records
 from training.data.mixing import check_weights, source_of
 from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.data.pipeline import CAPTION_SPEC, split_batches
-from training.data.records import INDEX, VOCABULARY, check_kind, damaged_records, shard_paths
+from training.data.records import INDEX, VOCABULARY, check_kind, read_index, shard_paths
+from training.data.shards import count_records
 from training.encoder.maps import FROZEN, LAST, MAPS, open_maps, run_layers
 from training.encoder.sources import encoder_file, load_encoder
 from training.progress import note, progress
@@ -45,6 +48,16 @@ class FeatureSet:
     rows: npt.NDArray[np.int64]
     captions: list[list[int]]
 
+    def first(self, photos: int) -> "FeatureSet":
+        """Returns the first photos with their captions."""
+        count = int(np.searchsorted(self.rows, photos))
+        by_photo = (self.features[:photos], self.names[:photos], self.references[:photos])
+        return FeatureSet(*by_photo, self.rows[:count], self.captions[:count])
+
+
+Features = Callable[[Path, Path, str, Path | None], FeatureSet]
+"""A function from encoder, records, split and maps to features: `load_features`, or `sketched_features`."""
+
 
 class RawRecord(NamedTuple):
     """A caption record as it is stored.
@@ -73,7 +86,7 @@ def raw_records(directory: Path, split: str) -> Iterator[RawRecord]:
             values = tf.io.parse_single_example(record, CAPTION_SPEC)
             tokens = tf.RaggedTensor.from_row_lengths(values["tokens"], values["lengths"])
             yield RawRecord(values["image"], values["name"], values["captions"], tokens)
-    except tf.errors.DataLossError as error:
+    except tf.errors.OpError as error:
         raise damaged_records(directory, split, error) from error
 
 
@@ -97,7 +110,7 @@ def load_features(encoder_run: Path, records: Path, split: str, maps: Path | Non
     if maps is not None:
         views = known_views(PhotoCache(maps), records, split)
     name = "" if maps is None else f"-maps-{len(views)}"
-    cache = records / FEATURES / f"{key_prefix(input_key(encoder_run, records))}-{split}{name}.npz"
+    cache = _cache_of(encoder_run, records, split, name)
     if not cache.exists():
         network = load_encoder(encoder_run).network
         found = (
@@ -119,6 +132,29 @@ def read_features(cache: Path) -> FeatureSet:
 def key_prefix(key: str) -> str:
     """Returns how the names of files begin that hold features of these inputs; see `input_key`."""
     return key[:16]
+
+
+def sketched_features(encoder_run: Path, records: Path, split: str, maps: Path | None = None) -> FeatureSet:
+    """Returns what stands for a split's features in an estimate: those of a batch of photos, over and over.
+
+    Where they are known already they are read, and maps are read too: that takes little time.
+    """
+    if maps is not None or _cache_of(encoder_run, records, split, "").exists():
+        return load_features(encoder_run, records, split, maps)
+    few = encode_split(load_encoder(encoder_run).network, records, split, batches=1)
+    count = count_records(read_index(records), split)
+    of_photo: list[list[list[int]]] = [[] for _ in few.names]
+    for row, ids in zip(few.rows, few.captions, strict=True):
+        of_photo[row].append(ids)
+    places = np.arange(count) % len(few.names)
+    captions = [ids for place in places for ids in of_photo[place]]
+    rows = np.array([row for row, place in enumerate(places) for _ in of_photo[place]], np.int64)
+    names = [few.names[place] for place in places]
+    return FeatureSet(few.features[places], names, [few.references[place] for place in places], rows, captions)
+
+
+def _cache_of(encoder_run: Path, records: Path, split: str, name: str) -> Path:
+    return records / FEATURES / f"{key_prefix(input_key(encoder_run, records))}-{split}{name}.npz"
 
 
 def input_key(encoder_run: Path, records: Path) -> str:
@@ -175,13 +211,14 @@ def encode_maps(encoder: keras.Model, records: Path, split: str, directory: Path
     return FeatureSet(features, names, references, rows, [ids for sentences in tokens for ids in sentences])
 
 
-def encode_split(encoder: keras.Model, records: Path, split: str) -> FeatureSet:
+def encode_split(encoder: keras.Model, records: Path, split: str, batches: int | None = None) -> FeatureSet:
     """Encodes every photo of a split and its mirror image.
 
     Args:
         encoder: The encoder, as it is.
         records: Finished caption records.
         split: `train` or `dev`.
+        batches: Batches of `ENCODE_BATCH` photos after which to stop; None for all.
 
     Returns:
         The features with their captions.
@@ -194,7 +231,7 @@ def encode_split(encoder: keras.Model, records: Path, split: str) -> FeatureSet:
     names = []
     references = []
     tokens = []
-    for batch in split_batches(records, split, ENCODE_BATCH, f"encoding {split}"):
+    for batch in islice(split_batches(records, split, ENCODE_BATCH, f"encoding {split}"), batches):
         views = [encode(batch.images).numpy(), encode(batch.images[:, :, ::-1]).numpy()]
         features.append(np.stack(views, axis=1))  # (B, 2, D)
         names += [name.decode() for name in batch.names.numpy()]

@@ -11,11 +11,11 @@ from model.config import CaptionerConfig
 from model.decoder import Decoder
 from training.config import FinetuneConfig
 from training.data.pipeline import Share, captioned_batches
-from training.data.records import INDEX, VOCABULARY, read_index, shard_paths
+from training.data.records import INDEX, VOCABULARY, read_index, read_weights, shard_paths
 from training.data.shards import count_records
 from training.decoder.earlier import CONFIG, check_belongs, load_decoder
 from training.decoder.features import encode_split
-from training.decoder.tasks import BEST_FIGURE, CaptionTask
+from training.decoder.tasks import CaptionTask, best_figure
 from training.encoder.sources import load_encoder
 from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
@@ -67,7 +67,7 @@ class Networks(NamedTuple):
             steps_per_epoch=steps_per_epoch,
             epochs=config.captions.epochs,
             settings=shared | settings,
-            best_figure=BEST_FIGURE,
+            best_figure=best_figure(records),
             multipliers={variable.path: ratio for variable in self.encoder.trainable_variables},
         )
 
@@ -114,24 +114,29 @@ class FinetuneTask(CaptionTask):
         networks = load_networks(encoder_run, captioner_run, records, config, replicas)
         images = count_records(read_index(records), "train")
         replicas.check_pipeline(config.pipeline, images)
-        shard_paths(records, "dev")  # raises now, not after an epoch, if shards are missing
         spec = networks.specification(records, config, replicas, images // config.pipeline.batch_size)
         super().__init__(spec, networks.config, networks.encoder, networks.decoder)
 
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        """Sums the loss of a part: images (B, 224, 224, 3) and the tokens of all their captions (B, captions, T)."""
-        images, tokens = batch
+        """Sums the loss of a part: images (B, 224, 224, 3), tokens of their captions (B, captions, T), weights (B,)."""
+        images, tokens, weights = batch
         features = self.encoder(images, training=False)["features"]  # (B, D)
         captions = tf.shape(tokens)[1]
         length = tf.shape(tokens)[2]
         repeated = tf.repeat(features, captions, axis=0)  # (B * captions, D)
         flat = tf.reshape(tokens, (-1, length))
-        return self.caption_sums((repeated, flat, tf.ones_like(flat[:, 0], tf.float32)), step, self.config)
+        return self.caption_sums((repeated, flat, tf.repeat(weights, captions)), step, self.config)
 
     def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
         """Reads an epoch's shuffled, augmented records."""
-        return captioned_batches(shard_paths(self.spec.records, "train"), self.pipeline, epoch, first_step, share=share)
+        paths = shard_paths(self.spec.records, "train")
+        weights = read_weights(self.spec.records)
+        return captioned_batches(paths, self.pipeline, epoch, first_step, share=share, by_source=weights)
 
     def evaluate(self) -> dict[str, float]:
         """Encodes dev with the encoder as it is, and scores greedy captions."""
         return self.scores(encode_split(self.encoder, self.spec.records, "dev"))
+
+    def rehearse(self) -> None:
+        """Encodes and scores a batch of dev."""
+        self.scores(encode_split(self.encoder, self.spec.records, "dev", batches=1))

@@ -16,11 +16,11 @@ from model.vocabulary import END, END_ID, PAD_ID, UNKNOWN_ID
 from training.config import SelfCriticalConfig
 from training.data.language import tokenizer_of
 from training.data.pipeline import Share
-from training.data.records import INDEX, VOCABULARY, read_weights
+from training.data.records import INDEX, VOCABULARY, has_split, read_weights
 from training.decoder.consensus import Consensus
 from training.decoder.earlier import CONFIG, check_belongs, load_decoder
-from training.decoder.features import input_key, load_features, weighted
-from training.decoder.tasks import BEST_FIGURE, CaptionTask
+from training.decoder.features import Features, input_key, load_features, weighted
+from training.decoder.tasks import REHEARSED, CaptionTask, best_figure
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
@@ -40,6 +40,7 @@ class SelfCriticalTask(CaptionTask):
         config: Options of the training.
         replicas: The devices that compute.
         maps: Cached maps of all photos, so that only the encoder's last block runs.
+        features: Where the features come from; for an estimate `sketched_features`.
 
     Raises:
         ConfigError: XLA is on.
@@ -53,7 +54,7 @@ class SelfCriticalTask(CaptionTask):
 
     def __init__(
         self, encoder_run: Path, captioner_run: Path, records: Path, config: SelfCriticalConfig, replicas: Replicas,
-        *, maps: Path | None = None,
+        *, maps: Path | None = None, features: Features = load_features,
     ) -> None:  # fmt: skip
         check_belongs(captioner_run, encoder_run, records)
         if replicas.config.xla:
@@ -61,8 +62,8 @@ class SelfCriticalTask(CaptionTask):
         self.options = config
         captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
         with replicas.chief_first(), full_precision():
-            train = load_features(encoder_run, records, "train", maps)
-            self.dev = load_features(encoder_run, records, "dev", maps)
+            train = features(encoder_run, records, "train", maps)
+            self.dev = features(encoder_run, records, "dev", maps) if has_split(records, "dev") else None
             encoder = load_encoder(encoder_run).network
         self.train, weights = weighted(train, read_weights(records), config.source_weights)
         self._chosen, first = np.unique(self.train.rows, return_index=True)  # rows of features that have captions
@@ -85,7 +86,7 @@ class SelfCriticalTask(CaptionTask):
             steps_per_epoch=math.ceil(len(self._chosen) / config.batch_size),
             epochs=config.epochs,
             settings=settings,
-            best_figure=BEST_FIGURE,
+            best_figure=best_figure(records),
         )
         super().__init__(spec, captioner_config, encoder, decoder)
 
@@ -142,6 +143,11 @@ class SelfCriticalTask(CaptionTask):
     def evaluate(self) -> dict[str, float]:
         """Scores greedy captions of dev."""
         return self.scores(self.dev)
+
+    def rehearse(self) -> None:
+        """Scores a few photos of dev."""
+        if self.dev is not None:
+            self.scores(self.dev.first(REHEARSED))
 
     def _seed(self, rows: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns a seed (2,) of the step and the part, so that no two replicas draw alike."""

@@ -1,18 +1,19 @@
 """Training the Show-and-Tell decoder on a frozen encoder's features, and what all its stages share."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from model.atomic import atomic_file
 from model.config import CaptionerConfig, SearchConfig
 from model.decoder import Decoder
 from model.engines.tensorflow import TensorFlowEngine
+from model.errors import DataError
 from model.presets import with_vocabulary_size
 from model.scripts import Segmentation, join
 from model.search import beam_search
@@ -20,21 +21,22 @@ from model.vocabulary import END_ID, Vocabulary
 from training.config import CaptionerTrainingConfig
 from training.data.caption_batches import caption_batches, count_batches
 from training.data.pipeline import Share, split_batches
-from training.data.records import VOCABULARY, read_language, read_weights
+from training.data.records import VOCABULARY, has_split, read_language, read_max_words, read_weights
 from training.decoder.earlier import CONFIG, go_on_from, new_decoder
-from training.decoder.features import FeatureSet, input_key, load_features, weighted
+from training.decoder.features import Features, FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
 from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
 from training.loop.task import Specification, Task
-from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
+from training.loss import full_softmax_losses, perplexity_of, sampled_softmax_losses, word_mask
+from training.progress import note
 from training.provenance import key_of
 from training.scoring.captions import caption_scores
 
-BEST_FIGURE = "CIDEr"
-"""The dev figure that chooses the best checkpoint."""
+REHEARSED = 256
+"""Dev photos that an estimate scores: as many as are captioned at once."""
 
 SHOWN = 4
 """Dev photos that TensorBoard shows with their captions."""
@@ -88,21 +90,28 @@ class CaptionTask(Task):
         )
         return Sums(tf.reduce_sum(losses), tf.reduce_sum(word_mask(tokens)))
 
-    def scores(self, dev: FeatureSet) -> dict[str, float]:
-        """Returns loss, perplexity and the scores of greedy captions on dev.
+    def scores(self, dev: FeatureSet | None) -> dict[str, float]:
+        """Returns loss, perplexity and the scores of greedy captions on dev; the loss alone where it is not finite.
 
         With several sources there is a CIDEr for each, and `CIDEr` is their mean.
+
+        Raises:
+            DataError: There is no dev.
         """
+        if dev is None:
+            raise DataError(f"{self.spec.records}: expected records of the split dev, found none; prepare some")
         batches = self.spec.replicas.distribute(
             lambda share: share(caption_batches(dev.features, dev.rows, dev.captions, batch_size=256))
         )
         loss = self._loss_of(batches)["loss"]
+        if not math.isfinite(loss):
+            return {"loss": loss}
         segmentation = self.captioner_config.segmentation
         self.captions = greedy_captions(self._engine, dev, self.vocabulary, self.search, segmentation)
         references = dict(zip(dev.names, dev.references, strict=True))
         language = read_language(self.spec.records)
         scores = caption_scores(references, self.captions, tokenizer="showtell", language=language)
-        return {"loss": loss, "perplexity": float(np.exp(loss))} | scores
+        return {"loss": loss, "perplexity": perplexity_of(loss)} | scores
 
     def describe(self, directory: Path) -> None:
         """Writes the architecture and the vocabulary."""
@@ -128,11 +137,12 @@ class DecoderTask(CaptionTask):
     Args:
         encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
         records: Finished caption records with splits train and dev.
-        preset: Architecture; the vocabulary size comes from the records, the encoder's part from its run.
+        preset: Architecture; vocabulary size and most words come from the records, the encoder's part from its run.
         config: Options of the training.
         replicas: The devices that compute.
         start_from: Run directory of a decoder to train further, of equal architecture; None for a new one.
         maps: Cached maps of all photos, so that only the encoder's last block runs.
+        features: Where the features come from; for an estimate `sketched_features`.
 
     Raises:
         DataError: Records, encoder or earlier decoder do not fit.
@@ -141,17 +151,20 @@ class DecoderTask(CaptionTask):
     def __init__(
         self, encoder_run: Path, records: Path, preset: CaptionerConfig, config: CaptionerTrainingConfig,
         replicas: Replicas, *, start_from: Path | None = None, maps: Path | None = None,
+        features: Features = load_features,
     ) -> None:  # fmt: skip
         self.config = config
         with replicas.chief_first(), full_precision():
-            train = load_features(encoder_run, records, "train", maps)
-            self.dev = load_features(encoder_run, records, "dev", maps)
             encoder, encoder_config, _ = load_encoder(encoder_run)
+            check_fits(preset, encoder_run, encoder_config.feature_units)  # before photos are encoded
+            train = features(encoder_run, records, "train", maps)
+            self.dev = features(encoder_run, records, "dev", maps) if has_split(records, "dev") else None
         self.train, self._weights = weighted(train, read_weights(records), config.source_weights)
         size = len(Vocabulary.load(records / VOCABULARY))
+        search = search_of(preset, records)
         segmentation = read_language(records).segmentation
         captioner_config = replace(
-            with_vocabulary_size(preset, size), encoder=encoder_config, segmentation=segmentation
+            with_vocabulary_size(preset, size), encoder=encoder_config, search=search, segmentation=segmentation
         )
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
@@ -172,7 +185,7 @@ class DecoderTask(CaptionTask):
             steps_per_epoch=count_batches(self.train.captions, config.batch_size),
             epochs=config.epochs,
             settings=settings,
-            best_figure=BEST_FIGURE,
+            best_figure=best_figure(records),
         )
         super().__init__(spec, captioner_config, encoder, decoder)
 
@@ -192,6 +205,45 @@ class DecoderTask(CaptionTask):
     def evaluate(self) -> dict[str, float]:
         """Scores greedy captions of dev."""
         return self.scores(self.dev)
+
+    def rehearse(self) -> None:
+        """Scores a few photos of dev."""
+        if self.dev is not None:
+            self.scores(self.dev.first(REHEARSED))
+
+
+def best_figure(records: Path) -> str | None:
+    """Returns the dev figure that chooses the best checkpoint of a captioner; None where the records have no dev."""
+    return "CIDEr" if has_split(records, "dev") else None
+
+
+def check_fits(preset: CaptionerConfig, encoder_run: Path, found: int) -> None:
+    """Checks that a preset's decoder can read the features of an encoder.
+
+    Args:
+        preset: Architecture of the decoder.
+        encoder_run: Where the encoder comes from, for the error.
+        found: Length of its features.
+
+    Raises:
+        DataError: The decoder reads features of another length as they are.
+    """
+    expected = preset.decoder.embedding_units
+    if not preset.decoder.project_features and found != expected:
+        raise DataError(
+            f"{encoder_run}: expected an encoder with features of {expected} numbers, which the preset {preset.name} "
+            f"reads as they are, found {found}; give one that has them, such as --imagenet download, or a preset that "
+            "fits any encoder: --preset small or vgg19"
+        )
+
+
+def search_of(preset: CaptionerConfig, records: Path) -> SearchConfig:
+    """Returns a preset's search for a decoder that is trained on some records: with their most words."""
+    known = read_max_words(records)
+    if known is None or known == preset.search.max_words:
+        return preset.search
+    note(f"captions of at most {known} words, as in {records}; the preset {preset.name} has {preset.search.max_words}")
+    return replace(preset.search, max_words=known)
 
 
 def greedy_captions(
@@ -218,5 +270,6 @@ def greedy_captions(
         start = engine.start(split.features[begin : begin + 250, 0])
         found = beam_search(start, engine.step, search, end_id=END_ID)
         for name, best in zip(split.names[begin : begin + 250], found, strict=True):
-            captions[name] = join(vocabulary.decode(best[0].tokens), segmentation)
+            # There is none where the scores of all words overflow.
+            captions[name] = join(vocabulary.decode(best[0].tokens), segmentation) if best else ""
     return captions

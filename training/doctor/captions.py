@@ -27,7 +27,7 @@ def _references(sample: Sample) -> list[str]:
 def _words_of(evidence: Evidence, texts: Iterable[str]) -> set[str]:
     """Returns the words of texts, of those that the vocabulary has."""
     vocabulary = present(evidence.vocabulary)
-    return {word for text in texts for word in vocabulary.decode(vocabulary.encode(text))} - set(SPECIAL)
+    return {word for text in texts for word in vocabulary.decode(evidence.encode(text))} - set(SPECIAL)
 
 
 def _said(answers: Answers) -> set[str]:

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from training.data.damage import damaged_records
 from training.data.photo_cache import photo_key
-from training.data.records import damaged_records, read_index, read_kind, shard_paths
+from training.data.records import read_index, read_kind, shard_paths
 from training.data.shards import Shard, count_records
 from training.doctor.evidence import Contents, Photo, Sample
 from training.progress import progress

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from model.scripts import Segmentation
 from model.search import Floats
 from model.vocabulary import Vocabulary
-from training.doctor.verdicts import LackingError
+from training.data.language import tokenizer_of
+from training.doctor.verdicts import LackingError, present
 
 
 class Photo(NamedTuple):
@@ -136,6 +138,7 @@ class Evidence:
         classes: The classes of the sample.
         neighbours: Features of dev and train.
         machine: The GPUs.
+        segmentation: How captions are parted into words.
     """
 
     train: Contents | LackingError
@@ -149,3 +152,12 @@ class Evidence:
     classes: Classes | LackingError
     neighbours: Neighbours | LackingError
     machine: Machine
+    segmentation: Segmentation = "spaces"
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of a sentence's words and its end.
+
+        Raises:
+            LackingError: There is no vocabulary.
+        """
+        return present(self.vocabulary).encode(text, tokenizer=tokenizer_of(self.segmentation))

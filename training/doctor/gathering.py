@@ -10,8 +10,9 @@ from model.engines.choice import NVIDIA_DRIVER
 from model.engines.quiet import quiet_lite
 from model.engines.tensorflow import TensorFlowEngine
 from model.errors import DataError
+from model.scripts import Segmentation
 from model.vocabulary import Vocabulary
-from training.data.records import VOCABULARY, read_kind
+from training.data.records import VOCABULARY, has_split, read_kind, read_language
 from training.doctor.cached import nearest, neighbours, trained_features
 from training.doctor.contents import read_contents, read_sample
 from training.doctor.evidence import Answers, Classes, Contents, Evidence, Machine, Neighbours, Sample, Trained
@@ -79,6 +80,7 @@ def gather(subject: Subject, amounts: Amounts) -> Evidence:
         classes=piece(lambda: _classes(subject, answers, trained)),
         neighbours=piece(lambda: _neighbours(subject, present(sample))),
         machine=machine(subject.devices),
+        segmentation=_segmentation(subject, network),
     )
 
 
@@ -100,8 +102,11 @@ def _train(subject: Subject, amounts: Amounts) -> Contents:
 
 
 def _dev(subject: Subject, amounts: Amounts) -> tuple[Contents, Sample]:
+    records = _records(subject)
+    if not has_split(records, "dev"):
+        raise LackingError("the records have no dev", "prepare records with a --dev-fraction above 0")
     most = amounts.train_photos
-    return read_sample(_records(subject), "dev", most=most, seed=amounts.seed, photos=amounts.photos)
+    return read_sample(records, "dev", most=most, seed=amounts.seed, photos=amounts.photos)
 
 
 def _model(subject: Subject) -> _Model:
@@ -146,6 +151,12 @@ def _vocabulary(subject: Subject, network: Network | LackingError) -> Vocabulary
     if read_kind(records) != "captions":
         raise LackingError("the records hold classes, not captions", "give --records with captions")
     return Vocabulary.load(records / VOCABULARY)
+
+
+def _segmentation(subject: Subject, network: Network | LackingError) -> Segmentation:
+    if isinstance(network, Network):
+        return network.config.segmentation
+    return "spaces" if subject.records is None else read_language(subject.records).segmentation
 
 
 def _trained(subject: Subject, sample: Sample, answers: Answers | LackingError) -> Trained:

@@ -12,6 +12,7 @@ from model.config import CaptionerConfig
 from model.engines.protocol import Engine
 from model.image import read_image
 from model.options import Search
+from model.scripts import join
 from model.search import Floats, beam_search
 from model.vocabulary import END_ID, Vocabulary
 from training.data.pixels import decode_images, decode_in_graph
@@ -52,7 +53,7 @@ def ask(network: Network, photos: Sequence[bytes], label: str) -> Answers:
         # There is none where the scores of all words overflow.
         words += [network.vocabulary.decode(best[0].tokens) if best else [] for best in found]
         log_probs += [best[0].log_prob if best else -np.inf for best in found]
-    captions = [" ".join(texts) for texts in words]
+    captions = [join(texts, network.config.segmentation) for texts in words]
     return Answers(
         np.concatenate(features), np.concatenate(probabilities), captions, words, log_probs, search.max_words
     )

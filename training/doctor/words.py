@@ -28,8 +28,7 @@ def of_photos(contents: Contents) -> str:
 
 def _unknown(evidence: Evidence) -> list[tuple[int, int]]:
     """Returns the unknown words and all words of each caption of dev."""
-    vocabulary = present(evidence.vocabulary)
-    captions = [vocabulary.encode(text) for photo in captioned(evidence.dev).photos for text in photo.captions]
+    captions = [evidence.encode(text) for photo in captioned(evidence.dev).photos for text in photo.captions]
     return [(ids.count(UNKNOWN_ID), len(ids) - 1) for ids in captions]
 
 
@@ -49,11 +48,10 @@ def _with_unknown(evidence: Evidence) -> Figure:
 
 
 def _cut(evidence: Evidence) -> Figure:
-    vocabulary = present(evidence.vocabulary)
     contents = captioned(evidence.train)
     pairs = [pair for photo in contents.photos for pair in zip(photo.captions, photo.lengths, strict=True)]
-    whole = sorted(len(vocabulary.encode(text)) - 1 for text, _ in pairs)
-    cut = sum(len(vocabulary.encode(text)) > length for text, length in pairs)
+    whole = sorted(len(evidence.encode(text)) - 1 for text, _ in pairs)
+    cut = sum(len(evidence.encode(text)) > length for text, length in pairs)
     longest = max(length for _, length in pairs) - 1
     spread = (
         f"{whole[0]} to {whole[-1]} words, median {median(whole):g}, 95 % have up to {whole[95 * len(whole) // 100]}"

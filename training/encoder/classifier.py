@@ -15,8 +15,10 @@ from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError
 from training.config import ClassifierTrainingConfig
+from training.data.damage import damaged_records
+from training.data.feed import Feed
 from training.data.pipeline import Share, class_batches, labelled_batches
-from training.data.records import INDEX, damaged_records, read_index, read_record_classes, shard_paths
+from training.data.records import INDEX, has_split, read_index, read_record_classes, shard_paths
 from training.data.shards import count_records
 from training.encoder.imagenet import load_imagenet
 from training.loop.replicas import Replicas
@@ -61,7 +63,6 @@ class ClassifierTask(Task):
         self._evaluate = evaluator(replicas, lambda batch, _step: self._sums(batch, 0.0, training=False))
         images = count_records(read_index(records), "train")
         replicas.check_pipeline(config.pipeline, images)
-        shard_paths(records, "dev")  # raises now, not after an epoch, if shards are missing
         if replicas.config.xla and replicas.count > 1 and self.encoder_config.batch_norm:
             raise ConfigError(
                 "xla: expected one replica, or an encoder without batch norm, which XLA cannot compile over several"
@@ -80,7 +81,7 @@ class ClassifierTask(Task):
                 steps_per_epoch=images // config.pipeline.batch_size,
                 epochs=config.epochs,
                 settings=settings,
-                best_figure="top1",
+                best_figure="top1" if has_split(records, "dev") else None,
             )
         )
 
@@ -107,8 +108,16 @@ class ClassifierTask(Task):
         batches = self.spec.replicas.distribute(lambda share: labelled_batches(paths, EVALUATION_BATCH, share=share))
         try:
             return self._evaluate(batches)
-        except tf.errors.DataLossError as error:
+        except tf.errors.OpError as error:
             raise damaged_records(self.spec.records, "dev", error) from error
+
+    def rehearse(self) -> None:
+        """Scores a batch of dev."""
+        paths = shard_paths(self.spec.records, "dev")
+        batches = self.spec.replicas.distribute(
+            lambda share: labelled_batches(paths, EVALUATION_BATCH, share=share).take(self.spec.replicas.local)
+        )
+        self._evaluate(batches)
 
     def describe(self, directory: Path) -> None:
         """Writes the architecture and the classes."""
@@ -119,7 +128,8 @@ class ClassifierTask(Task):
 
     def pictures(self) -> Iterator[tuple[str, Any]]:
         """Yields the first images of dev over their label and, in brackets, the class that was guessed."""
-        images, labels = next(iter(labelled_batches(shard_paths(self.spec.records, "dev"), SHOWN)))
+        with Feed(labelled_batches(shard_paths(self.spec.records, "dev"), SHOWN)) as batches:
+            images, labels = next(batches)
         guesses = tf.argmax(self.encoder(images, training=False)["logits"], axis=-1)
         for number, (image, label, guess) in enumerate(
             zip(images.numpy(), labels.numpy(), guesses.numpy(), strict=True)

@@ -10,6 +10,7 @@ Source:
     their own, and the student's class layer starts from the teacher's.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,11 +29,11 @@ from training.data.captioned import find_photos
 from training.encoder.folding import unfold
 from training.encoder.held_out import HeldOut
 from training.encoder.sources import load_student
-from training.encoder.targets import Targets, targets_key
+from training.encoder.targets import TEACHER_BATCH, Targets, targets_key
 from training.encoder.teacher import MAP_SIDE, load_teacher
 from training.loop.checkpoint import Variables, load_checkpoint, named_variables
 from training.loop.directory import DISTILLED, restart
-from training.loop.keras_run import KerasRun, Lesson, check_settings, estimate, optimizer_variables
+from training.loop.keras_run import KerasRun, Lesson, check_settings, estimate, noise, optimizer_variables
 from training.provenance import key_of
 
 HELD_OUT = "held_out.npy"
@@ -183,6 +184,7 @@ def distill(
         variables=trainee.variables,
         batch=targets.batch,
         total=_total_steps(config, len(photos)),
+        learning_rate=config.learning_rate,
         settings=settings,
         compare=None if held_out is None else lambda: held_out.compared(trainee.student)._asdict(),
         best_figure="correlation",
@@ -202,11 +204,16 @@ def estimate_distillation(
     Raises:
         DataError: There is no photo, or the student does not fit its teacher.
     """
-    photos = len(find_photos(folders, exclude))
+    found = find_photos(folders, exclude)
+    photos = len(found)
     teacher = load_teacher(teacher_source)
+    teacher.predict_on_batch(noise(teacher.input, min(TEACHER_BATCH, config.batch_size)))
     variance = np.ones(teacher.output["features"].shape[-1], np.float32)
     trainee = _new_trainee(encoder_config, config, teacher, variance, photos, precision)
-    return estimate(trainee.network, config.batch_size, _total_steps(config, photos))
+    answers = 2 * sum(teacher.output[name].shape[-1] for name in ("features", "logits"))  # float16
+    answers += MAP_SIDE**2 * config.map_components  # int8
+    mapped = len(set(found)) * math.prod(teacher.input.shape[1:]) + photos * config.views * answers
+    return estimate(trainee.network, config.batch_size, _total_steps(config, photos), mapped)
 
 
 def _total_steps(config: DistillConfig, photos: int) -> int:

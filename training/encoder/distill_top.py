@@ -107,6 +107,7 @@ def distill_top(
         },
         batch=batches.batch,
         total=total_steps(config, len(data)),
+        learning_rate=config.learning_rate,
         settings=settings,
         compare=None if held_out is None else lambda: {"agreement": agreement(learner.network, held_out)},
         best_figure="agreement",

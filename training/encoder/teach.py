@@ -1,5 +1,6 @@
 """The stage `distill-top`: an encoder's top, its maps and the teacher's answers, loaded from their directories."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -77,7 +78,9 @@ def estimate_top(
     views = len(views_of(list(keys), open_maps(maps, encoder)))
     classifier = load_lite2(teacher).classifier_weights
     learner = new_learner(encoder, config, classifier, np.ones(FEATURES, np.float32), views)
-    return estimate(learner.network, config.batch_size, total_steps(config, views))
+    inputs = math.prod(learner.network.input.shape[1:])
+    mapped = 2 * views * inputs  # float16
+    return estimate(learner.network, config.batch_size, total_steps(config, views), mapped)
 
 
 def _learned(photos: Sequence[Path], excluded: Sequence[str]) -> list[Path]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,22 @@ def save_checkpoint(path: Path, variables: Variables, progress: Mapping[str, obj
     Raises:
         DataError: The disk is full or cannot be written; a file that was there stays as it was.
     """
-    tensors = {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in variables.items()}
-    text = json.dumps(progress)
+    content = serialized(variables, progress)
     try:
         with atomic_file(path) as temporary:
             # Written here, not by safetensors, so that a full disk is an OSError.
-            temporary.write_bytes(save(tensors, metadata={"progress": text, "sha256": _digest(tensors, text)}))
+            temporary.write_bytes(content)
     except OSError as error:
         raise DataError(
             f"{path}: expected to write a checkpoint: {error.strerror}; free some space and call the command again"
         ) from error
+
+
+def serialized(variables: Variables, progress: Mapping[str, object]) -> bytes:
+    """Returns the bytes that `save_checkpoint` writes."""
+    tensors = {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in variables.items()}
+    text = json.dumps(progress)
+    return save(tensors, metadata={"progress": text, "sha256": _digest(tensors, text)})
 
 
 def load_checkpoint(path: Path, variables: Variables) -> dict[str, Any]:
@@ -183,6 +189,8 @@ class CheckpointClock:
 class CheckpointStore:
     """The newest few checkpoints of a run. If the newest is damaged, an older one is restored.
 
+    Whether the weights of a checkpoint are good, only the loss of the next step tells. Until then the one before stays.
+
     Args:
         directory: Where they lie, as `step-000001200.safetensors`.
         keep: How many are kept.
@@ -193,12 +201,24 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, step: int, variables: Variables, progress: Mapping[str, object]) -> Path:
-        """Writes the checkpoint of a step and removes the oldest beyond those kept."""
+        """Writes the checkpoint of a step and removes the oldest beyond those kept and one more."""
         path = self.directory / f"step-{step:09d}.safetensors"
         save_checkpoint(path, variables, progress)
-        for old in list(self.newest_first())[self.keep :]:
-            old.unlink()
+        self._remove(list(self.newest_first())[self.keep + 1 :])
         return path
+
+    def confirm(self) -> None:
+        """Removes the oldest beyond those kept: the weights of the newest were found to be good."""
+        self._remove(list(self.newest_first())[self.keep :])
+
+    def reject(self, step: int) -> Path | None:
+        """Removes the checkpoint of a step, whose weights were found to be bad; returns the newest that remains."""
+        (self.directory / f"step-{step:09d}.safetensors").unlink(missing_ok=True)
+        return next(self.newest_first(), None)
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            path.unlink()
 
     def newest_first(self) -> Iterator[Path]:
         """Yields the checkpoints, the newest first."""

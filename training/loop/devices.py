@@ -30,6 +30,12 @@ def list_devices() -> list[Device]:
     ]
 
 
+def gpu_peak_bytes() -> list[int]:
+    """Returns the most memory that TensorFlow has held so far on each GPU that it uses, in bytes."""
+    names = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
+    return [int(tf.config.experimental.get_memory_info(name)["peak"]) for name in names]
+
+
 def configure_devices(config: DeviceConfig) -> list[str]:
     """Configures TensorFlow for a run. Call it before anything in this process uses TensorFlow.
 
@@ -41,12 +47,17 @@ def configure_devices(config: DeviceConfig) -> list[str]:
         Names of the logical devices, a replica each, for example `["GPU:0", "GPU:1"]`.
 
     Raises:
-        ConfigError: A device does not exist, or TensorFlow is in use already.
+        ConfigError: A device does not exist, the CPU is to have a limit of memory, or TensorFlow is in use already.
     """
     kind, which = _parse(config.devices)
     gpus = tf.config.list_physical_devices("GPU")
     if kind == "auto":
         kind = "gpu" if gpus else "cpu"
+    if kind == "cpu" and config.memory_limit_mb is not None:
+        raise ConfigError(
+            f"memory_limit_mb: expected a GPU with it, received devices {config.devices}, which is the CPU here; leave "
+            "it out, and see with --estimate what the run needs"
+        )
     try:
         tf.config.set_soft_device_placement(config.soft_placement)
         tf.debugging.set_log_device_placement(config.log_placement)

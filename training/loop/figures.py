@@ -64,7 +64,7 @@ class FigureLog:
             self._written = True
 
     def write(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
-        """Writes a line.
+        """Writes a line; figures that are not finite are left out, since JSON has no word for them.
 
         Args:
             step: The step after which it holds.
@@ -73,7 +73,7 @@ class FigureLog:
         """
         if not self.active:
             return
-        rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
+        rounded = {name: float(f"{value:.6g}") for name, value in figures.items() if np.isfinite(value)}
         self._lines.append(json.dumps({"step": step, "kind": kind} | rounded) + "\n")
         if kind == "dev":
             self.flush()

@@ -1,10 +1,11 @@
 """The training loop of distillation: Keras itself takes the steps, on any backend.
 
-The run directory holds the same as that of `training.loop.run`, but for one checkpoint in place of several, and no
+The run directory holds the same as that of `training.loop.run`, but for two checkpoints in place of several, and no
 summaries for TensorBoard.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from model.atomic import atomic_file
 from model.errors import DataError
 from training.config import RunConfig
 from training.data.ahead import ahead
@@ -26,14 +28,19 @@ from training.loop.checkpoint import (
     named_variables,
     read_progress,
     save_checkpoint,
+    serialized,
 )
 from training.loop.curves import draw_curves
-from training.loop.directory import CURVES, DISTILLED, METRICS
+from training.loop.directory import BEFORE, CURVES, DISTILLED, METRICS
+from training.loop.divergence import advice, diverged, has_exploded, not_finite
 from training.loop.figures import FigureLog
-from training.loop.memory import activation_bytes, best_of, bytes_of, duration_told, needs_told
+from training.loop.memory import best_of, bytes_of, duration_told, needs_told, peak_bytes
 from training.progress import StopRequest, note, progress
 
 ESTIMATED_STEPS = 3
+
+OVERFLOWS = 24
+"""Steps in a row that may overflow in float16, which Keras skips: enough for its loss scale to come down to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +53,7 @@ class Lesson:
         variables: Everything that a checkpoint holds, the optimizer's variables too.
         batch: Inputs and targets of a step, a function of its number, from 0, alone.
         total: Steps of the whole run.
+        learning_rate: Highest learning rate.
         settings: Everything that a resumed run must share with the run before, JSON values only.
         compare: Figures of photos that are not trained on; None where there are none.
         best_figure: The one of these figures, higher is better, that chooses the best checkpoint.
@@ -57,6 +65,7 @@ class Lesson:
     variables: Variables
     batch: Callable[[int], tuple[Any, Mapping[str, Any]]]
     total: int
+    learning_rate: float
     settings: Mapping[str, Any]
     compare: Callable[[], Mapping[str, float]] | None = None
     best_figure: str = ""
@@ -107,7 +116,8 @@ class KerasRun:
             # Checkpoints of earlier versions have no best.
             self.best = float("-inf") if saved.get("best") is None else float(saved["best"])
         self._log = FigureLog(directory, self.step)
-        self._line_at = time.monotonic()
+        self._policy = keras.config.dtype_policy().name
+        self._overflows = 0
         self._clock = CheckpointClock(config, self.step)
 
     def train(self) -> bool:
@@ -115,17 +125,19 @@ class KerasRun:
 
         Returns:
             Whether training is complete; False after a requested stop.
+
+        Raises:
+            DataError: The run has diverged; the last good checkpoint stays.
         """
         steps = range(self.step, self.lesson.total)
         with StopRequest() as stop, self._log:
             bar = progress(steps, self.lesson.label, total=self.lesson.total, initial=self.step, unit="step")
             batches = ahead(self.lesson.batch, steps)
             for _, (inputs, targets) in zip(stop.until_requested(bar), batches, strict=False):
-                means = self.lesson.network.train_on_batch(inputs, targets, return_dict=True)
-                self.step += 1
-                if self._due(self.config.summary_steps):
-                    self._write(means)
-                    bar.set_postfix({name: f"{float(value):.3f}" for name, value in means.items()}, refresh=False)
+                figures = self._step(inputs, targets)
+                self._log.train(self.step, figures, write=self._due(self.config.summary_steps))
+                losses = {name: f"{self._log.recent(name):.3f}" for name in figures if "loss" in name}
+                bar.set_postfix(losses, refresh=False)
                 if self._due(self.compare_steps):
                     self._compare()
                 if self._clock.due(self.step):
@@ -137,19 +149,36 @@ class KerasRun:
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.lesson.total
 
-    def _write(self, means: Mapping[str, Any]) -> None:
-        """Writes the means since the last line."""
-        now = time.monotonic()
-        steps = self.step % self.config.summary_steps or self.config.summary_steps
+    def _step(self, inputs: Any, targets: Mapping[str, Any]) -> dict[str, float]:
+        """Takes a step and returns its figures."""
+        started = time.monotonic()
+        self.lesson.network.reset_metrics()  # Keras returns means since the last reset
+        means = self.lesson.network.train_on_batch(inputs, targets, return_dict=True)
         figures = {name: float(value) for name, value in means.items()}
-        self._log.write(self.step, "train", figures | {"step_seconds": (now - self._line_at) / steps})
-        self._line_at = now
-        self.lesson.network.reset_metrics()
+        self._overflows = self._overflows + 1 if has_exploded(figures) else 0
+        if self._overflows > (OVERFLOWS if "float16" in self._policy.split("_") else 0):
+            raise self._diverged(figures)
+        self.step += 1
+        return figures | {"step_seconds": time.monotonic() - started}
+
+    def _diverged(self, found: Mapping[str, float]) -> DataError:
+        """Rejects checkpoints of the present weights and returns the error that ends the run."""
+        good = self.step - max(0, self._overflows - 1)  # steps that overflow change nothing
+        last, before = (self.directory / name for name in (DISTILLED, BEFORE))
+        for path in (before, last):
+            if path.exists() and int(read_progress(path)["step"]) >= good:
+                path.unlink()
+        if before.exists() and not last.exists():
+            before.replace(last)
+        options = advice(self.lesson.learning_rate, self._policy)
+        return diverged(self.step, found, options, last if last.exists() else None)
 
     def _compare(self) -> None:
         """Scores photos that are not trained on, keeps the best network, and draws the curves."""
+        self._check_weights()
         if self.lesson.compare is not None:
-            figures = self.lesson.compare()
+            with np.errstate(all="ignore"):  # figures that are not finite are left out
+                figures = self.lesson.compare()
             note(f"step {self.step}, held out: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
             self._log.write(self.step, "dev", figures)
             if figures[self.lesson.best_figure] > self.best:
@@ -169,9 +198,28 @@ class KerasRun:
         save_checkpoint(path, self.lesson.variables, self._place())
 
     def _save(self) -> None:
+        self._check_weights()
         self._log.flush()
+        if (self.directory / DISTILLED).exists():
+            with atomic_file(self.directory / BEFORE) as file:
+                _link(self.directory / DISTILLED, file)
         self._write_to(self.directory / DISTILLED)
         self._clock.saved(self.step)
+
+    def _check_weights(self) -> None:
+        """Refuses to keep weights that are not finite."""
+        wrong = not_finite(self.lesson.variables)
+        if wrong:
+            raise self._diverged(wrong)
+
+
+def _link(path: Path, to: Path) -> None:
+    """Gives a file a second name, or copies it where file systems have no such names."""
+    to.unlink(missing_ok=True)
+    try:
+        to.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, to)
 
 
 def optimizer_variables(network: keras.Model) -> Variables:
@@ -180,19 +228,20 @@ def optimizer_variables(network: keras.Model) -> Variables:
     return {name: variable for name, variable in named.items() if name.startswith("optimizer/")}
 
 
-def estimate(network: keras.Model, batch_size: int, total: int) -> str:
-    """Measures a few steps on made-up batches and adds the memory up.
+def estimate(network: keras.Model, batch_size: int, total: int, mapped_bytes: int) -> str:
+    """Measures a few steps on made-up batches, and a checkpoint.
 
     Args:
         network: The compiled network. It is trained on noise: it must not be used any more.
         batch_size: Images a step.
         total: Steps of the whole run.
+        mapped_bytes: Size of the files that a run maps into its memory.
 
     Returns:
         Lines of text.
     """
-    inputs = _noise(network.input, batch_size)
-    targets = {name: _noise(output, batch_size) for name, output in network.output.items()}
+    inputs = noise(network.input, batch_size)
+    targets = {name: noise(output, batch_size) for name, output in network.output.items()}
     seconds = []
     for _ in range(ESTIMATED_STEPS + 1):
         started = time.monotonic()
@@ -202,16 +251,17 @@ def estimate(network: keras.Model, batch_size: int, total: int) -> str:
         "weights": bytes_of(network.variables),
         "optimizer": bytes_of(network.optimizer.variables),
         "gradients": bytes_of(network.trainable_variables),
-        "activations": activation_bytes(network, batch_size),
+        "files that the system can take back": mapped_bytes,
     }
+    serialized(named_variables(network, "network"), {})
     lines = [
-        *needs_told({"encoder": network}, 1, sizes, seconds),
+        *needs_told({"encoder": network}, peak_bytes() + mapped_bytes, sizes, seconds),
         f"{total:,} steps, {duration_told(total * best_of(seconds))}, without the teacher's answers and comparisons",
     ]
     return "\n".join(lines)
 
 
-def _noise(tensor: Any, batch_size: int) -> Any:
+def noise(tensor: Any, batch_size: int) -> Any:
     """Returns random numbers of a symbolic tensor's shape and type."""
     shape = (batch_size, *tensor.shape[1:])
     random = np.random.default_rng(0)

@@ -1,7 +1,9 @@
 """Parameters, memory and time of a training run, as lines of text. Any Keras backend."""
 
 import math
+import resource
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import keras
 
@@ -13,26 +15,24 @@ def bytes_of(variables: Sequence[keras.Variable]) -> int:
     return sum(4 * math.prod(variable.shape) for variable in variables)
 
 
-def activation_bytes(network: keras.Model, batch_size: int) -> int:
-    """Returns the size of the outputs of all layers, kept for the backward pass, and of their gradients."""
-    outputs = [layer.output for layer in network.layers if not isinstance(layer.output, dict)]
-    return int(2 * batch_size * activation_width() * sum(math.prod(output.shape[1:]) for output in outputs))
-
-
-def activation_width() -> int:
-    """Returns the bytes of a number between two layers."""
-    return 2 if "16" in keras.config.dtype_policy().compute_dtype else 4
+def peak_bytes() -> int:
+    """Returns the most memory that this process has held so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return 1024 * int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac
 
 
 def needs_told(
-    networks: Mapping[str, keras.Model], devices: int, sizes: Mapping[str, int], seconds: Sequence[float]
+    networks: Mapping[str, keras.Model], peak: int, sizes: Mapping[str, int], seconds: Sequence[float]
 ) -> list[str]:
     """Returns lines on parameters, memory and time.
 
     Args:
         networks: The networks that are trained, by name.
-        devices: Number of devices.
-        sizes: Memory on each device by what it is for, in bytes.
+        peak: The most memory that the process holds, in bytes.
+        sizes: Parts of it by what they are for, in bytes.
         seconds: Time of each step that was measured, in seconds.
     """
     listed = ", ".join(f"{name} {size / MIB:,.0f}" for name, size in sizes.items())
@@ -41,7 +41,8 @@ def needs_told(
             f"{name}: {sum(math.prod(v.shape) for v in n.trainable_variables):,} parameters"
             for name, n in networks.items()
         ),
-        f"memory on each of {devices} devices, about: {sum(sizes.values()) / MIB:,.0f} MiB ({listed})",
+        f"memory of the process: about {peak / MIB:,.0f} MiB at its peak ({listed}; the rest is TensorFlow, "
+        "its buffers and the data)",
         f"first step {seconds[0]:.1f} s, then {best_of(seconds):.3f} s each, the best of {len(seconds) - 1}",
     ]
 

@@ -3,7 +3,7 @@
 import json
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from model.errors import DataError
 from training.config import RunConfig
-from training.data.records import damaged_records
+from training.data.damage import damaged_records
+from training.data.feed import Feed
 from training.loop.checkpoint import (
     BEST,
     CheckpointClock,
@@ -24,6 +25,7 @@ from training.loop.checkpoint import (
 )
 from training.loop.curves import draw_curves
 from training.loop.directory import CHECKPOINTS, CURVES, METRICS
+from training.loop.divergence import advice, diverged, has_exploded, not_finite
 from training.loop.optimizer import Optimizer
 from training.loop.step import Stepper, StepResult
 from training.loop.summaries import Summaries
@@ -75,45 +77,48 @@ class Run:
             Whether training is complete; False after a requested stop.
 
         Raises:
-            DataError: The loss is not finite, a batch could not be read, or another worker has gone; the last good
+            DataError: The run has diverged, a batch could not be read, or another worker has gone; the last good
                 checkpoint stays.
         """
         with StopRequest() as stop, self._summaries, self.replicas.peers_named():
             while self.step < self.total:
-                epoch, within = divmod(self.step, self.spec.steps_per_epoch)
-                stopped = not self._train_epoch(epoch, within, stop)
-                if self.step % self.spec.steps_per_epoch:
-                    self._save()
-                else:
-                    # Even after a stop request: the next call begins with the next epoch.
-                    self._finish_epoch()
+                batches = self._batches()
+                # What must be on disk is there before the feed ends, which may take long.
+                with Feed(batches) as feed:
+                    stopped = not self._train_epoch(feed, self._stepper_for(batches), stop)
+                    if self.step % self.spec.steps_per_epoch:
+                        self._save()
+                    else:
+                        # Even after a stop request: the next call begins with the next epoch.
+                        self._finish_epoch()
                 if stopped:
                     return self.step == self.total
         return True
 
-    def _train_epoch(self, epoch: int, within: int, stop: StopRequest) -> bool:
+    def _batches(self) -> Any:
+        """Returns the rest of the present epoch."""
+        epoch, within = divmod(self.step, self.spec.steps_per_epoch)
+        return self.replicas.distribute(lambda share: self.task.epoch_batches(epoch, within, share))
+
+    def _train_epoch(self, feed: Feed, stepper: Stepper, stop: StopRequest) -> bool:
         steps = self.spec.steps_per_epoch
-        batches = self.replicas.distribute(lambda share: self.task.epoch_batches(epoch, within, share))
-        stepper = self._stepper_for(batches)
+        epoch, within = divmod(self.step, steps)
         bar = progress(
             range(within, steps), f"epoch {epoch + 1}/{self.spec.epochs}", total=steps, initial=within, unit="step"
         )
-        iterator = iter(batches)
         with bar:
-            for _ in bar:
+            for number in bar:
                 started = time.monotonic()
-                batch = self._next(iterator)
+                batch = self._next(feed)
                 waited = time.monotonic() - started
                 histograms = self._due(self.config.histogram_steps)
                 result = self._step(stepper, batch, stop=stop.requested, gradients=histograms)
                 self.step += 1
                 took = time.monotonic() - started
-                figures = result.figures | {"step_seconds": took, "input_wait_seconds": waited}
-                if np.isfinite(figures["gradient_norm"]):  # not after an overflow of float16
-                    self._summaries.train(self.step, figures, write=self._due(self.config.summary_steps))
+                self._note_figures(result.figures | {"step_seconds": took, "input_wait_seconds": waited})
                 if histograms:
                     self._summaries.histograms(self.step, self.optimizer.variables, result.gradients)
-                if self.step == within + 1 + epoch * steps:
+                if number == within:
                     self._summaries.graph(stepper.function)
                 bar.set_postfix({"loss": f"{self._summaries.recent('loss'):.3f}"}, refresh=False)
                 if result.stopping > 0:
@@ -125,18 +130,22 @@ class Run:
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
-    def _next(self, iterator: Iterator[Any]) -> Any:
+    def _note_figures(self, figures: Mapping[str, float]) -> None:
+        if np.isfinite(figures["gradient_norm"]):  # not after an overflow of float16
+            # An epoch always leaves a line, so that there is something to draw.
+            write = self._due(self.config.summary_steps) or self._due(self.spec.steps_per_epoch)
+            self._summaries.train(self.step, figures, write=write)
+
+    def _next(self, feed: Feed) -> Any:
         try:
             with self.replicas.peers_named():
-                return next(iterator)
+                return next(feed)
         except StopIteration:
             raise DataError(
                 f"expected {self.spec.steps_per_epoch} batches an epoch, the data ended at step {self.step}"
             ) from None
-        except tf.errors.DataLossError as error:
-            raise damaged_records(self.spec.records, "train", error) from error
         except tf.errors.OpError as error:
-            raise DataError(f"step {self.step}: expected a batch, the input failed: {error.message}") from error
+            raise damaged_records(self.spec.records, "train", error) from error
 
     def _step(self, stepper: Stepper, batch: Any, **options: Any) -> StepResult:
         rate = self.spec.optimizer.rate(self.step, self.total)
@@ -147,8 +156,11 @@ class Run:
                 f"step {self.step}: expected memory for the batch, found too little; give a smaller --batch-size "
                 f"(--estimate says what it needs): {error.message[:200]}"
             ) from error
-        if not result.finite:
-            raise DataError(self._not_finite(result.figures))
+        overflow = result.finite and not np.isfinite(result.figures["gradient_norm"])
+        if not result.finite or (not overflow and has_exploded(result.figures)):
+            raise self._diverged(result.figures)
+        if self._clock.saved_at == self.step and self.replicas.chief:
+            self.store.confirm()
         return result._replace(figures=result.figures | {"learning_rate": rate})
 
     def _stepper_for(self, batches: Any) -> Stepper:
@@ -158,27 +170,48 @@ class Run:
             )
         return self._stepper
 
-    def _not_finite(self, figures: Mapping[str, float]) -> str:
-        last = next(self.store.newest_first(), None)
-        found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-        return (
-            f"step {self.step}: expected a finite loss, received {found}; nothing was updated. "
-            f"The last good checkpoint is {last or 'none'}; try a lower learning rate in another directory"
+    def _diverged(self, found: Mapping[str, float]) -> DataError:
+        """Rejects the checkpoint of the present weights, if there is one, and returns the error that ends the run."""
+        last = self.store.reject(self.step) if self.replicas.chief else next(self.store.newest_first(), None)
+        optimizer = self.spec.optimizer
+        options = advice(
+            optimizer.learning_rate,
+            self.replicas.config.precision,
+            clip_norm=optimizer.clip_norm,
+            encoder_rate=bool(self.spec.multipliers),
         )
+        return diverged(self.step, found, options, last)
+
+    def _check_weights(self) -> None:
+        """Refuses to keep weights that are not finite."""
+        wrong = not_finite(self.variables)
+        if wrong:
+            raise self._diverged(wrong)
 
     def _finish_epoch(self) -> None:
+        self._check_weights()
         with self.optimizer.averaged():
-            figures = self.task.evaluate()
-            epoch = self.step // self.spec.steps_per_epoch
-            note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
-            self._summaries.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
-            improved = figures[self.spec.best_figure] > self.best
-            self.best = max(self.best, figures[self.spec.best_figure])
+            improved = self._score() if self.spec.best_figure is not None else True
             if improved and self.replicas.chief:
                 save_checkpoint(self.directory / BEST, self.variables, self._place())
         self._save()
         if self.replicas.chief:
+            self.store.confirm()
             draw_curves(self.directory / METRICS, self.directory / CURVES)
+
+    def _score(self) -> bool:
+        """Scores dev; returns whether this is the best so far."""
+        figures = self.task.evaluate()
+        # It may be large: batch norm's statistics are behind at first.
+        if not np.isfinite(figures.get("loss", 0.0)):
+            raise self._diverged(figures)
+        epoch = self.step // self.spec.steps_per_epoch
+        note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+        self._summaries.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
+        found = figures[str(self.spec.best_figure)]
+        improved = found > self.best
+        self.best = max(self.best, found)
+        return improved
 
     def _place(self) -> dict[str, Any]:
         state = {} if self._stepper is None else self._stepper.loss_scale.state()
@@ -186,6 +219,7 @@ class Run:
         return self.settings | {"step": self.step, "total": self.total, "best": best, "loss_scale": state}
 
     def _save(self) -> None:
+        self._check_weights()
         self._summaries.flush()
         if self.replicas.chief:
             self.store.save(self.step, self.variables, self._place())
@@ -242,4 +276,8 @@ def train_task(directory: Path, task: Task, config: RunConfig) -> bool:
     run = Run(directory, task, config)
     if task.spec.replicas.chief:
         task.describe(directory)
+        if task.spec.best_figure is None:
+            note(
+                f"{task.spec.records} have no split dev: nothing is scored, and the last checkpoint is kept as the best"
+            )
     return run.train()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from model.errors import DataError
+from training.data.feed import Feed
 from training.loop.optimizer import Optimizer
 from training.loop.replicas import SUM, Replicas
 
@@ -232,9 +233,10 @@ def evaluator(replicas: Replicas, sums: LossFunction) -> Callable[[Any], dict[st
         if not traced:
             traced.append(tf.function(evaluated, input_signature=[batches.element_spec]))
         totals: dict[str, float] = {}
-        for batch in batches:
-            for name, value in traced[0](batch).items():
-                totals[name] = totals.get(name, 0.0) + float(value)
+        with Feed(batches) as feed:
+            for batch in feed:
+                for name, value in traced[0](batch).items():
+                    totals[name] = totals.get(name, 0.0) + float(value)
         weight = totals.pop("weight", 0.0)
         if weight == 0:
             raise DataError("expected records to score, found none; check the split")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from training.loop.directory import SUMMARIES
+from training.loop.events import forget_after
 from training.loop.figures import FigureLog
 
 HISTOGRAM_VALUES = 100_000
@@ -42,9 +43,13 @@ def captioned_picture(image: npt.NDArray[np.uint8], caption: str) -> npt.NDArray
 
 
 def _some(values: Any) -> Any:
-    """Returns the values or, if they are many, every n-th: TensorFlow's histogram takes 240 bytes for each."""
+    """Returns the finite values or, if they are many, every n-th: TensorFlow's histogram takes 240 bytes for each.
+
+    It raises an error where one is not finite, as gradients are after an overflow of float16.
+    """
     flat = np.ravel(keras.ops.convert_to_numpy(values))
-    return flat[:: -(-flat.size // HISTOGRAM_VALUES)]
+    finite = flat[np.isfinite(flat)]
+    return finite[:: max(1, -(-finite.size // HISTOGRAM_VALUES))]
 
 
 class Summaries(FigureLog):
@@ -54,6 +59,7 @@ class Summaries(FigureLog):
         super().__init__(directory, step, active=active)
         self._drawn = False
         if active:
+            forget_after(directory / SUMMARIES, step)
             self.writer: Any = tf.summary.create_file_writer(str(directory / SUMMARIES))
         else:
             self.writer = tf.summary.create_noop_writer()

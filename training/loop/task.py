@@ -27,7 +27,8 @@ class Specification:
         steps_per_epoch: Steps between two evaluations.
         epochs: Passes over the data.
         settings: Everything that a resumed run must share with the run before, JSON values only.
-        best_figure: The dev figure, higher is better, that chooses the best checkpoint.
+        best_figure: The dev figure, higher is better, that chooses the best checkpoint; None where there is no dev, and
+            the last is the best.
         multipliers: Factor on the learning rate by path of a variable; 1 for all others.
     """
 
@@ -38,7 +39,7 @@ class Specification:
     steps_per_epoch: int
     epochs: int
     settings: Mapping[str, Any]
-    best_figure: str
+    best_figure: str | None
     multipliers: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -72,7 +73,10 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self) -> dict[str, float]:
-        """Scores the networks as they are on dev."""
+        """Scores the networks as they are on dev; not called where there is none."""
+
+    def rehearse(self) -> None:  # noqa: B027 - a task may have nothing to rehearse
+        """Scores a few photos of dev as `evaluate` does all, for an estimate of the memory."""
 
     def describe(self, directory: Path) -> None:  # noqa: B027 - a task may have nothing to add
         """Writes what later stages need to know about the networks into the run directory."""

@@ -1,6 +1,5 @@
 """Scoring a captioner on a split of records: loss, perplexity and caption scores for each beam size."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from model.search import Floats, Ints
 from model.vocabulary import PAD_ID, UNKNOWN_ID, Tokenizer, Vocabulary
 from model.weights import assign_weights
 from training.data.pipeline import split_batches
-from training.loss import full_softmax_losses
+from training.loss import full_softmax_losses, perplexity_of
 from training.scoring.captions import choose_tokenizer, compare_captions
 from training.scoring.references import language_of
 from training.scoring.topics import topics_of
@@ -52,7 +51,7 @@ class WordLoss(NamedTuple):
     @property
     def perplexity(self) -> float:
         """Returns exp(nats); infinity where that is no float."""
-        return math.exp(self.nats) if self.nats < 700 else math.inf
+        return perplexity_of(self.nats)
 
 
 class BeamResult(NamedTuple):

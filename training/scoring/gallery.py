@@ -15,7 +15,8 @@ from model.atomic import atomic_file
 from model.errors import DataError
 from model.formats.known import format_of
 from model.image import FORMATS, read_image
-from training.data.records import damaged_records, shard_paths
+from training.data.damage import damaged_records
+from training.data.records import shard_paths
 from training.progress import progress
 from training.scoring.evaluate import Evaluation
 
@@ -129,7 +130,7 @@ def _read_photos(records: Path, split: str, names: Collection[str]) -> dict[str,
                 if name in names and name not in found:
                     found[name] = thumbnail(record["image"].numpy())
                     bar.update()
-        except tf.errors.DataLossError as error:
+        except tf.errors.OpError as error:
             raise damaged_records(records, split, error) from error
     missing = next((name for name in sorted(names) if name not in found), None)
     if missing is not None:

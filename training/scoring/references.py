@@ -7,8 +7,9 @@ from tqdm import tqdm
 
 from model.errors import DataError
 from model.scripts import Segmentation
+from training.data.damage import damaged_records
 from training.data.language import Language
-from training.data.records import check_kind, damaged_records, read_language, shard_paths
+from training.data.records import check_kind, read_language, shard_paths
 from training.progress import progress
 
 
@@ -52,6 +53,6 @@ def read_record_captions(directory: Path, split: str) -> dict[str, list[str]]:
                 values = tf.io.parse_single_example(record, spec)
                 found[values["name"].numpy().decode()] = [text.decode() for text in values["captions"].numpy()]
                 bar.update()
-        except tf.errors.DataLossError as error:
+        except tf.errors.OpError as error:
             raise damaged_records(directory, split, error) from error
     return found

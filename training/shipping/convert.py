@@ -34,6 +34,7 @@ from model.encoder import build_encoder
 from model.tensors import Int8Kernel
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
+from training.data.feed import Feed
 from training.data.pipeline import ImageRecord, image_batches
 from training.encoder.folding import gains_by_branch, with_branches
 from training.shipping.rounding import round_weights
@@ -66,8 +67,8 @@ CALIBRATION_PHOTOS = 256
 
 def calibration_photos(records: Path) -> npt.NDArray[np.uint8]:
     """Returns the first training photos of finished records, at most CALIBRATION_PHOTOS, (P, 224, 224, 3)."""
-    batch = next(iter(image_batches(records, "train", CALIBRATION_PHOTOS)))
-    return np.asarray(ImageRecord(*batch).images)
+    with Feed(image_batches(records, "train", CALIBRATION_PHOTOS)) as batches:
+        return np.asarray(ImageRecord(*next(batches)).images)
 
 
 class Converted(NamedTuple):

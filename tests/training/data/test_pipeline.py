@@ -27,8 +27,7 @@ ROWS = np.arange(40) % 5
 
 PLAIN = PipelineConfig(batch_size=4, shuffle_buffer=8, flip=False)
 AUGMENTED = replace(PLAIN, flip=True, smallest_crop=0.3)
-COUNT = 22
-"""Drawn images; with batches of 4, two of them sit an epoch out."""
+COUNT = 22  # drawn images; with batches of 4, two of them sit an epoch out
 
 
 def batches(seed: int | None, first_batch: int = 0) -> list[tuple[np.ndarray, ...]]:
@@ -115,12 +114,13 @@ def vocabulary() -> Vocabulary:
 
 @pytest.fixture(scope="module")
 def caption_shards(photos: list[Path], vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Returns shards of caption records: one caption each, and two of an even number."""
+    """Returns shards of caption records: one caption each, and two of an even number, which are of a source `even`."""
     directory = tmp_path_factory.mktemp("captions")
-    images = [
-        CaptionedImage(path, path.name, (f"photo {index}", f"photo {index} is grey")[: 2 - index % 2], "train")
-        for index, path in enumerate(photos)
-    ]
+    images = []
+    for index, path in enumerate(photos):
+        source = "" if index % 2 else "even:"
+        captions = (f"photo {index}", f"photo {index} is grey")[: 2 - index % 2]
+        images.append(CaptionedImage(path, source + path.name, captions, "train"))
     write_records(directory, images, vocabulary, shard_images=5)
     return shard_paths(directory, "train")
 
@@ -179,7 +179,8 @@ def test_scoring_reads_every_record_in_order(class_shards: list[str]) -> None:
 def test_tokens_are_those_of_the_records(caption_shards: list[str], vocabulary: Vocabulary) -> None:
     found = listed(captioned_batches(caption_shards, PLAIN, 0))
     assert len(found) == 5
-    for images, tokens in found:
+    for images, tokens, weights in found:
+        np.testing.assert_array_equal(weights, np.ones(len(images), np.float32))
         assert (tokens.ndim, tokens.dtype) == (3, np.dtype(np.int32))
         for image, captions in zip(images, tokens, strict=True):
             number = int(image[100, 100, 0]) // 10
@@ -188,14 +189,20 @@ def test_tokens_are_those_of_the_records(caption_shards: list[str], vocabulary: 
             assert real == [vocabulary.encode(text, max_words=20) for text in sentences]
 
 
+def test_captions_weigh_as_those_of_their_source_do(caption_shards: list[str]) -> None:
+    for images, _, weights in listed(captioned_batches(caption_shards, PLAIN, 0, by_source={"even": 0.5})):
+        numbers = images[:, 100, 100, 0] // 10
+        np.testing.assert_array_equal(weights, np.where(numbers % 2 == 0, 0.5, 1).astype(np.float32))
+
+
 def replicas(count: int, worker: int = 0, workers: int = 1) -> Replicas:
     return Replicas(tf.distribute.get_strategy(), count, count // workers, worker, workers)
 
 
 def padded(batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
     """Pads tokens to the most captions and words that there are; each part is padded on its own."""
-    images, tokens = batch
-    return images, np.pad(tokens, [(0, 0), (0, 2 - tokens.shape[1]), (0, 5 - tokens.shape[2])])
+    images, tokens, weights = batch
+    return images, np.pad(tokens, [(0, 0), (0, 2 - tokens.shape[1]), (0, 5 - tokens.shape[2])]), weights
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

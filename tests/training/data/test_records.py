@@ -23,8 +23,6 @@ from training.data.labelled import LabelledImage, read_image_folder
 from training.data.pipeline import ImageRecord, image_batches, split_batches
 from training.data.records import (
     check_kind,
-    damaged_records,
-    locate_damage,
     read_index,
     read_kind,
     read_record_classes,
@@ -266,41 +264,6 @@ def test_no_index_stays_while_a_shard_is_replaced(drawn: Path, tmp_path: Path) -
         write_class_records(tmp_path / "records", found.images, found.classes)
     with pytest.raises(DataError, match="finished records"):
         read_index(tmp_path / "records")
-
-
-def test_whole_records_have_no_damage(drawn: Path, tmp_path: Path) -> None:
-    write_class_records(tmp_path, labelled(drawn), CLASSES, shard_images=2)
-    assert locate_damage(tmp_path, "train") is None
-
-
-@pytest.mark.parametrize("place", ["length", "CRC of the length", "payload", "CRC of the payload"])
-def test_a_flipped_bit_is_located(drawn: Path, tmp_path: Path, place: str) -> None:
-    write_class_records(tmp_path, labelled(drawn), CLASSES, shard_images=3)
-    shard = Path(shard_paths(tmp_path, "train")[1])
-    content = bytearray(shard.read_bytes())
-    first = 16 + int.from_bytes(content[:8], "little")
-    second = 16 + int.from_bytes(content[first : first + 8], "little")
-    content[first + {"length": 1, "CRC of the length": 9, "payload": 100, "CRC of the payload": second - 1}[place]] ^= 4
-    shard.write_bytes(content)
-    assert locate_damage(tmp_path, "train") == (shard, first)
-    error = damaged_records(tmp_path, "train", ValueError())
-    assert f"{shard}: record at byte {first} is damaged" in str(error)
-    assert "prepare the records again" in str(error)
-
-
-@pytest.mark.parametrize("kept_bytes", [0, 5, 8, 11, 12, 13, 200, -1])
-def test_a_shard_that_is_cut_off_is_located(drawn: Path, tmp_path: Path, kept_bytes: int) -> None:
-    write_class_records(tmp_path, labelled(drawn, 2), CLASSES)
-    (shard,) = map(Path, shard_paths(tmp_path, "train"))
-    content = shard.read_bytes()
-    first = 16 + int.from_bytes(content[:8], "little")
-    shard.write_bytes(content[: first + kept_bytes] if kept_bytes >= 0 else content[:-1])
-    assert locate_damage(tmp_path, "train") == (shard, first)
-
-
-def test_an_error_without_damage_keeps_its_words(drawn: Path, tmp_path: Path) -> None:
-    write_class_records(tmp_path, labelled(drawn), CLASSES)
-    assert "the disk hums" in str(damaged_records(tmp_path, "train", OSError("the disk hums")))
 
 
 def test_a_stop_that_was_asked_for_leaves_no_index_and_the_next_run_goes_on(drawn: Path, tmp_path: Path) -> None:

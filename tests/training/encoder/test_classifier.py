@@ -180,7 +180,7 @@ def test_an_estimate_counts_parameters_and_leaves_the_weights(records: Path) -> 
     before = [np.asarray(keras.ops.convert_to_numpy(v)) for v in task.encoder.trainable_variables]
     text = estimate(task)
     assert f"encoder: {sum(value.size for value in before):,} parameters" in text
-    assert "memory on each of 1 devices, about: " in text
+    assert "memory of the process: about " in text
     assert "20 steps an epoch, " in text
     for value, variable in zip(before, task.encoder.trainable_variables, strict=True):
         np.testing.assert_array_equal(value, keras.ops.convert_to_numpy(variable))

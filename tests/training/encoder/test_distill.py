@@ -343,5 +343,5 @@ def test_a_run_begins_anew_where_that_is_asked_for(drawn: Path, teacher: Path, t
 def test_an_estimate_says_what_a_run_needs(drawn: Path, teacher: Path) -> None:
     text = estimate_distillation([drawn], HELD_OUT, teacher, STUDENT, CONFIG)
     assert "encoder: " in text
-    assert "memory on each of 1 devices" in text
+    assert "memory of the process: about " in text
     assert "8 steps, " in text

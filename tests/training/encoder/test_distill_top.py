@@ -186,5 +186,5 @@ def test_a_run_keeps_figures_and_the_best_and_can_begin_anew(inputs: Inputs, tmp
 def test_an_estimate_says_what_a_run_needs(inputs: Inputs) -> None:
     encoder, maps, _, lite2, photos = inputs
     text = estimate_top(encoder, maps, lite2, photos, EXCLUDED, CONFIG)
-    assert "memory on each of 1 devices" in text
+    assert "memory of the process: about " in text
     assert "60 steps, " in text

@@ -123,9 +123,19 @@ def test_a_store_keeps_the_newest_and_leaves_other_files_alone(tmp_path: Path) -
     store = CheckpointStore(tmp_path, keep=2)
     (tmp_path / "step-notes.txt").write_text("mine")
     network = compiled()
-    paths = [store.save(step, variables(network), {"step": step}) for step in (9, 10, 1000)]
-    assert list(store.newest_first()) == [paths[2], paths[1]]
+    paths = [store.save(step, variables(network), {"step": step}) for step in (8, 9, 10, 1000)]
+    assert list(store.newest_first()) == paths[:0:-1]  # one more, for whether the last is good is not known yet
+    store.confirm()
+    assert list(store.newest_first()) == [paths[3], paths[2]]
     assert (tmp_path / "step-notes.txt").exists()
+
+
+def test_a_store_forgets_a_checkpoint_of_bad_weights_and_names_the_one_before(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    paths = [store.save(step, variables(compiled()), {"step": step}) for step in (1, 2)]
+    assert store.reject(2) == paths[0]
+    assert store.reject(2) == paths[0]  # there is none of this step any more
+    assert store.reject(1) is None
 
 
 def test_a_store_without_checkpoints_restores_nothing(tmp_path: Path) -> None:

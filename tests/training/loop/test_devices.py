@@ -54,6 +54,14 @@ def test_a_value_outside_its_range_is_named(config: dict[str, Any]) -> None:
         DeviceConfig(**config)
 
 
+@pytest.mark.parametrize("devices", ["cpu", "cpu:2"])
+def test_a_limit_of_memory_is_refused_for_the_cpu(devices: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"memory_limit_mb: expected a GPU with it, received devices {devices}, which"
+    ):
+        configure_devices(DeviceConfig(devices=devices, memory_limit_mb=100))
+
+
 def test_devices_cannot_be_changed_once_tensorflow_is_in_use() -> None:
     import tensorflow as tf
 

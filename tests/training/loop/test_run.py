@@ -2,8 +2,8 @@
 
 import json
 import os
+import re
 import signal
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,78 +11,19 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.errors import DataError
-from tests.training.stages import one_device
+from tests.training.loop.line import ADAM, STEPS, Line
 from training.config import OptimizerConfig, RunConfig
-from training.data.pipeline import Share
 from training.loop.checkpoint import BEST
 from training.loop.directory import CHECKPOINTS, CURVES, METRICS, SUMMARIES, restart
 from training.loop.run import Run
-from training.loop.step import Sums
-from training.loop.task import Specification, Task
 
 pytestmark = pytest.mark.slow
 
-STEPS = 6
-BATCH = 4
-ADAM = OptimizerConfig(learning_rate=0.05, schedule="constant")
 EVERY_STEP = RunConfig(summary_steps=1, histogram_steps=0, checkpoint_steps=100)
-
-
-class Line(Task):
-    """Fits a line through points that are drawn anew for every epoch."""
-
-    def __init__(
-        self,
-        optimizer: OptimizerConfig = ADAM,
-        epochs: int = 2,
-        at_step: Mapping[int, Callable[[], None]] = {},
-        steps_per_epoch: int = STEPS,
-    ) -> None:
-        keras.utils.set_random_seed(4)
-        self.layer = keras.Sequential(
-            [keras.Input((3,)), keras.layers.Dropout(0.2), keras.layers.Dense(1, name="line")], name="fit"
-        )
-        settings = {"training": {"optimizer": {"learning_rate": optimizer.learning_rate, "name": optimizer.name}}}
-        super().__init__(
-            Specification(
-                replicas=one_device(),
-                records=Path("none"),
-                networks={"encoder": self.layer},
-                optimizer=optimizer,
-                steps_per_epoch=steps_per_epoch,
-                epochs=epochs,
-                settings=settings,
-                best_figure="closeness",
-            )
-        )
-        self.at_step = at_step
-        self.evaluations = 0
-
-    def loss(self, batch: Any, step: tf.Tensor) -> Sums:
-        def called(number: Any) -> Any:
-            self.at_step.get(int(number), lambda: None)()
-            return number
-
-        tf.numpy_function(called, [step], tf.int64)
-        points, values = batch
-        losses = tf.square(self.layer(points, training=True) - values)
-        return Sums(tf.reduce_sum(losses), tf.cast(tf.shape(points)[0], tf.float32))
-
-    def epoch_batches(self, epoch: int, first_step: int, share: Share) -> tf.data.Dataset:
-        points = np.random.default_rng(epoch).normal(size=(STEPS * BATCH, 3)).astype(np.float32)
-        values = points @ np.array([[1.0], [-2.0], [0.5]], np.float32)
-
-        return share(tf.data.Dataset.from_tensor_slices((points, values)).batch(BATCH).skip(first_step))
-
-    def evaluate(self) -> dict[str, float]:
-        self.evaluations += 1
-        kernel = keras.ops.convert_to_numpy(self.layer.trainable_variables[0])
-        return {"closeness": -float(np.abs(kernel[:, 0] - [1.0, -2.0, 0.5]).sum())}
 
 
 def stop_this_process() -> None:
@@ -244,11 +185,29 @@ def test_a_run_of_which_every_checkpoint_is_damaged_is_refused(tmp_path: Path) -
         Run(tmp_path, Line(), EVERY_STEP)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_a_run_that_diverges_says_so_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    """The rate rises until the loss does too; the checkpoint of the weights behind the last loss is not kept."""
+    rising = OptimizerConfig(name="sgd", learning_rate=20, warmup=0.9, clip_norm=0, momentum=0)
+    task = Line(rising, epochs=50)
+    with pytest.raises(DataError, match="training has diverged") as caught:
+        Run(tmp_path, task, replace(EVERY_STEP, checkpoint_steps=1, keep=1)).train()
+    told = re.search(
+        r"^step (\d+): .* a lower --learning-rate than 20 or a --clip-norm such as 5, with", str(caught.value)
+    )
+    assert told is not None, caught.value
+    step = int(told[1])
+    assert steps_kept(tmp_path) == [step - 1]
+    assert f"step-{step - 1:09d}.safetensors: the same command goes on from there" in str(caught.value)
+    assert lines(tmp_path)[-1]["loss"] <= 1000
+    run = Run(tmp_path, Line(rising, epochs=50), EVERY_STEP)
+    assert run.step == step - 1
+
+
+def test_a_run_that_diverges_at_once_has_no_good_checkpoint(tmp_path: Path) -> None:
     task = Line(OptimizerConfig(name="sgd", learning_rate=1e30, schedule="constant", clip_norm=0))
-    with pytest.raises(DataError, match=r"step \d+: expected a finite loss, received .*000000001\.safetensors; try"):
-        Run(tmp_path, task, replace(EVERY_STEP, checkpoint_steps=1)).train()
-    assert all(np.all(np.isfinite(value)) for value in weights(task))
+    with pytest.raises(DataError, match="there is no good checkpoint: the same command begins anew"):
+        Run(tmp_path, task, replace(EVERY_STEP, checkpoint_steps=1, histogram_steps=1)).train()
+    assert steps_kept(tmp_path) == []
 
 
 def test_data_that_end_early_are_an_error_that_says_where(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_two_workers_stopped_and_called_again_end_where_one_process_does(start: 
     workers = start(two, two, options=(*options, "--checkpoint-steps", "1"))
     wait_until(lambda: has_checkpoint(two), *workers)
     workers[1].process.send_signal(signal.SIGTERM)  # the one that writes nothing
-    assert [entry.ended() for entry in workers] == [0, 0], workers[0].told() + workers[1].told()
+    assert [entry.ended() for entry in workers] == [130, 130], workers[0].told() + workers[1].told()
     step = max(read_progress(path)["step"] for path in two.glob("checkpoints/*.safetensors"))
     assert 0 < step < EPOCHS * STEPS
     (alone,) = start(one, options=options)
@@ -100,7 +100,7 @@ def test_two_workers_stopped_and_called_again_end_where_one_process_does(start: 
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4 * np.abs(values).max(), err_msg=name)
     lines = [json.loads(line) for line in (two / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "dev"] == [STEPS, 2 * STEPS, 3 * STEPS]
-    assert len(list((two / "tensorboard").iterdir())) == 2  # the chief's, before and after the stop
+    assert len(list((two / "tensorboard").glob("*.v2"))) == 2  # the chief's, before and after the stop
 
 
 def test_a_worker_that_is_killed_ends_the_other_which_names_it(start: Start, tmp_path: Path) -> None:
