@@ -33,7 +33,7 @@ def test_a_configuration_of_version_1_means_what_it_meant() -> None:
 def test_version_1_has_no_fields_of_version_2_and_version_2_has_all() -> None:
     with pytest.raises(ConfigError, match=r"decoder\.residual is not a field of format_version 1; remove it"):
         CaptionerConfig.from_json(json.dumps(of_version(1, residual=True)))
-    with pytest.raises(ConfigError, match=r"(encoder\.features|decoder\.\w+) is missing"):
+    with pytest.raises(ConfigError, match=r"(encoder|decoder|search)\.\w+ is missing"):
         CaptionerConfig.from_json(json.dumps(of_version(1) | {"format_version": 2}))
 
 
