@@ -40,7 +40,7 @@ def cluster(address: str) -> Iterator[list[float]]:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **ours)
     except (OSError, RuntimeError, ValueError) as error:
         raise LibraryError(f"--address: expected a cluster of Ray at {address}, found none: {error}") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         yield [machine["Resources"].get("CPU", 0.0) for machine in ray.nodes() if machine["Alive"]]
     finally:

@@ -5,6 +5,7 @@ half written is taken away before the next one begins.
 """
 
 import contextlib
+import re
 import sys
 import threading
 import time
@@ -39,6 +40,8 @@ LOOK_SECONDS = 0.5
 
 TELL_SECONDS = 60.0
 """Time between two lines about it, where there is no terminal for a bar."""
+
+_OUR_ERROR = re.compile(r"^model\.errors\.\w+: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,4 +182,4 @@ def _reason(error: Exception) -> str:
     """Returns what went wrong, without Ray's traces."""
     cause = getattr(error, "cause", None) or error
     lines = [line for line in str(cause).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(cause).__name__
+    return _OUR_ERROR.sub("", lines[-1].strip()) if lines else type(cause).__name__
