@@ -94,6 +94,7 @@ def trained_in(toy: Toy, root: Path, encoder: Path) -> Path:
     bundle = assemble(encoder, root / "captioner", records, BundleInfo.from_bundle(encoder).classes)
     search = SearchConfig(beam_size=2, max_words=12)
     scored = export(root / "bundle", bundle, records, {}, name="toy", version="1", data="drawings", search=search)
+    assert scored is not None
     assert scored.tokenizer == "showtell"
     assert scored.left_out.keys() == {"METEOR"}
     assert scored.scores["BLEU-1"] > 40

@@ -57,7 +57,7 @@ class Summaries(FigureLog):
 
     def __init__(self, directory: Path, step: int, *, active: bool) -> None:
         super().__init__(directory, step, active=active)
-        self._drawn = False
+        self._drawn = step > 0
         if active:
             forget_after(directory / SUMMARIES, step)
             self.writer: Any = tf.summary.create_file_writer(str(directory / SUMMARIES))

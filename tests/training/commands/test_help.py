@@ -63,7 +63,7 @@ def test_a_preset_is_mentioned_where_there_is_one(words: tuple[str, ...]) -> Non
 def test_defaults_that_a_preset_changes_are_shown_with_its_name() -> None:
     told = helped("captioner")
     assert "[default: 128; paper: 32; x>=1]" in told
-    assert "[default: image-once; vgg19: image-every-step]" in told
+    assert "[default: full; paper: sampled]" in told
     assert "[default: flip; paper: no-flip]" in helped("classifier")
 
 

@@ -46,7 +46,7 @@ def test_records_count_and_cut_the_words_that_their_segmentation_gives(drawn: Pa
 def test_records_in_english_say_what_they_said_before_there_were_languages(drawn: Path, tmp_path: Path) -> None:
     images = read_folder(drawn)
     written(tmp_path / "said", images, Language())
-    assert json.loads((tmp_path / "said" / INDEX).read_text()).keys() == {"kind", "shards"}
+    assert json.loads((tmp_path / "said" / INDEX).read_text()).keys() == {"kind", "shards", "max_words"}
     assert read_language(tmp_path / "said") == Language("en", "spaces")
 
 

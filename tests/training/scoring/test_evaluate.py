@@ -39,7 +39,7 @@ def without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def records(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns records of the drawn photos."""
     path = tmp_path_factory.mktemp("evaluate") / "records"
-    assert write_records(path, read_folder(drawn, dev_fraction=0.3), Vocabulary.build(OTHER_WORDS))
+    assert write_records(path, read_folder(drawn, dev_fraction=0.3), Vocabulary.build(OTHER_WORDS), max_words=6)
     return path
 
 
@@ -101,7 +101,7 @@ def test_photos_of_test_are_scored_where_they_are_asked_for_and_never_among_othe
 ) -> None:
     splits = {"photo-00.jpg": "test", "photo-01.jpg": "test", "photo-02.jpg": "dev"}
     images = [replace(image, split=splits.get(image.name, "train")) for image in read_folder(drawn, dev_fraction=0)]
-    write_records(tmp_path / "records", images, Vocabulary.build(OTHER_WORDS))
+    write_records(tmp_path / "records", images, Vocabulary.build(OTHER_WORDS), max_words=6)
     for split, names in (("test", {"photo-00.jpg", "photo-01.jpg"}), ("dev", {"photo-02.jpg"})):
         out = tmp_path / f"{split}.json"
         words = [toy_bundle, "--records", tmp_path / "records", "--split", split, "--beam-size", 1, "--out", out]

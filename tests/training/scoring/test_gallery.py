@@ -48,7 +48,7 @@ def records(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         CaptionedImage(p, f"{i:02}{HOSTILE}.jpg", (f"photo {HOSTILE}", "a dog"), "dev") for i, p in enumerate(photos)
     ]
     path = tmp_path_factory.mktemp("gallery") / "records"
-    assert write_records(path, images, Vocabulary.build(["a dog"]))
+    assert write_records(path, images, Vocabulary.build(["a dog"]), max_words=6)
     return path
 
 
