@@ -170,6 +170,7 @@ class Launcher:
         if not self._is_ready:
             assert self._process.stdout.readline() == "ready\n"
             self._is_ready = True
+        self._log.write_text("")  # what the command before has written says nothing of this one
         self._process.stdin.write(json.dumps([arguments, str(self._log), most_bytes]) + "\n")
         self._process.stdin.flush()
         return Started(self._process, int(self._process.stdout.readline()), self._log)

@@ -12,10 +12,13 @@ LARGEST_LOSS = 1000.0
 """Loss beyond which a run has diverged. Losses are nats for each word or image, or errors over a variance: those of
 untrained networks are 1 to 20."""
 
+LARGEST_DEV_LOSS = 1e6
+"""The same of dev, where batch norm's statistics are behind at first."""
 
-def has_exploded(figures: Mapping[str, float]) -> bool:
+
+def has_exploded(figures: Mapping[str, float], largest: float = LARGEST_LOSS) -> bool:
     """Returns whether the figure `loss`, if it is there, is not finite or beyond all from which training comes back."""
-    return not abs(figures.get("loss", 0.0)) <= LARGEST_LOSS  # NaN is not
+    return not abs(figures.get("loss", 0.0)) <= largest  # NaN is not
 
 
 def not_finite(variables: Mapping[str, keras.Variable]) -> dict[str, float]:

@@ -25,7 +25,7 @@ from training.loop.checkpoint import (
 )
 from training.loop.curves import draw_curves
 from training.loop.directory import CHECKPOINTS, CURVES, METRICS
-from training.loop.divergence import advice, diverged, has_exploded, not_finite
+from training.loop.divergence import LARGEST_DEV_LOSS, advice, diverged, has_exploded, not_finite
 from training.loop.optimizer import Optimizer
 from training.loop.step import Stepper, StepResult
 from training.loop.summaries import Summaries
@@ -202,9 +202,8 @@ class Run:
     def _score(self) -> bool:
         """Scores dev; returns whether this is the best so far."""
         figures = self.task.evaluate()
-        # It may be large: batch norm's statistics are behind at first.
-        if not np.isfinite(figures.get("loss", 0.0)):
-            raise self._diverged(figures)
+        if has_exploded(figures, LARGEST_DEV_LOSS):
+            raise self._diverged({"loss": figures["loss"]})
         epoch = self.step // self.spec.steps_per_epoch
         note(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
         self._summaries.dev(self.step, {"epoch": epoch} | figures, self.task.pictures())
