@@ -9,6 +9,7 @@ from training.commands.distill import distill
 from training.commands.doctor import doctor
 from training.commands.groups import Program
 from training.commands.grow import answers, distill_top, grow, maps
+from training.commands.joint import joint, pack
 from training.commands.prepare import prepare
 from training.commands.score import convert, evaluate, export, recognize
 from training.commands.score_files import score
@@ -47,6 +48,8 @@ for command in (
     captioner,
     self_critical,
     finetune,
+    pack,
+    joint,
     evaluate,
     score,
     recognize,

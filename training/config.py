@@ -170,6 +170,10 @@ class TopConfig:
     )
     weight_decay: float = setting(0.02, "Decoupled weight decay of all kernels (AdamW).", NOT_NEGATIVE)
     class_weight: float = setting(0.5, "Weight of the class loss; the feature loss has weight 1.", NOT_NEGATIVE)
+    label_weight: float = setting(
+        0.0, "Weight of the true classes of photos whose name or folder tells them, see --classes; 0 for none.",
+        NOT_NEGATIVE,
+    )  # fmt: skip
     mixup: float = setting(
         0.0, "Views are mixed two by two, by a share from Beta(MIXUP, MIXUP); 0 for not at all.", NOT_NEGATIVE
     )

@@ -15,9 +15,11 @@ from training.commands.options import (
     STOPPED,
     check_out,
     chosen,
+    classes_option,
     command_line,
     flags,
     keras_run_flags,
+    known_classes,
     option,
     reported,
 )
@@ -138,14 +140,16 @@ def answers(teacher: Path, photos: tuple[Path, ...], out: Path) -> None:
 )
 @flags(
     TopConfig,
-    *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "mixup", "seed"),
+    *("train_from", "epochs", "batch_size", "learning_rate", "weight_decay", "class_weight", "label_weight"),
+    *("mixup", "seed"),
 )
+@classes_option
 @option("--out", type=ANY, required=True, help="Run directory.")
 @keras_run_flags
 @reported
 def distill_top(
     encoder: Path, maps: Path, answers_directory: Path, teacher: Path, photos: tuple[Path, ...],
-    exclude: tuple[Path, ...], out: Path, *, resume: bool, estimate: bool, **options: Any,
+    exclude: tuple[Path, ...], classes: Path | None, out: Path, *, resume: bool, estimate: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Trains the top of a grown encoder on a teacher's answers to photos.
 
@@ -159,12 +163,14 @@ def distill_top(
     check_out(out, encoder)
     names = [name for file in exclude for name in read_lines(file)]
     config = chosen(TopConfig(), options)
+    if (config.label_weight > 0) != (classes is not None):
+        raise click.UsageError("expected --label-weight and --classes, received one of them alone; give both")
     if estimate:
         click.echo(estimate_top(encoder, maps, teacher, find_photos(photos), names, config))
         return
     with recorded(out, command_line(), after=encoder):
         complete = teach_top(
-            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, config, anew=not resume,
-            run_config=chosen(RunConfig(), options),
+            out, encoder, maps, answers_directory, teacher, find_photos(photos), names, config,
+            classes=known_classes(classes), anew=not resume, run_config=chosen(RunConfig(), options),
         )  # fmt: skip
     sys.exit(0 if complete else STOPPED)

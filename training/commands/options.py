@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from model.bundle import read_classes
 from model.engines.quiet import quiet_import
 from model.errors import CaptionerError
 from model.presets import PRESETS
@@ -40,6 +41,18 @@ class Flag(click.Option):
 
 
 option = partial(click.option, cls=Flag, show_default=True)
+
+
+classes_option = option(
+    "--classes",
+    type=EXISTING,
+    help="Keras's imagenet_class_index.json: photos whose name or folder begins with a WordNet id have that class.",
+)
+
+
+def known_classes(path: Path | None) -> dict[str, int]:
+    """Returns the class of each WordNet id in a file of `--classes`; none where there is no file."""
+    return {} if path is None else {name.id: label for label, name in enumerate(read_classes(path))}
 
 
 USUAL = "small"

@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from model.bundle import ClassName
 from model.errors import DataError
 from training.data.captioned import find_photos, read_lines, split_of
 from training.data.mnist import CLASSES, read_arrays
+
+UNKNOWN = -1
+"""Class of a photo whose class is not known."""
+
+_WORDNET_ID = re.compile(r"n\d{8}(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +176,12 @@ def _classes_in(folder: Path) -> list[str]:
 def _mixed(images: Iterable[LabelledImage]) -> tuple[LabelledImage, ...]:
     """Sorts by a hash of the name: the same order every time, with the classes mixed."""
     return tuple(sorted(images, key=lambda image: hashlib.sha256(image.name.encode()).digest()))
+
+
+def class_of(path: Path, classes: Mapping[str, int]) -> int:
+    """Returns the class that a photo's name or one of its folders names by its WordNet id, or `UNKNOWN`."""
+    for part in reversed(path.parts):
+        found = _WORDNET_ID.match(part)
+        if found and found[0] in classes:
+            return classes[found[0]]
+    return UNKNOWN

@@ -15,9 +15,10 @@ import tensorflow as tf
 from model.atomic import atomic_file
 from training.data.damage import damaged_records
 from training.data.mixing import check_weights, source_of
+from training.data.packed import Sentences
 from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.data.pipeline import CAPTION_SPEC, split_batches
-from training.data.records import INDEX, VOCABULARY, check_kind, read_index, shard_paths
+from training.data.records import INDEX, VOCABULARY, check_kind, has_split, read_index, read_weights, shard_paths
 from training.data.shards import count_records
 from training.encoder.maps import FROZEN, LAST, MAPS, open_maps, run_layers
 from training.encoder.sources import encoder_file, load_encoder
@@ -88,6 +89,22 @@ def raw_records(directory: Path, split: str) -> Iterator[RawRecord]:
             yield RawRecord(values["image"], values["name"], values["captions"], tokens)
     except tf.errors.OpError as error:
         raise damaged_records(directory, split, error) from error
+
+
+def captioned_photos(directory: Path) -> list[tuple[bytes, Sentences]]:
+    """Returns the files of all photos of train and dev with their captions, to be packed.
+
+    Raises:
+        DataError: The directory is incomplete, or a record is damaged.
+    """
+    weights = read_weights(directory)
+    found = []
+    for split in ("train", "dev"):
+        for record in raw_records(directory, split) if has_split(directory, split) else ():
+            name = record.name.numpy().decode()
+            sentences = Sentences(name, split, record.tokens.to_list(), weights.get(source_of(name), 1.0))
+            found.append((record.image.numpy(), sentences))
+    return found
 
 
 def load_features(encoder_run: Path, records: Path, split: str, maps: Path | None = None) -> FeatureSet:

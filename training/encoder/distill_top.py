@@ -52,7 +52,8 @@ def learning_part(encoder: keras.Model, first: str) -> keras.Model:
         first: Name of a convolution of the fifth block or of an FC layer.
 
     Returns:
-        A model from the inputs of `first` to `features`, always those of the second FC layer, and `logits`.
+        A model from the inputs of `first` to `features`, always those of the second FC layer, and `logits`, which it
+        also gives as `labels`.
 
     Raises:
         ConfigError: There is no such layer behind the maps.
@@ -62,7 +63,17 @@ def learning_part(encoder: keras.Model, first: str) -> keras.Model:
 
 
 def _outputs(encoder: keras.Model) -> dict[str, Any]:
-    return {"features": encoder.get_layer("fc2_relu").output, "logits": encoder.output["logits"]}
+    logits = encoder.output["logits"]
+    labels = keras.layers.Identity(name="labels")(logits)  # a second name, for a second loss
+    return {"features": encoder.get_layer("fc2_relu").output, "logits": logits, "labels": labels}
+
+
+class KnownClassLoss(keras.losses.Loss):  # type: ignore[misc]
+    """The cross-entropy of classes that are known."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns one loss per view from shares of classes (y_true) and logits (y_pred), (B, C); 0 for no share."""
+        return -keras.ops.sum(y_true * keras.ops.log_softmax(keras.ops.cast(y_pred, "float32")), axis=-1)
 
 
 def distill_top(
@@ -177,8 +188,12 @@ def new_learner(
         learner = _standardized(encoder, config, sample)
     learner.network.compile(
         adamw(config.learning_rate, config.weight_decay, total_steps(config, views)),
-        loss={"features": FeatureLoss(variance), "logits": SoftClassLoss(config.temperature)},
-        loss_weights={"features": 1.0, "logits": config.class_weight},
+        loss={
+            "features": FeatureLoss(variance),
+            "logits": SoftClassLoss(config.temperature),
+            "labels": KnownClassLoss(),
+        },
+        loss_weights={"features": 1.0, "logits": config.class_weight, "labels": config.label_weight},
         jit_compile=keras.backend.backend() == "jax",
     )
     return learner

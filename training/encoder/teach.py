@@ -1,9 +1,10 @@
 """The stage `distill-top`: an encoder's top, its maps and the teacher's answers, loaded from their directories."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,7 +24,8 @@ MOST_COMPARED = 500
 
 def teach_top(
     directory: Path, encoder_run: Path, maps: Path, answers: Path, teacher: Path, photos: Sequence[Path],
-    excluded: Sequence[str], config: TopConfig, *, anew: bool = False, run_config: RunConfig = RUN_DEFAULTS,
+    excluded: Sequence[str], config: TopConfig, *, classes: Mapping[str, int] = MappingProxyType({}),
+    anew: bool = False, run_config: RunConfig = RUN_DEFAULTS,
 ) -> bool:  # fmt: skip
     """Trains the top of a grown encoder in a run directory, from its checkpoint on if there is one.
 
@@ -36,6 +38,7 @@ def teach_top(
         photos: All photos.
         excluded: File names that are not trained on; the first of them serve to compare encoder and teacher.
         config: Options.
+        classes: Class by WordNet id, for `config.label_weight`.
         anew: Whether what an earlier run has learned is removed.
         run_config: Intervals of checkpoints and figures.
 
@@ -53,7 +56,7 @@ def teach_top(
     before = run_layers(encoder, FROZEN, layer_before(encoder, config.train_from))
     caches = open_maps(maps, encoder), PhotoCache(answers, key_of(teacher))
     directory.mkdir(parents=True, exist_ok=True)
-    data = TopData(directory / INPUTS, before, learned, *caches)
+    data = TopData(directory / INPUTS, before, learned, *caches, classes)
     held_out = TopData(directory / f"held_out_{INPUTS}", before, compared, *caches) if compared else None
     settings = {"encoder": asdict(encoder_config), "inputs": key_of(encoder_file(encoder_run), teacher)}
     classifier = load_lite2(teacher).classifier_weights

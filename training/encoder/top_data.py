@@ -1,14 +1,16 @@
 """The data that an encoder's top learns from: inputs of its first layer, and a teacher's answers, in batches."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from training.config import TopConfig
+from training.data.labelled import UNKNOWN, class_of
 from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.progress import progress
 
@@ -30,15 +32,22 @@ class TopData:
         paths: Photos; each must have maps and answers.
         maps: Their maps.
         answers: Their answers.
+        classes: Class by WordNet id; see `training.data.labelled.class_of`.
 
     Raises:
         DataError: A photo has no maps or no answers.
     """
 
     def __init__(
-        self, file: Path, before: Layers, paths: Sequence[Path], maps: PhotoCache, answers: PhotoCache
-    ) -> None:
-        keys = list(dict.fromkeys(photo_key(path.read_bytes()) for path in paths))
+        self, file: Path, before: Layers, paths: Sequence[Path], maps: PhotoCache, answers: PhotoCache,
+        classes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        by_key: dict[str, int] = {}
+        for path in paths:
+            key = photo_key(path.read_bytes())
+            by_key[key] = max(by_key.get(key, UNKNOWN), class_of(path, classes))
+        keys = list(by_key)
+        self._labels = np.array(list(by_key.values()))
         self.views = views_of(keys, maps)
         self._answers = answers
         places = {key: row for row, key in enumerate(keys)}
@@ -52,9 +61,11 @@ class TopData:
         return len(self.views)
 
     def batch(self, chosen: npt.NDArray[np.int64]) -> tuple[Any, dict[str, Any]]:
-        """Returns inputs and targets of some views, float32."""
+        """Returns inputs and targets of some views, float32; `labels` (B, C) are all 0 where a class is not known."""
         rows = self._rows[chosen]
         targets = {name: getattr(self, name)[rows].astype(np.float32) for name in ("features", "logits")}
+        every_class = np.arange(targets["logits"].shape[-1])
+        targets["labels"] = (self._labels[rows, None] == every_class).astype(np.float32)
         return self.inputs[chosen].astype(np.float32), targets
 
 

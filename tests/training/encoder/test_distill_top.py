@@ -10,12 +10,14 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from model.config import EncoderConfig
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
 from tests.training.processes import Command, wait_until
+from training.commands.grow import distill_top
 from training.config import TopConfig
 from training.data.photo_cache import PhotoCache, fill, photo_key
 from training.encoder.distill_top import learning_part
@@ -172,6 +174,60 @@ def test_inputs_and_answers_are_mixed_alike_and_as_the_step_says(drawn: Path, tm
     unmixed = plain.batch(4)[0]
     assert not np.array_equal(inputs, unmixed)
     assert ((inputs >= unmixed.min(axis=0)) & (inputs <= unmixed.max(axis=0))).all()
+
+
+def test_known_classes_are_told_by_names_and_mixed_with_their_views(drawn: Path, tmp_path: Path) -> None:
+    photos = []
+    for number, photo in enumerate(sorted(drawn.glob("*.jpg"))[:8]):
+        photos.append(tmp_path / (f"n0000000{number}_photo.jpg" if number < 4 else photo.name))
+        photos[-1].write_bytes(photo.read_bytes())
+    answered = {"maps": (4,), "features": (4,), "logits": (6,)}
+    fill(tmp_path / "cache", "none", answered, lambda i: {n: np.zeros((len(i), *s)) for n, s in answered.items()},
+         photos, ("whole",))  # fmt: skip
+    cache = PhotoCache(tmp_path / "cache")
+    classes = {f"n0000000{number}": 5 - number for number in range(3)}
+    data = TopData(tmp_path / "inputs.npy", lambda values: values, photos, cache, cache, classes)
+    _, targets = data.batch(np.arange(8))
+    assert targets["labels"].argmax(axis=1)[:3].tolist() == [5, 4, 3]
+    assert targets["labels"].sum(axis=1).tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+    _, mixed = Batches(data, TopConfig(batch_size=8, mixup=1.0)).batch(0)
+    assert mixed["labels"].sum() == pytest.approx(3, abs=1)
+    assert ((mixed["labels"] > 0) & (mixed["labels"] < 1)).any()
+
+
+def test_a_top_learns_the_classes_that_it_is_told(inputs: Inputs, tmp_path: Path) -> None:
+    encoder, maps, answers, teacher, photos = inputs
+    folder = tmp_path / "n00000001"
+    folder.mkdir()
+    named = [folder / photo.name for photo in photos]
+    for photo, copy in zip(photos, named, strict=True):
+        copy.write_bytes(photo.read_bytes())
+    config = replace(FROM_FC1, epochs=6, mixup=0.0, label_weight=5.0)
+    assert teach_top(tmp_path / "run", encoder, maps, answers, teacher, named, [], config, classes={"n00000001": 7})
+    read = PhotoCache(maps)
+    rows = np.stack([read.read("maps", photo_key(photo.read_bytes())) for photo in photos]).astype(np.float32)
+    told, untold = (top_part(load_encoder(run).network)(rows)["logits"] for run in (tmp_path / "run", encoder))
+    assert (np.asarray(told).argmax(axis=1) == 7).mean() > 0.9
+    assert (np.asarray(untold).argmax(axis=1) == 7).mean() < 0.5
+
+
+@pytest.mark.parametrize("given", [("--label-weight", "1"), ("--classes", "FILE")])
+def test_a_weight_of_classes_needs_their_file_and_the_other_way_round(
+    inputs: Inputs, given: tuple[str, str], tmp_path: Path
+) -> None:
+    encoder, maps, answers, teacher, photos = inputs
+    (tmp_path / "classes.json").write_text("{}")
+    words = ["--encoder", encoder, "--maps", maps, "--answers", answers, "--teacher", teacher, "--photos"]
+    words += [
+        photos[0].parent,
+        "--out",
+        tmp_path / "run",
+        given[0],
+        given[1].replace("FILE", f"{tmp_path}/classes.json"),
+    ]
+    result = CliRunner().invoke(distill_top, [str(word) for word in words])
+    assert result.exit_code == 2
+    assert "expected --label-weight and --classes" in result.output
 
 
 def test_a_run_keeps_figures_and_the_best_and_can_begin_anew(inputs: Inputs, tmp_path: Path) -> None:
