@@ -22,6 +22,15 @@ def paper() -> CaptionerConfig:
     )
 
 
+def original() -> CaptionerConfig:
+    """Returns the TensorFlow 1 design that this project comes from: `paper`, its input scaled to [-1, 1].
+
+    `docs/original-design.md` has its parts one by one. It is there to be run and compared with, not to be served.
+    """
+    config = paper()
+    return replace(config, name="show-and-tell-original", encoder=replace(config.encoder, normalization="unit"))
+
+
 def small() -> CaptionerConfig:
     """Returns a size for little machines: narrow VGG-19 at 112 pixels, wider in its last blocks, one GRU of 512."""
     return CaptionerConfig(
@@ -58,7 +67,7 @@ def vgg19() -> CaptionerConfig:
     )
 
 
-PRESETS = types.MappingProxyType({"paper": paper, "small": small, "vgg19": vgg19})
+PRESETS = types.MappingProxyType({"original": original, "paper": paper, "small": small, "vgg19": vgg19})
 """Preset configurations by the name that the command line takes."""
 
 

@@ -2,7 +2,6 @@
 
 import click
 
-from model.engines.quiet import quiet_tensorflow
 from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
@@ -34,7 +33,6 @@ def main() -> None:
     is 0 when all is done, 130 after such a stop, so that a script does not go on with half a run, 1 after an error, and
     2 where the command line is wrong.
     """  # noqa: D301 - \b tells click not to wrap
-    quiet_tensorflow()
 
 
 for command in (

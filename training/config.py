@@ -25,6 +25,9 @@ class DeviceConfig:
     )
     soft_placement: bool = setting(True, "Run an operation on another device if one lacks it.")
     log_placement: bool = setting(False, "Log the device of every operation.")
+    operation_timeout_seconds: int | None = setting(
+        None, "Longest wait for a batch, and for a step after the first one. Default: no limit.", POSITIVE
+    )
     worker_timeout_seconds: int = setting(120, "Longest wait for the other workers of TF_CONFIG to appear.", POSITIVE)
 
     def __post_init__(self) -> None:
@@ -96,14 +99,6 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-
-def paper_pipeline() -> PipelineConfig:
-    """Returns the input queue of the TensorFlow 1 design: batch 5, two threads, a capacity of 100 + 3 batches.
-
-    Its minimum of 15 records after a dequeue is not needed: `tf.data` keeps its buffer full.
-    """
-    return PipelineConfig(batch_size=5, threads=2, shuffle_buffer=100 + 3 * 5, prefetch=3, flip=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,19 +255,3 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-
-def paper_captioner() -> CaptionerTrainingConfig:
-    """Returns the design's training: gradient descent, 32 captions a step, softmax sampled over 50 words."""
-    optimizer = OptimizerConfig(
-        name="sgd", learning_rate=0.05, schedule="exponential", momentum=0.0, weight_decay=0.0, clip_norm=0.0
-    )
-    return CaptionerTrainingConfig(batch_size=32, loss="sampled", negative_samples=50, optimizer=optimizer)
-
-
-def paper_classifier() -> ClassifierTrainingConfig:
-    """Returns the design's training of VGG-19: its queue, and gradient descent on a staircase of 0.05."""
-    optimizer = OptimizerConfig(
-        name="sgd", learning_rate=0.05, schedule="exponential", momentum=0.9, weight_decay=5e-4, clip_norm=5.0
-    )
-    return ClassifierTrainingConfig(label_smoothing=0.0, pipeline=paper_pipeline(), optimizer=optimizer)

@@ -11,7 +11,7 @@ import pytest
 from tests.docs.tables import ROOT
 from training.cli import main
 
-PAGES = ("README.md", "docs/own-data.md", "docs/training.md")
+PAGES = ("README.md", "docs/original-design.md", "docs/own-data.md", "docs/training.md")
 
 
 def commands(page: Path) -> Iterator[list[str]]:

@@ -26,7 +26,7 @@ ENCODER = EncoderConfig(
 TRAINING = CaptionerTrainingConfig(epochs=1, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
 TINY = ("--widths", *["0.03"] * 5, "--input-pooling", "7")
 
-RUNS = ("classifier", "captioner", "self-critical", "finetune", "finetune-maps")
+RUNS = ("classifier", "captioner", "together", "self-critical", "finetune", "finetune-maps")
 """Commands whose steps are ours."""
 
 KERAS_RUNS = ("distill-top",)
@@ -41,7 +41,7 @@ class Toys(NamedTuple):
         classes: Classes of the same.
         encoder: An encoder that has learned nothing.
         captioner: A decoder that was trained on its features for an epoch.
-        commands: Words by command; `finetune-maps` is `finetune` from maps.
+        commands: Words by command; `together` is `captioner --together`, `finetune-maps` is `finetune` from maps.
     """
 
     records: Path
@@ -78,19 +78,20 @@ def make_toys(root: Path, drawn: Path, lite2: Path, *, dev_fraction: float = 0.3
     preset = replace(preset, decoder=replace(preset.decoder, embedding_units=16, units=24, dropout=0.0))
     assert train_task(made.captioner, DecoderTask(made.encoder, made.records, preset, TRAINING, one_device()), RUN)
     data = ["--records", str(made.records), "--encoder", str(made.encoder)]
+    decoder = ["captioner", *data, "--units", "24", "--embedding-units", "16", "--epochs", "3", "--devices", "cpu"]
     trained = [*data, "--captioner", str(made.captioner), "--epochs", "3", "--devices", "cpu", "--batch-size", "4"]
     top = ["--encoder", str(made.encoder), "--maps", str(root / "maps"), "--answers", str(root / "answers")]
     few = ["--photos", str(drawn), "--batch-size", "8"]
     made.commands.update(
         {
             "classifier": ["classifier", "--records", str(made.classes), *TINY, "--epochs", "3", "--batch-size", "4"],
-            "captioner": ["captioner", *data, "--units", "24", "--embedding-units", "16", "--epochs", "3"],
+            "captioner": [*decoder, "--batch-size", "8"],
+            "together": [*decoder, "--together", "--batch-size", "4"],
             "self-critical": ["self-critical", *trained],
             "finetune": ["finetune", *trained],
             "finetune-maps": ["finetune", *trained, "--maps", str(root / "maps")],
             "distill-top": ["distill-top", *few, *top, "--teacher", str(lite2), "--epochs", "4"],
         }
     )
-    made.commands["captioner"] += ["--batch-size", "8", "--devices", "cpu"]
     made.commands["classifier"] += ["--devices", "cpu"]
     return made

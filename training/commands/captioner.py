@@ -13,15 +13,14 @@ from training.commands.options import (
     ANY,
     EXISTING,
     PIPELINE,
-    USUAL,
     chosen,
     device_flags,
     flags,
     imagenet_file,
-    of_presets,
     optimizer_flags,
     option,
     pipeline_flags,
+    preset_device_flags,
     read_weights,
     reported,
     run_flags,
@@ -34,11 +33,8 @@ from training.config import (
     DeviceConfig,
     FinetuneConfig,
     SelfCriticalConfig,
-    paper_captioner,
 )
-
-TRAININGS = of_presets(CaptionerTrainingConfig(), paper_captioner())
-"""The training of each preset, the usual one first."""
+from training.presets import CAPTIONERS, DEVICES, PIPELINES_TOGETHER, USUAL
 
 CLASS_WEIGHT = 0.1
 """Weight of the loss from a teacher's answers, by default."""
@@ -48,7 +44,7 @@ def _decoder_flag(spelled: str, **details: Any) -> Callable[..., Any]:
     """Makes a flag for a field of the decoder's architecture, whose default is the preset's."""
     yes, _, no = spelled.partition("/")
     name = yes.removeprefix("--").replace("-", "_")
-    decoders = {preset: PRESETS[preset]().decoder for preset in TRAININGS}
+    decoders = {preset: PRESETS[preset]().decoder for preset in CAPTIONERS}
     words = told_defaults(decoders, name, yes=yes.removeprefix("--"), no=no.removeprefix("--"))
     return option(spelled, default=None, show_default=words, **details)
 
@@ -69,9 +65,15 @@ def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
 @option("--records", type=EXISTING, required=True, help="Caption records from `prepare`.")
 @option("--encoder", type=EXISTING, help="Run of `distill`, `classifier` or `finetune`, or a bundle.")
 @option("--imagenet", help="Instead of --encoder: the official Keras VGG-19 file, or `download`.")
+@option(
+    "--together",
+    is_flag=True,
+    help="Train the encoder too, from photos: from the start, if no encoder is given. --batch-size counts photos then, "
+    f"and its default is {told_defaults(PIPELINES_TOGETHER, 'batch_size')}.",
+)
 @option("--out", type=ANY, required=True, help="Run directory.")
 @option("--preset", type=click.Choice(sorted(PRESETS)), default=USUAL, help="Architecture and training.")
-@flags(CaptionerTrainingConfig, defaults=TRAININGS)
+@flags(CaptionerTrainingConfig, defaults=CAPTIONERS)
 @_decoder_flag("--dropout", type=click.FloatRange(0, 0.95), help="Dropout of the decoder: 1 - keep probability.")
 @_decoder_flag("--word-dropout", type=click.FloatRange(0, 0.95), help="Share of words whose embedding is dropped.")
 @_decoder_flag("--layers", type=click.IntRange(1, MAX_LAYERS), help="Stacked GRU cells.")
@@ -89,14 +91,15 @@ def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
 @option(
     "--maps", type=EXISTING, help="Directory from `maps` with all photos, so that only the encoder's last block runs."
 )
-@optimizer_flags(defaults={name: config.optimizer for name, config in TRAININGS.items()})
-@device_flags
+@optimizer_flags(defaults={name: config.optimizer for name, config in CAPTIONERS.items()})
+@preset_device_flags
 @run_flags
 @reported
 def captioner(
     records: Path,
     encoder: Path | None,
     imagenet: str | None,
+    together: bool,
     out: Path,
     preset: str,
     weights: tuple[str, ...],
@@ -106,7 +109,8 @@ def captioner(
 ) -> None:
     """Trains the decoder on a frozen encoder's features; keeps the best on dev.
 
-    The features are computed once and kept beside the records. Options that are not given are the preset's.
+    The features are computed once and kept beside the records. Options that are not given are the preset's. With
+    --together nothing is frozen.
 
     \b
     Examples:
@@ -115,29 +119,43 @@ def captioner(
       showtell-train captioner --records runs/records --imagenet download --preset paper --out runs/paper
       showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset vgg19 \\
           --average 0.999 --label-smoothing 0.1 --out runs/captioner
+      showtell-train captioner --records runs/records --preset original --together --out runs/original
     """  # noqa: D301 - \b tells click not to wrap
     from training.decoder.features import load_features, sketched_features
-    from training.decoder.tasks import DecoderTask
+    from training.decoder.tasks import CaptionTask, DecoderTask
+    from training.decoder.together import TogetherTask
     from training.loop.replicas import Replicas
 
-    if (encoder is None) == (imagenet is None):
-        raise click.UsageError("expected either --encoder or --imagenet; give one of them")
+    _check_sources(encoder, imagenet, together=together)
     architecture = PRESETS[preset]()
     architecture = replace(architecture, decoder=chosen(architecture.decoder, options))
-    config = chosen(TRAININGS[preset], options)
+    config = chosen(CAPTIONERS[preset], options)
     config = replace(config, optimizer=chosen(config.optimizer, options), source_weights=read_weights(weights))
+    frozen = {"weight": weights or None, "start_from": start_from, "maps": maps}
+    rules = [Rule(name, not together, "no --together") for name in frozen]
     samples = Rule("negative_samples", config.loss == "sampled", "--loss sampled")
-    refuse_unused(options, [samples, *of_optimizer(config.optimizer)])
-    replicas = Replicas.start(chosen(DeviceConfig(), options))
-    source = encoder if encoder is not None else imagenet_file(str(imagenet), replicas)
+    refuse_unused({**options, **frozen}, [*rules, samples, *of_optimizer(config.optimizer)])
+    replicas = Replicas.start(chosen(DEVICES[preset], options))
+    source = encoder if imagenet is None else imagenet_file(imagenet, replicas)
     options |= {"encoder": encoder, "records": records, "captioner_run": start_from}
 
-    def task() -> DecoderTask:
+    def task() -> CaptionTask:
+        if source is None or together:
+            rate = config.optimizer.learning_rate
+            pipeline = chosen(PIPELINES_TOGETHER[preset], options)
+            both = FinetuneConfig(captions=config, pipeline=pipeline, encoder_learning_rate=rate)
+            return TogetherTask(records, architecture, both, replicas, source)
         given = (source, records, architecture, config, replicas)
         features = sketched_features if options["estimate"] else load_features
         return DecoderTask(*given, start_from=start_from, maps=maps, features=features)
 
     train(out, options, replicas, task)
+
+
+def _check_sources(encoder: Path | None, imagenet: str | None, *, together: bool) -> None:
+    given = (encoder is not None) + (imagenet is not None)
+    if given > 1 or (given == 0 and not together):
+        raise click.UsageError("expected either --encoder or --imagenet; give one of them, or neither with --together")
 
 
 @click.command()

@@ -12,27 +12,23 @@ from model.presets import PRESETS
 from training.commands.options import (
     ANY,
     EXISTING,
-    USUAL,
     chosen,
-    device_flags,
     flags,
     imagenet_file,
-    of_presets,
     optimizer_flags,
     option,
     pipeline_flags,
+    preset_device_flags,
     reported,
     run_flags,
     told_defaults,
     train,
 )
 from training.commands.unused import of_optimizer, refuse_unused
-from training.config import ClassifierTrainingConfig, DeviceConfig, paper_classifier
+from training.config import ClassifierTrainingConfig
+from training.presets import CLASSIFIERS, DEVICES, USUAL
 
-TRAININGS = of_presets(ClassifierTrainingConfig(), paper_classifier())
-"""The training of each preset, the usual one first."""
-
-_ENCODERS = {name: PRESETS[name]().encoder for name in TRAININGS}
+_ENCODERS = {name: PRESETS[name]().encoder for name in CLASSIFIERS}
 
 
 @click.command()
@@ -60,15 +56,15 @@ _ENCODERS = {name: PRESETS[name]().encoder for name in TRAININGS}
 )
 @flags(
     ClassifierTrainingConfig,
-    defaults=TRAININGS,
+    defaults=CLASSIFIERS,
     about={"seed": "Seed of initial weights, order, augmentation and dropout."},
 )
 @option(
     "--imagenet", help="Start from the official Keras VGG-19 file: a path, or `download`. Sets caffe normalisation."
 )
-@pipeline_flags(defaults={name: config.pipeline for name, config in TRAININGS.items()})
-@optimizer_flags(defaults={name: config.optimizer for name, config in TRAININGS.items()})
-@device_flags
+@pipeline_flags(defaults={name: config.pipeline for name, config in CLASSIFIERS.items()})
+@optimizer_flags(defaults={name: config.optimizer for name, config in CLASSIFIERS.items()})
+@preset_device_flags
 @run_flags
 @reported
 def classifier(records: Path, out: Path, imagenet: str | None, **options: Any) -> None:
@@ -84,7 +80,7 @@ def classifier(records: Path, out: Path, imagenet: str | None, **options: Any) -
     from training.loop.replicas import Replicas
 
     encoder, config = configurations({"imagenet": imagenet, **options})
-    replicas = Replicas.start(chosen(DeviceConfig(), options))
+    replicas = Replicas.start(chosen(DEVICES[options["preset"]], options))
     weights = imagenet_file(imagenet, replicas) if imagenet is not None else None
     options["records"] = records
     train(out, options, replicas, lambda: ClassifierTask(records, encoder, config, replicas, weights))
@@ -99,14 +95,14 @@ def configurations(options: Mapping[str, Any]) -> tuple[EncoderConfig, Classifie
     encoder = chosen(PRESETS[options["preset"]]().encoder, {**options, "input_pooling": None})
     if options["imagenet"] is not None and options["preset"] != "paper":
         raise click.UsageError(
-            "--imagenet: expected --preset paper with it, which alone has the network of that file, received "
-            f"--preset {options['preset']}"
+            "--imagenet: expected --preset paper with it, which alone has the network and the input of that file, "
+            f"received --preset {options['preset']}"
         )
     if options["imagenet"] is not None:
         encoder = replace(encoder, normalization="caffe")
     if options["input_pooling"] is not None:
         encoder = replace(encoder, input_pooling=int(options["input_pooling"]))
-    config = chosen(TRAININGS[options["preset"]], options)
+    config = chosen(CLASSIFIERS[options["preset"]], options)
     config = replace(config, pipeline=chosen(config.pipeline, options), optimizer=chosen(config.optimizer, options))
     refuse_unused(options, of_optimizer(config.optimizer))
     return encoder, config

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from model.bundle import read_classes
-from model.engines.quiet import quiet_import
+from model.engines.quiet import quiet_import, quiet_tensorflow
 from model.errors import CaptionerError
-from model.presets import PRESETS
 from training.config import DeviceConfig, OptimizerConfig, PipelineConfig, RunConfig
 from training.fields import choices_of
+from training.presets import DEVICES
 from training.provenance import recorded
 
 if TYPE_CHECKING:
@@ -55,9 +55,6 @@ def known_classes(path: Path | None) -> dict[str, int]:
     return {} if path is None else {name.id: label for label, name in enumerate(read_classes(path))}
 
 
-USUAL = "small"
-"""The preset where none is given."""
-
 STOPPED = 130
 """Exit status after Ctrl-C or SIGTERM where work is left, so that a script stops too: that of a shell after Ctrl-C."""
 
@@ -70,6 +67,7 @@ def reported(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
+        quiet_tensorflow()
         try:
             with quiet_import(), suppress(ModuleNotFoundError):
                 importlib.import_module("tensorflow")  # now, so that it says nothing
@@ -179,11 +177,6 @@ Defaults = Mapping[str, Any]
 """A configuration by the name of its preset, the usual one first."""
 
 
-def of_presets(usual: C, paper: C) -> dict[str, C]:
-    """Returns the configuration of each preset, that of the usual one first."""
-    return {USUAL: usual, **dict.fromkeys(PRESETS, usual), "paper": paper}
-
-
 def told_defaults(defaults: Defaults, name: str, *, yes: str = "", no: str = "") -> str:
     """Returns a field's default in each preset: the usual one, and others with the names of their presets.
 
@@ -196,8 +189,12 @@ def told_defaults(defaults: Defaults, name: str, *, yes: str = "", no: str = "")
     found = {preset: getattr(config, name) for preset, config in defaults.items()}
     words = {preset: (yes if value else no) if isinstance(value, bool) else value for preset, value in found.items()}
     usual = next(iter(words.values()))
-    others = [f"{preset}: {value}" for preset, value in words.items() if value != usual]
-    return "; ".join([str(usual) if usual != "" else "none", *others])
+    others: dict[Any, list[str]] = {}
+    for preset, value in words.items():
+        if value != usual:
+            others.setdefault(value, []).append(preset)
+    told = [f"{', '.join(presets)}: {value}" for value, presets in others.items()]
+    return "; ".join([str(usual) if usual != "" else "none", *told])
 
 
 def flags(
@@ -249,6 +246,14 @@ def _type_of(field: Field[Any]) -> Any:
 
 
 device_flags = flags(DeviceConfig)
+
+
+def preset_device_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of `DeviceConfig` to a command with presets, which choose the devices where none are given."""
+    others = [field.name for field in fields(DeviceConfig) if field.name != "devices"]
+    return flags(DeviceConfig, "devices", defaults=DEVICES)(flags(DeviceConfig, *others)(function))
+
+
 optimizer_flags = partial(flags, OptimizerConfig)
 PIPELINE = ("batch_size", "threads", "shuffle_buffer", "prefetch", "flip", "smallest_crop", "service")
 pipeline_flags = partial(flags, PipelineConfig, *PIPELINE)

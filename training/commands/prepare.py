@@ -55,12 +55,13 @@ def prepare() -> None:
 
 def _write_captions(
     out: Path, images: list[CaptionedImage], *, shard_images: int, min_count: int, max_words: int,
-    segmentation: str, language: str | None, weights: Mapping[str, float] = MappingProxyType({}),
+    vocabulary_size: int | None, segmentation: str, language: str | None,
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> "Written":  # fmt: skip
     from training.data.records import write_records
 
     told = tell_language(images, segmentation, language)
-    vocabulary = build_vocabulary(images, told, min_count)
+    vocabulary = build_vocabulary(images, told, min_count, vocabulary_size)
     shards = write_records(
         out, images, vocabulary, shard_images=shard_images, max_words=max_words, weights=weights, language=told
     )

@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from model.config import MAX_WORDS
+from model.config import MAX_WORDS, MIN_VOCABULARY_SIZE
 from model.errors import DataError
 from model.scripts import Segmentation
 from model.vocabulary import SPECIAL, Vocabulary
@@ -17,6 +17,11 @@ from training.data.language import DEFAULT_LANGUAGE, Language, find_language, un
 WORDS = (
     option("--min-count", type=click.IntRange(1), default=5, help="Fewest occurrences of a word that is kept."),
     option("--max-words", type=click.IntRange(1, MAX_WORDS), default=20, help="Words after which a caption is cut."),
+    option(
+        "--vocabulary-size",
+        type=click.IntRange(MIN_VOCABULARY_SIZE),
+        help="Exact number of tokens: the most frequent words, with padding, end and unknown. Default: all words kept.",
+    ),
     option(
         "--segmentation",
         type=click.Choice(["auto", *get_args(Segmentation)]),
@@ -54,16 +59,29 @@ def tell_language(images: Sequence[CaptionedImage], segmentation: str = "auto", 
     return language
 
 
-def build_vocabulary(images: Sequence[CaptionedImage], language: Language, min_count: int) -> Vocabulary:
+def build_vocabulary(
+    images: Sequence[CaptionedImage], language: Language, min_count: int, size: int | None = None
+) -> Vocabulary:
     """Returns the vocabulary of the captions of train.
 
+    Args:
+        images: Photos with captions, of all splits.
+        language: Language of the captions.
+        min_count: Fewest occurrences of a word that is kept.
+        size: Exact number of tokens; None keeps every word that is frequent enough.
+
     Raises:
-        DataError: No word is frequent enough.
+        DataError: No word, or too few words, are frequent enough.
     """
     train = [caption for image in images if image.split == "train" for caption in image.captions]
-    vocabulary = Vocabulary.build(train, min_count=min_count, tokenizer=language.tokenizer)
+    vocabulary = Vocabulary.build(train, min_count=min_count, max_size=size, tokenizer=language.tokenizer)
     if len(vocabulary) == len(SPECIAL):
         raise DataError(_why_no_words(images, train, language, min_count))
+    if size is not None and len(vocabulary) < size:
+        raise DataError(
+            f"expected {size} tokens, found {len(vocabulary)} with words that occur at least {min_count} times in the "
+            "captions of train; lower --min-count or --vocabulary-size"
+        )
     return vocabulary
 
 

@@ -53,6 +53,7 @@ class Networks(NamedTuple):
         """
         optimizer = config.captions.optimizer
         ratio = config.encoder_learning_rate / optimizer.learning_rate
+        slowed = self.encoder.trainable_variables if ratio != 1 else []
         shared = {
             "encoder": asdict(self.config.encoder),
             "decoder": asdict(self.config.decoder),
@@ -68,7 +69,7 @@ class Networks(NamedTuple):
             epochs=config.captions.epochs,
             settings=shared | settings,
             best_figure=best_figure(records),
-            multipliers={variable.path: ratio for variable in self.encoder.trainable_variables},
+            multipliers={variable.path: ratio for variable in slowed},
         )
 
 
@@ -90,28 +91,23 @@ def load_networks(
     return Networks(encoder, decoder, captioner_config, key)
 
 
-class FinetuneTask(CaptionTask):
-    """The task of training a decoder and its encoder together, from photos.
-
-    The encoder's batch norms keep their statistics, and its dropout is off.
+class PhotosTask(CaptionTask):
+    """A task that trains a decoder and its encoder together, from photos.
 
     Args:
-        encoder_run: Where the encoder comes from.
-        captioner_run: Run directory of the decoder that was trained on its features.
-        records: The records that the decoder was trained on.
+        networks: Both networks.
+        records: Finished caption records.
         config: Options of the training; the encoder learns at its own rate.
         replicas: The devices that compute.
-
-    Raises:
-        DataError: The three do not belong together.
+        training: Whether the encoder's batch norms learn statistics, and its dropout is on.
     """
 
     def __init__(
-        self, encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
+        self, networks: Networks, records: Path, config: FinetuneConfig, replicas: Replicas, *, training: bool
     ) -> None:
         self.config = config.captions
         self.pipeline = config.pipeline
-        networks = load_networks(encoder_run, captioner_run, records, config, replicas)
+        self._training = training
         images = count_records(read_index(records), "train")
         replicas.check_pipeline(config.pipeline, images)
         spec = networks.specification(records, config, replicas, images // config.pipeline.batch_size)
@@ -120,7 +116,7 @@ class FinetuneTask(CaptionTask):
     def loss(self, batch: Any, step: tf.Tensor) -> Sums:
         """Sums the loss of a part: images (B, 224, 224, 3), tokens of their captions (B, captions, T), weights (B,)."""
         images, tokens, weights = batch
-        features = self.encoder(images, training=False)["features"]  # (B, D)
+        features = self.encoder(images, training=self._training)["features"]  # (B, D)
         captions = tf.shape(tokens)[1]
         length = tf.shape(tokens)[2]
         repeated = tf.repeat(features, captions, axis=0)  # (B * captions, D)
@@ -140,3 +136,26 @@ class FinetuneTask(CaptionTask):
     def rehearse(self) -> None:
         """Encodes and scores a batch of dev."""
         self.scores(encode_split(self.encoder, self.spec.records, "dev", batches=1))
+
+
+class FinetuneTask(PhotosTask):
+    """The task of training a decoder further, and its trained encoder with it.
+
+    The encoder's batch norms keep their statistics, and its dropout is off.
+
+    Args:
+        encoder_run: Where the encoder comes from.
+        captioner_run: Run directory of the decoder that was trained on its features.
+        records: The records that the decoder was trained on.
+        config: Options of the training; the encoder learns at its own rate.
+        replicas: The devices that compute.
+
+    Raises:
+        DataError: The three do not belong together.
+    """
+
+    def __init__(
+        self, encoder_run: Path, captioner_run: Path, records: Path, config: FinetuneConfig, replicas: Replicas
+    ) -> None:
+        networks = load_networks(encoder_run, captioner_run, records, config, replicas)
+        super().__init__(networks, records, config, replicas, training=False)

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from model.atomic import atomic_file
-from model.config import CaptionerConfig, SearchConfig
+from model.config import CaptionerConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 from model.engines.tensorflow import TensorFlowEngine
 from model.errors import DataError
@@ -160,12 +160,7 @@ class DecoderTask(CaptionTask):
             train = features(encoder_run, records, "train", maps)
             self.dev = features(encoder_run, records, "dev", maps) if has_split(records, "dev") else None
         self.train, self._weights = weighted(train, read_weights(records), config.source_weights)
-        size = len(Vocabulary.load(records / VOCABULARY))
-        search = search_of(preset, records)
-        segmentation = read_language(records).segmentation
-        captioner_config = replace(
-            with_vocabulary_size(preset, size), encoder=encoder_config, search=search, segmentation=segmentation
-        )
+        captioner_config = fitted(preset, encoder_config, records)
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
             decoder = new_decoder(captioner_config, self.train.features[:, 0])
@@ -237,7 +232,23 @@ def check_fits(preset: CaptionerConfig, encoder_run: Path, found: int) -> None:
         )
 
 
-def search_of(preset: CaptionerConfig, records: Path) -> SearchConfig:
+def fitted(preset: CaptionerConfig, encoder: EncoderConfig, records: Path) -> CaptionerConfig:
+    """Returns a preset's architecture as an encoder and records need it.
+
+    Args:
+        preset: The preset.
+        encoder: Architecture of the encoder.
+        records: Caption records: their vocabulary's size, most words, and how their words are joined.
+    """
+    return replace(
+        with_vocabulary_size(preset, len(Vocabulary.load(records / VOCABULARY))),
+        encoder=encoder,
+        search=_search_of(preset, records),
+        segmentation=read_language(records).segmentation,
+    )
+
+
+def _search_of(preset: CaptionerConfig, records: Path) -> SearchConfig:
     """Returns a preset's search for a decoder that is trained on some records: with their most words."""
     known = read_max_words(records)
     if known is None or known == preset.search.max_words:

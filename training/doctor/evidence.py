@@ -114,7 +114,7 @@ class Machine(NamedTuple):
     Attributes:
         gpus: Number that TensorFlow sees.
         has_driver: Whether a driver of NVIDIA's GPUs is loaded.
-        asked: The run's `--devices`; empty where it had none, or no run is known.
+        asked: The run's devices, as `--devices` or its preset has them; empty where neither has, or no run is known.
     """
 
     gpus: int

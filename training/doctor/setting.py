@@ -13,7 +13,7 @@ def _fit(evidence: Evidence) -> Figure:
 def _unused(evidence: Evidence) -> Figure:
     gpus, has_driver, asked = evidence.machine
     if gpus and asked.startswith("cpu"):
-        return Figure(value=gpus, text=f"TensorFlow sees {gpus}; the run was given --devices {asked}")
+        return Figure(value=gpus, text=f"TensorFlow sees {gpus}; the run was on --devices {asked}")
     if gpus:
         return Figure(value=0, text=f"TensorFlow sees {gpus}")
     if has_driver:

@@ -11,6 +11,7 @@ from model.manifest import MANIFEST
 from training.data.records import INDEX, PLAN, read_kind
 from training.loop.checkpoint import BEST, read_progress
 from training.loop.directory import CHECKPOINTS, DISTILLED, METRICS
+from training.presets import DEVICES
 from training.provenance import NOTE, read_runs
 
 Kind = Literal["run", "bundle", "records"]
@@ -26,7 +27,7 @@ class Subject:
         records: Records of the photos; None if none are known.
         encoder: Where training's encoder comes from; None if that is not known.
         captioner: The run, if it has a decoder.
-        devices: The run's `--devices`; empty where it had none.
+        devices: The run's `--devices`, or those of its preset; empty where it had neither.
         by_service: Whether a `tf.data` service decoded the photos of the run.
     """
 
@@ -81,7 +82,7 @@ def _open_run(path: Path, records: Path | None, encoder: Path | None) -> Subject
         records=records or _named(path, words, "--records"),
         encoder=encoder or (path if "encoder" in place else _named(path, words, "--encoder", "--imagenet")),
         captioner=path if "decoder" in place else None,
-        devices=option_of(words, "--devices"),
+        devices=_devices(words),
         by_service=bool(option_of(words, "--service")),
     )
 
@@ -94,6 +95,12 @@ def option_of(words: Sequence[str], *names: str) -> str:
         if name in names:
             value = behind if equals else "".join(words[place + 1 : place + 2])
     return value
+
+
+def _devices(words: Sequence[str]) -> str:
+    preset = option_of(words, "--preset")
+    usual = DEVICES[preset].devices if preset in DEVICES else ""
+    return option_of(words, "--devices") or usual
 
 
 def _named(run: Path, words: Sequence[str], *names: str) -> Path | None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from model.errors import ConfigError, DataError
 from training.config import DeviceConfig, PipelineConfig
 from training.data.pipeline import Share
+from training.loop.deadline import TimedBatches, within
 from training.loop.devices import configure_devices
 from training.loop.workers import Cluster, answers, is_address, meet, read_cluster
 
@@ -70,6 +71,8 @@ class Replicas:
 
     def gathered(self, value: int) -> list[int]:
         """Returns the value that each worker gives, an integer below 2**32."""
+        if self.workers == 1:
+            return [value]
         own = tf.one_hot(self.worker, self.workers, tf.constant(value, tf.float64), dtype=tf.float64)
 
         def reduced() -> tf.Tensor:
@@ -120,7 +123,11 @@ class Replicas:
         Returns:
             A distributed dataset; iterating gives one value per global batch.
         """
-        return self.strategy.distribute_datasets_from_function(lambda _context: batches(self.parts))
+        seconds = self.config.operation_timeout_seconds
+        distribute = self.strategy.distribute_datasets_from_function
+        # A `tf.data` service is asked already here.
+        distributed = within(seconds, "a pipeline of batches", lambda: distribute(lambda _: batches(self.parts)))
+        return distributed if seconds is None else TimedBatches(distributed, seconds)
 
     def parts(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """Cuts global batches into one part for each replica of this worker, in their order.

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from model.errors import DataError
 from training.data.feed import Feed
+from training.loop.deadline import within
 from training.loop.optimizer import Optimizer
 from training.loop.replicas import SUM, Replicas
 
@@ -117,6 +118,8 @@ class Stepper:
     ) -> None:  # fmt: skip
         self.loss_scale = LossScale(active=replicas.config.precision == "float16", state=loss_scale)
         self.function = _traced_step(replicas, _ReplicaStep(replicas, loss, optimizer), spec)
+        self._timeout_seconds = replicas.config.operation_timeout_seconds
+        self._is_first = True
 
     def step(self, batch: Any, number: int, rate: float, *, stop: bool = False, gradients: bool = False) -> StepResult:
         """Takes one step.
@@ -132,20 +135,28 @@ class Stepper:
             The outcome. After an overflow of float16 `finite` is true, nothing was updated, and the scale is halved;
             take the step again.
         """
-        figures, finite, stopping, found = self.function(
-            batch,
+        scalars = (
             tf.constant(number, tf.int64),
             tf.constant(rate),
             tf.constant(self.loss_scale.value),
             tf.constant(float(stop)),
         )
+        # The first step is traced, which takes longer than all limits that are sensible for a step.
+        limit = None if self._is_first else self._timeout_seconds
+        figures, finite, stopping, found = within(limit, f"step {number}", lambda: self._taken(batch, *scalars))
+        self._is_first = False
         overflow = self.loss_scale.update(finite=bool(finite))
         return StepResult(
-            figures={name: float(value) for name, value in figures.items()},
+            figures=figures,
             finite=bool(finite) or overflow,
             stopping=float(stopping),
             gradients=list(found) if gradients else [],
         )
+
+    def _taken(self, *inputs: Any) -> tuple[dict[str, float], Any, Any, Any]:
+        """Takes a step, and waits for its figures: TensorFlow returns before a GPU has finished."""
+        figures, *others = self.function(*inputs)
+        return {name: float(value) for name, value in figures.items()}, *others
 
 
 class _ReplicaStep:

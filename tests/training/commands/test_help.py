@@ -23,7 +23,8 @@ ALL = dict(commands())
 
 def helped(*words: str) -> str:
     """Returns a help's text on one line."""
-    result = CliRunner().invoke(main, [*words, "--help"])
+    # As wide as any of its texts, because click wraps at hyphens too.
+    result = CliRunner().invoke(main, [*words, "--help"], terminal_width=10_000)
     assert result.exit_code == 0, result.output
     return " ".join(result.output.split())
 
@@ -62,9 +63,12 @@ def test_a_preset_is_mentioned_where_there_is_one(words: tuple[str, ...]) -> Non
 
 def test_defaults_that_a_preset_changes_are_shown_with_its_name() -> None:
     told = helped("captioner")
-    assert "[default: 128; paper: 32; x>=1]" in told
-    assert "[default: full; paper: sampled]" in told
-    assert "[default: flip; paper: no-flip]" in helped("classifier")
+    assert "[default: 128; original, paper: 32; x>=1]" in told
+    assert "[default: image-once; vgg19: image-every-step]" in told
+    assert "[default: auto; original: cpu:4]" in told
+    assert "its default is 32; original, paper: 5." in told
+    assert "[default: flip; original, paper: no-flip]" in helped("classifier")
+    assert "[default: adam; paper: sgd]" in helped("classifier")
 
 
 def test_the_exit_statuses_are_told() -> None:
@@ -82,12 +86,15 @@ TRAINED = (*NEEDED, "--captioner", ".")
         (("captioner", *NEEDED, "--preset", "paper", "--warmup", "0.1"), "--warmup: expected --schedule cosine"),
         (("captioner", *NEEDED, "--decay-steps", "5"), "--decay-steps: expected --schedule exponential"),
         (("captioner", *NEEDED, "--negative-samples", "5"), "--negative-samples: expected --loss sampled"),
+        (("captioner", *NEEDED, "--together", "--weight", "a=1"), "--weight: expected no --together"),
+        (("captioner", *NEEDED, "--together", "--start-from", "."), "--start-from: expected no --together"),
+        (("captioner", *NEEDED, "--together", "--maps", "."), "--maps: expected no --together"),
         (("self-critical", *TRAINED, "--decay-rate", "0.5"), "--decay-rate: expected --schedule exponential"),
         (("finetune", *TRAINED, "--maps", ".", "--smallest-crop", "0.5"), "--smallest-crop: expected no --maps"),
         (("finetune", *TRAINED, "--class-weight", "0.5"), "--class-weight: expected --answers"),
         (
             ("classifier", "--records", ".", "--out", "run", "--imagenet", "file.h5"),
-            "--imagenet: expected --preset paper with it, which alone has the network of that file, received --preset",
+            "--imagenet: expected --preset paper with it, which alone has the network and the input of that file",
         ),
     ],
 )

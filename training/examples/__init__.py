@@ -1,0 +1,1 @@
+"""Small programs that show one part of training by itself."""
