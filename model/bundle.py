@@ -4,7 +4,7 @@ A directory of plain files, nothing executable. Reading needs neither Keras nor 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -111,7 +111,7 @@ def save_bundle(
     if path.exists() and not _is_replaceable(path):
         raise BundleError(f"{path}: expected a bundle or nothing to replace, found something else; choose another path")
     _check_agreement(bundle.config, len(bundle.vocabulary), len(bundle.classes), "the bundle to save")
-    _check_weights(bundle.config, bundle.weights, "the bundle to save")
+    _check_weights(weight_shapes(bundle.config), bundle.weights, "the bundle to save")
     with atomic_directory(path) as directory:
         (directory / CONFIG).write_text(bundle.config.to_json())
         bundle.vocabulary.save(directory / VOCABULARY)
@@ -138,9 +138,30 @@ def load_bundle(path: Path, info: BundleInfo | None = None) -> Bundle:
         BundleError: A part is missing, damaged or does not fit the others; the message says which, and what to do.
     """
     config, vocabulary, classes, has_lite_files = BundleInfo.from_bundle(path) if info is None else info
-    weights = read_tensors(path / WEIGHTS, weight_shapes(config), LITE_FILES if has_lite_files else ())
-    _check_weights(config, weights, str(path / WEIGHTS))
+    shapes = weight_shapes(config)
+    weights = read_tensors(path / WEIGHTS, shapes, LITE_FILES if has_lite_files else ())
+    _check_weights(shapes, weights, str(path / WEIGHTS))
     return Bundle(config, vocabulary, classes, weights)
+
+
+def load_weights(path: Path, config: CaptionerConfig, is_wanted: Callable[[str], bool]) -> Weights:
+    """Reads some of the tensors of a bundle whose manifest was verified, as `load_bundle` reads all.
+
+    Args:
+        path: The bundle's directory.
+        config: The bundle's.
+        is_wanted: Returns whether the tensor of a name is read.
+
+    Returns:
+        Those tensors, by their names.
+
+    Raises:
+        BundleError: One is missing, damaged or of another shape than `config` says.
+    """
+    shapes = {name: shape for name, shape in weight_shapes(config).items() if is_wanted(name)}
+    weights = read_tensors(path / WEIGHTS, shapes, LITE_FILES, is_wanted)
+    _check_weights(shapes, weights, str(path / WEIGHTS))
+    return weights
 
 
 def weight_shapes(config: CaptionerConfig) -> dict[str, tuple[int, ...]]:
@@ -253,8 +274,7 @@ def _check_agreement(config: CaptionerConfig, words: int, classes: int, where: s
         raise BundleError(f"{where}: expected an encoder with batch norm and residual branches folded; export it again")
 
 
-def _check_weights(config: CaptionerConfig, weights: Weights, where: str) -> None:
-    expected = weight_shapes(config)
+def _check_weights(expected: Mapping[str, tuple[int, ...]], weights: Weights, where: str) -> None:
     for name in sorted(expected.keys() ^ weights.keys()):
         problem = "found none" if name in expected else "which this architecture lacks"
         raise BundleError(f"{where}: expected the tensors of {CONFIG}; {name}: {problem}; export the bundle again")

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +16,7 @@ from model.engines.choice import EngineName, Precision, choose_engine
 from model.engines.protocol import Engine
 from model.engines.quiet import quiet_tensorflow
 from model.errors import SearchOptionError
+from model.explaining import Explainer, Explanation
 from model.options import Search
 from model.scripts import join
 from model.search import Floats, FoundCaption, Wanted, beam_search
@@ -68,12 +70,19 @@ class Prediction:
         classes: Most probable first.
         encode_seconds: Time that the encoder took for the whole batch.
         search_seconds: Time that the search took for the whole batch.
+        explanation: Maps of the same captions and classes; None unless they were asked for.
     """
 
     captions: tuple[Caption, ...]
     classes: tuple[ClassPrediction, ...]
     encode_seconds: float
     search_seconds: float
+    explanation: Explanation | None = None
+
+    def first(self, captions: int, classes: int) -> "Prediction":
+        """Returns the prediction with so many captions and classes at most."""
+        explanation = self.explanation and self.explanation.first(captions, classes)
+        return replace(self, captions=self.captions[:captions], classes=self.classes[:classes], explanation=explanation)
 
 
 class Captioner:
@@ -93,6 +102,7 @@ class Captioner:
         self.vocabulary = vocabulary
         self.classes = classes
         self._engine = engine
+        self._explainer = Explainer(config, engine)
 
     @classmethod
     def load(
@@ -137,7 +147,7 @@ class Captioner:
 
     def predict(
         self, images: npt.NDArray[np.uint8], *, search: Search | None = None, beam_size: int | None = None,
-        captions: int = 1, classes: int = 5, wanted: Wanted | None = None,
+        captions: int = 1, classes: int = 5, wanted: Wanted | None = None, explain: bool = False,
     ) -> list[Prediction]:  # fmt: skip
         """Captions and classifies a batch of images.
 
@@ -147,14 +157,16 @@ class Captioner:
             beam_size: Hypotheses kept in place of those of `search`, 1 to 10; None for those.
             captions: Captions per image, 1 to the hypotheses of the search; fewer if it finds fewer.
             classes: Classes per image, 0 to 20; fewer if the model has fewer.
-            wanted: Called between two words; returns for each image whether anyone still waits for it. None if all are
-                wanted.
+            wanted: Called between two words, and between two explained captions; returns for each image whether anyone
+                still waits for it. None if all are wanted.
+            explain: Whether to explain words and classes by maps. The first time loads what that takes.
 
         Returns:
             One prediction per image, in order. An image that is no longer wanted has no captions.
 
         Raises:
             SearchOptionError: A number is out of its range.
+            BundleReplacedError: What explaining takes is to be loaded, and the bundle is no longer there.
         """
         search = Search.of(self.config.search) if search is None else search
         if beam_size is not None:
@@ -163,24 +175,37 @@ class Captioner:
         _check_range("captions", captions, 1, search.hypotheses)
         _check_range("classes", classes, 0, MAX_CLASSES)
         started = time.monotonic()
-        encoded = self._engine.encode(images)
+        encoded, maps = self._explainer.encode(images) if explain else (self._engine.encode(images), None)
         encoded_at = time.monotonic()
         start = self._engine.start(encoded.features)
         found = beam_search(start, self._engine.step, search, end_id=END_ID, wanted=wanted)
         times = (encoded_at - started, time.monotonic() - encoded_at)
-        return [
-            Prediction(tuple(self._caption(f) for f in best[:captions]), self._best_classes(row, classes), *times)
-            for best, row in zip(found, encoded.class_probabilities, strict=True)
+        order = np.argsort(-encoded.class_probabilities, axis=1, kind="stable")[:, :classes]
+        predictions = [
+            Prediction(tuple(self._caption(f) for f in best[:captions]), self._classes_of(row, numbers), *times)
+            for best, row, numbers in zip(found, encoded.class_probabilities, order, strict=True)
         ]
+        if maps is None:
+            return predictions
+        explained = []
+        for index, prediction in enumerate(predictions):
+            tokens = [caption.tokens for caption in found[index][:captions]]
+            is_wanted = partial(_is_wanted, wanted, index)
+            explanation = self._explainer.explain(maps[index], tokens, order[index].tolist(), is_wanted)
+            explained.append(replace(prediction, explanation=explanation))
+        return explained
 
     def _caption(self, found: FoundCaption) -> Caption:
         texts = self.vocabulary.decode(found.tokens)
         words = tuple(Word(t, math.exp(value)) for t, value in zip(texts, found.word_log_probs, strict=True))
         return Caption(join(texts, self.config.segmentation), found.log_prob, words)
 
-    def _best_classes(self, probabilities: Floats, count: int) -> tuple[ClassPrediction, ...]:
-        order = np.argsort(-probabilities, kind="stable")[:count]
-        return tuple(ClassPrediction(self.classes[i].id, self.classes[i].label, float(probabilities[i])) for i in order)
+    def _classes_of(self, probabilities: Floats, numbers: npt.NDArray[np.intp]) -> tuple[ClassPrediction, ...]:
+        names = [self.classes[number] for number in numbers]
+        return tuple(
+            ClassPrediction(name.id, name.label, float(probabilities[number]))
+            for name, number in zip(names, numbers, strict=True)
+        )
 
 
 def _tensorflow_engine(bundle: Bundle, precision: Precision, threads: int | None = None) -> Engine:
@@ -196,6 +221,10 @@ def _lite_engine(path: Path, config: CaptionerConfig, threads: int | None) -> En
     from model.engines.lite import LiteEngine
 
     return LiteEngine.of(path, config, threads)
+
+
+def _is_wanted(wanted: Wanted | None, image: int) -> bool:
+    return wanted is None or bool(wanted()[image])
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

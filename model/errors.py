@@ -20,6 +20,10 @@ class BundleError(CaptionerError):
     """A bundle is missing, damaged, incomplete or of another format version."""
 
 
+class BundleReplacedError(BundleError):
+    """Another bundle lies where the one was that is loaded, and more of that would have to be read."""
+
+
 class DataError(CaptionerError):
     """Training data is missing, malformed or does not fit the rest of the run."""
 

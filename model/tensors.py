@@ -5,7 +5,7 @@ of int8 tensors are in `weights.safetensors`.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,17 +100,19 @@ def write_tensors(path: Path, weights: Weights, kernels: Mapping[str, Int8Kernel
 
 
 def read_tensors(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], files: Collection[str]
-) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    path: Path, shapes: Mapping[str, tuple[int, ...]], files: Collection[str],
+    is_wanted: Callable[[str], bool] = lambda _: True,
+) -> dict[str, npt.NDArray[np.floating[Any]]]:  # fmt: skip
     """Reads what `write_tensors` wrote.
 
     Args:
         path: The file.
         shapes: Shape of every tensor that a place is given for.
         files: Names of the files beside it that it may refer to.
+        is_wanted: Returns whether the tensor of a name is read; the others are left alone.
 
     Returns:
-        All tensors by name, float16 or float32.
+        All wanted tensors by name, float16 or float32.
 
     Raises:
         BundleError: The file is not a safetensors file, holds numbers of another type, or refers to a missing place.
@@ -118,7 +120,7 @@ def read_tensors(
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             stored: dict[str, Any] = {}
-            for name in file.keys():  # noqa: SIM118 - the file is no mapping
+            for name in filter(is_wanted, file.keys()):
                 dtype = file.get_slice(name).get_dtype()
                 if dtype not in DTYPES:
                     raise BundleError(
@@ -128,7 +130,7 @@ def read_tensors(
             places = file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
         raise BundleError(f"{path}: expected a safetensors file, received something else ({error})") from error
-    for name, text in places.items():
+    for name, text in ((name, text) for name, text in places.items() if is_wanted(name)):
         try:
             stored[name] = _read_place(path.parent, files, json.loads(text), shapes[name], stored.get(name))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -70,6 +70,7 @@ PROBLEM_FORM = ErrorForm(PROBLEM_TYPE, dict)
 
 _PARAMETER = Problem(400, "/problems/invalid-parameter", "A parameter is invalid")
 _UNDECODABLE = Problem(422, "/problems/corrupt-image", "The image cannot be decoded")
+_NOT_READY = Problem(503, "/problems/not-ready", "The server is not ready", 5)
 INTERNAL = Problem(500, "/problems/internal-error", "The server failed")
 
 PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
@@ -83,7 +84,7 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
         ),
         errors.ModelNotFoundError: Problem(404, "/problems/model-not-found", "There is no such model"),
         errors.SlowClientError: Problem(408, "/problems/slow-client", "The request took too long to arrive"),
-        errors.NotReadyError: Problem(503, "/problems/not-ready", "The server is not ready", 5),
+        errors.NotReadyError: _NOT_READY,
         errors.QueueFullError: Problem(503, "/problems/queue-full", "Too many images are waiting", 1),
         errors.OutOfResourcesError: Problem(
             503, "/problems/out-of-resources", "The server lacks memory, processes or files", 5
@@ -97,6 +98,7 @@ PROBLEMS: Mapping[type[CaptionerError], Problem] = MappingProxyType(
             415, "/problems/unsupported-image", "The image is in no accepted format"
         ),
         model_errors.CorruptImageError: _UNDECODABLE,
+        model_errors.BundleReplacedError: _NOT_READY,
         # Errors of loading and training; during a request they are a fault of the server.
         model_errors.ConfigError: INTERNAL,
         model_errors.VocabularyError: INTERNAL,

@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
-from model.bundle import LITE_DECODER, LITE_ENCODER
+from model.attribution import is_behind_the_map, last_map_shape
+from model.bundle import LITE_DECODER, LITE_ENCODER, load_weights
 from model.config import IMAGE_PIXELS, MAX_BEAM_SIZE, CaptionerConfig
 from model.engines.cores import usable_cores
 from model.engines.protocol import Encoded
-from model.errors import BundleError
+from model.errors import BundleError, BundleReplacedError
+from model.manifest import MANIFEST
 from model.search import Floats, Ints
+from model.tensors import Weights
 
 ENCODE_BATCH = 4
 """Images encoded at once. More are no faster, and each keeps 14 MB at full size for good."""
@@ -45,13 +48,18 @@ class LiteEngine:
         image = (IMAGE_PIXELS, IMAGE_PIXELS, 3)
         features = (config.encoder.feature_units,)
         best = {"log_probs": (width,), "ids": (width,), "state": (units,)}
+        encoded = {"features": features, "probabilities": (config.encoder.classes,)}
         encoder_file = _File(encoder, threads)
         decoder_file = _File(decoder, threads)
-        self._encode = encoder_file.signature(
-            "encode", {"images": image}, {"features": features, "probabilities": (config.encoder.classes,)}
-        )
+        self._encode = encoder_file.signature("encode", {"images": image}, encoded)
         self._start = decoder_file.signature("start", {"features": features}, best)
         self._step = decoder_file.signature("step", {"tokens": (), "parents": (), "state": (units,)}, best)
+        self._path = encoder
+        self._config = config
+        self._threads = threads
+        self._shapes = {"images": image}, {**encoded, MAP: last_map_shape(config.encoder, IMAGE_PIXELS)}
+        self._manifest = _manifest_of(encoder.parent)
+        self._gives_map = False
 
     @classmethod
     def of(cls, path: Path, config: CaptionerConfig, threads: int | None = None) -> Self:
@@ -66,13 +74,27 @@ class LiteEngine:
 
     def encode(self, images: npt.NDArray[np.uint8]) -> Encoded:
         """Runs the encoder; see `Engine.encode`."""
-        parts = [
-            self._encode(images=images[begin : begin + ENCODE_BATCH]) for begin in range(0, len(images), ENCODE_BATCH)
-        ]
-        features, probabilities = (
-            np.concatenate([part[key] for part in parts]) for key in ("features", "probabilities")
-        )
+        features, probabilities = self._encode_parts(images, "features", "probabilities")
         return Encoded(features, probabilities)
+
+    def encode_with_map(self, images: npt.NDArray[np.uint8]) -> tuple[Encoded, Floats]:
+        """Runs the encoder; see `ExplainingEngine.encode_with_map`.
+
+        The first call loads the encoder anew, with the map as an output, in place of the one before.
+        """
+        if not self._gives_map:
+            self._check_unchanged()
+            self._encode = _File(self._path, self._threads, has_map=True).signature("encode", *self._shapes)
+            self._gives_map = True
+        features, probabilities, last_map = self._encode_parts(images, "features", "probabilities", MAP)
+        return Encoded(features, probabilities), last_map
+
+    def weights_behind_map(self) -> Weights:
+        """Reads the weights; see `ExplainingEngine.weights_behind_map`."""
+        try:
+            return load_weights(self._path.parent, self._config, is_behind_the_map)
+        finally:  # also where another bundle's tensors did not fit
+            self._check_unchanged()
 
     def start(self, features: Any) -> tuple[Floats, Ints, Any]:
         """Reads the features; see `Engine.start`."""
@@ -84,6 +106,20 @@ class LiteEngine:
         best = self._step(tokens=tokens, parents=parents, state=state)
         return best["log_probs"], best["ids"], best["state"]
 
+    def _encode_parts(self, images: npt.NDArray[np.uint8], *names: str) -> list[Floats]:
+        starts = range(0, len(images), ENCODE_BATCH)
+        parts = [self._encode(images=images[begin : begin + ENCODE_BATCH]) for begin in starts]
+        return [np.concatenate([part[name] for part in parts]) for name in names]
+
+    def _check_unchanged(self) -> None:
+        if _manifest_of(self._path.parent) != self._manifest:
+            raise BundleReplacedError(
+                "expected the bundle that is loaded, found another one in its place; try again when that is loaded"
+            )
+
+
+MAP = "map"
+"""Name of the encoder's output that is the last map."""
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
@@ -91,12 +127,13 @@ _Shapes = Mapping[str, tuple[int, ...]]
 class _File:
     """A loaded file, which checks its signatures before it hands them out."""
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(self, path: Path, threads: int | None, *, has_map: bool = False) -> None:
         self._path = path
         try:
-            self._interpreter = Interpreter(str(path), num_threads=threads or usable_cores())
+            source = {"model_content": _with_map(path)} if has_map else {"model_path": str(path)}
+            self._interpreter = Interpreter(**source, num_threads=threads or usable_cores())
             self._signatures = self._interpreter.get_signature_list()
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, OSError) as error:
             raise self._misfit("a LiteRT file", str(error)) from error
 
     def signature(self, name: str, inputs: _Shapes, outputs: _Shapes) -> Any:
@@ -114,3 +151,18 @@ class _File:
         return BundleError(
             f"{self._path}: expected {expected}, found {found}; make it again with `showtell-train convert`"
         )
+
+
+def _with_map(path: Path) -> bytes:
+    # Imported here: it takes as long as an image, and most captioners explain nothing.
+    from model.engines.lite_map import with_map
+
+    return with_map(path.read_bytes(), "encode", MAP)
+
+
+def _manifest_of(path: Path) -> bytes | None:
+    """Returns the manifest of a bundle; None where there are only the engine's files."""
+    try:
+        return (path / MANIFEST).read_bytes()
+    except OSError:
+        return None

@@ -1,11 +1,12 @@
 """The protocol between the captioner and an engine."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from model.search import Floats, Ints
+from model.tensors import Weights
 
 
 class Encoded(NamedTuple):
@@ -40,3 +41,18 @@ class Engine(Protocol):
 
     def step(self, tokens: Ints, parents: Ints, state: Any, /) -> tuple[Floats, Ints, Any]:
         """Scores the next words as `model.search.Step` says; M is the smaller of MAX_BEAM_SIZE and V."""
+
+
+@runtime_checkable
+class ExplainingEngine(Engine, Protocol):
+    """An engine whose captions can be explained."""
+
+    def encode_with_map(self, images: npt.NDArray[np.uint8], /) -> tuple[Encoded, Floats]:
+        """Runs the encoder as `encode` does; returns the outputs of its last convolution too, (B, H, W, C), float32."""
+
+    def weights_behind_map(self) -> Weights:
+        """Returns the tensors for which `model.attribution.is_behind_the_map` says so, as they are computed with.
+
+        Raises:
+            BundleError: They have to be read, and another bundle lies there now.
+        """

@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from model.attribution import is_behind_the_map
 from model.bundle import Bundle
-from model.config import MAX_BEAM_SIZE
+from model.config import BLOCKS, MAX_BEAM_SIZE
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.choice import Precision
 from model.engines.protocol import Encoded
 from model.search import Floats, Ints
+from model.tensors import Weights
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
-from model.weights import assign_weights
+from model.weights import assign_weights, bundle_weights
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -45,6 +47,7 @@ class TensorFlowEngine:
         self._decoder = decoder
         self._candidates = min(MAX_BEAM_SIZE, decoder.config.vocabulary_size)
         self._functions: dict[tuple[str, int], Any] = {}
+        self._map_encoder: Any = None
 
     @classmethod
     def of(cls, bundle: Bundle, precision: Precision = "float32", threads: int | None = None) -> Self:
@@ -91,11 +94,20 @@ class TensorFlowEngine:
 
     def encode(self, images: npt.NDArray[np.uint8]) -> Encoded:
         """Runs the encoder; see `Engine.encode`."""
-        parts = [
-            self._encode_batch(images[begin : begin + MAX_ENCODE_BATCH])
-            for begin in range(0, len(images), MAX_ENCODE_BATCH)
-        ]
-        return Encoded(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+        return Encoded(*self._encode_parts(self._encode_graph, images))
+
+    def encode_with_map(self, images: npt.NDArray[np.uint8]) -> tuple[Encoded, Floats]:
+        """Runs the encoder; see `ExplainingEngine.encode_with_map`."""
+        if self._map_encoder is None:
+            last = self._encoder.get_layer(f"{BLOCKS[-1].name}_pool").input
+            self._map_encoder = keras.Model(self._encoder.input, {**self._encoder.output, "map": last})
+        features, probabilities, last_map = self._encode_parts(self._encode_map_graph, images)
+        return Encoded(features, probabilities), last_map
+
+    def weights_behind_map(self) -> Weights:
+        """Returns the weights; see `ExplainingEngine.weights_behind_map`."""
+        weights = bundle_weights(self._encoder, self._decoder, np.float32)
+        return {name: value for name, value in weights.items() if is_behind_the_map(name)}
 
     def start(self, features: Any) -> tuple[Floats, Ints, Any]:
         """Reads the features; see `Engine.start`."""
@@ -108,9 +120,12 @@ class TensorFlowEngine:
         log_probs, ids, state = self._run(self._step_graph, _padded(tokens), tf.gather(state, _padded(parents)))
         return log_probs.numpy()[: len(tokens)], ids.numpy()[: len(tokens)], state
 
-    def _encode_batch(self, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        features, probabilities = self._run(self._encode_graph, _padded(images))
-        return features.numpy()[: len(images)], probabilities.numpy()[: len(images)]
+    def _encode_parts(self, graph: Callable[..., Any], images: npt.NDArray[np.uint8]) -> list[Floats]:
+        parts = []
+        for begin in range(0, len(images), MAX_ENCODE_BATCH):
+            batch = images[begin : begin + MAX_ENCODE_BATCH]
+            parts.append([output.numpy()[: len(batch)] for output in self._run(graph, _padded(batch))])
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
     def _run(self, graph: Callable[..., Any], *inputs: tf.Tensor) -> Any:
         # One function for each size: TensorFlow warns of a function that is traced for many.
@@ -122,6 +137,10 @@ class TensorFlowEngine:
     def _encode_graph(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self._encoder(images, training=False)
         return outputs["features"], tf.nn.softmax(outputs["logits"])
+
+    def _encode_map_graph(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        outputs = self._map_encoder(images, training=False)
+        return outputs["features"], tf.nn.softmax(outputs["logits"]), tf.cast(outputs["map"], tf.float32)
 
     def _start_graph(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         logits, state = self._decoder.start(features)

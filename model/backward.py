@@ -1,0 +1,215 @@
+"""The gradients of the decoder and of the class layers with respect to what they read of a photo. NumPy only.
+
+Computed from a bundle's weights, so that an engine without gradients can explain its words too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from model.config import DecoderConfig
+
+Floats = npt.NDArray[np.float32]
+
+
+class _Cell(NamedTuple):
+    """What one GRU cell computed at one step, each of shape (U,)."""
+
+    before: Floats
+    update: Floats
+    reset: Floats
+    candidate: Floats
+    recurrent: Floats
+
+
+class DecoderGradient:
+    """The decoder with the words of a caption given, and the gradient of each word's log-probability.
+
+    Args:
+        config: The architecture.
+        weights: The decoder's tensors by `layer/variable`.
+
+    Source:
+        The equations of `model.decoder.Decoder` and back-propagation through time (Werbos 1990). The gradients of all
+        words go back together, as rows of one matrix.
+    """
+
+    def __init__(self, config: DecoderConfig, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._config = config
+        get = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+        self._embeddings = get["embedding/embeddings"]  # (V, E)
+        self._projection = _dense(get, "projection") if config.project_features else None
+        names = [f"gru_{index}" for index in range(1, config.layers + 1)]
+        self._cells = [(get[f"{name}/kernel"], get[f"{name}/recurrent_kernel"], *get[f"{name}/bias"]) for name in names]
+        self._bottleneck = _dense(get, "bottleneck") if config.tied_embeddings else None
+        self._output = (self._embeddings.T if config.tied_embeddings else get["output/kernel"], get["output/bias"])
+
+    def log_probs(self, features: Floats, tokens: Sequence[int]) -> Floats:
+        """Returns the log-probability of each word given the image and the words before it.
+
+        Args:
+            features: Feature of one image. Shape (D,), float32.
+            tokens: The words, T of them, at least one.
+
+        Returns:
+            Shape (T,), float32, at most 0.
+        """
+        values, _ = self._forward(features, tokens)
+        return np.asarray(_log_softmax(self._scores(values))[np.arange(len(tokens)), list(tokens)])
+
+    def gradient(self, features: Floats, tokens: Sequence[int]) -> Floats:
+        """Returns the gradient of what `log_probs` returns with respect to the feature, shape (T, D), float32."""
+        values, cells = self._forward(features, tokens)
+        rise = _rise(self._scores(values), tokens) @ self._output[0].T  # (T, U), or (T, E) where tied
+        if self._bottleneck is not None:
+            rise = rise @ self._bottleneck[0].T
+        image = self._backward(rise, cells)  # (T, E)
+        return image if self._projection is None else image @ self._projection[0].T
+
+    def _forward(self, features: Floats, tokens: Sequence[int]) -> tuple[Floats, list[list[_Cell]]]:
+        """Returns the last cell's outputs (T, U), and what each cell computed at each step."""
+        image = features if self._projection is None else features @ self._projection[0] + self._projection[1]
+        states = [np.zeros(self._config.units, np.float32)] * self._config.layers
+        outputs: list[Floats] = []
+        steps: list[list[_Cell]] = []
+        for read in (image, *self._embeddings[list(tokens[:-1])]):
+            values = np.concatenate([read, image]) if self._config.image_every_step else read
+            cells: list[_Cell] = []
+            for index, (kernel, recurrent_kernel, bias, recurrent_bias) in enumerate(self._cells):
+                inputs = values @ kernel + bias
+                recurrent = states[index] @ recurrent_kernel + recurrent_bias
+                states[index], cell = _advance(inputs, recurrent, states[index])
+                cells.append(cell)
+                values = states[index] + values if index and self._config.residual else states[index]
+            outputs.append(values)
+            steps.append(cells)
+        return np.stack(outputs), steps
+
+    def _scores(self, values: Floats) -> Floats:
+        """Returns logits (T, V)."""
+        if self._bottleneck is not None:
+            values = values @ self._bottleneck[0] + self._bottleneck[1]
+        return np.asarray(values @ self._output[0] + self._output[1])
+
+    def _backward(self, rise: Floats, steps: list[list[_Cell]]) -> Floats:
+        """Returns the gradient with respect to the projected image (T, E), given that of the outputs (T, U).
+
+        Row t belongs to word t, which depends on the steps up to t alone.
+        """
+        units = self._config.embedding_units
+        kernel = self._cells[0][0]
+        beside = kernel[units:]  # empty where the image does not stand beside the words
+        image = np.zeros((len(rise), units), np.float32)
+        carried = [np.zeros_like(rise[:, : self._config.units]) for _ in self._cells]
+        for step in range(len(rise) - 1, -1, -1):
+            gates = self._backward_step(rise[step], steps[step], [rows[step:] for rows in carried])  # (T - step, 3U)
+            if len(beside):
+                image[step:] += gates @ beside.T
+            if step == 0:
+                image += gates @ kernel[:units].T
+        return image
+
+    def _backward_step(self, rise: Floats, cells: list[_Cell], carried: list[Floats]) -> Floats:
+        """Goes back through one step; returns the gradient of the first cell's gates.
+
+        Args:
+            rise: Gradient of the step's output, which belongs to the first row. Shape (U,).
+            cells: What the cells computed.
+            carried: For each cell, the gradients of its output from the later steps, (N, U); changed into those of
+                the state before it.
+        """
+        values = np.zeros_like(carried[-1])
+        values[0] = rise
+        gates = np.empty(0, np.float32)
+        for index in range(len(cells) - 1, -1, -1):
+            kernel, recurrent_kernel, _, _ = self._cells[index]
+            gates, recurrent = _back(values + carried[index], cells[index])
+            carried[index][:] = (values + carried[index]) * cells[index].update + recurrent @ recurrent_kernel.T
+            if index:
+                values = gates @ kernel.T + (values if self._config.residual else 0)
+        return gates
+
+
+class ClassGradient:
+    """The fully connected layers, and the gradients of the second one and of the classes.
+
+    Args:
+        weights: Tensors of `fc1`, `fc2` and `predictions` by `layer/variable`.
+    """
+
+    def __init__(self, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+        get = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+        self._fc1, self._fc2, self._classes = (_dense(get, name) for name in ("fc1", "fc2", "predictions"))
+
+    def second(self, pooled: Floats) -> Floats:
+        """Returns the outputs of the second layer (F,) for the pooled map (P,)."""
+        return self._hidden(pooled)[1]
+
+    def gradient(self, pooled: Floats, classes: Sequence[int]) -> Floats:
+        """Returns the gradient of the log-probability of each class with respect to the pooled map.
+
+        Args:
+            pooled: What the first layer reads. Shape (P,), float32.
+            classes: N of them.
+
+        Returns:
+            Shape (N, P), float32.
+        """
+        _, second = self._hidden(pooled)
+        scores = second @ self._classes[0] + self._classes[1]  # (C,)
+        rise = _rise(np.broadcast_to(scores, (len(classes), len(scores))), classes)
+        return self.carried(pooled, rise @ self._classes[0].T)
+
+    def carried(self, pooled: Floats, rise: Floats) -> Floats:
+        """Returns gradients with respect to the pooled map (N, P), given those of the second layer's outputs (N, F)."""
+        first, second = self._hidden(pooled)
+        rise = (rise * (second > 0)) @ self._fc2[0].T
+        return np.asarray((rise * (first > 0)) @ self._fc1[0].T)
+
+    def _hidden(self, pooled: Floats) -> tuple[Floats, Floats]:
+        first = np.maximum(pooled @ self._fc1[0] + self._fc1[1], 0)
+        return first, np.maximum(first @ self._fc2[0] + self._fc2[1], 0)
+
+
+def _dense(weights: Mapping[str, Floats], name: str) -> tuple[Floats, Floats]:
+    return weights[f"{name}/kernel"], weights[f"{name}/bias"]
+
+
+def _advance(inputs: Floats, recurrent: Floats, state: Floats) -> tuple[Floats, _Cell]:
+    """Returns the next state (U,) from both halves of the gates (3U,); Keras's order update, reset, candidate."""
+    update_in, reset_in, candidate_in = np.split(inputs, 3)
+    update_back, reset_back, candidate_back = np.split(recurrent, 3)
+    update = _sigmoid(update_in + update_back)
+    reset = _sigmoid(reset_in + reset_back)
+    candidate = np.tanh(candidate_in + reset * candidate_back)
+    return candidate + update * (state - candidate), _Cell(state, update, reset, candidate, candidate_back)
+
+
+def _back(rise: Floats, cell: _Cell) -> tuple[Floats, Floats]:
+    """Returns the gradients of both halves of the gates, each (N, 3U), given that of the cell's output (N, U)."""
+    candidate = rise * (1 - cell.update) * (1 - cell.candidate**2)
+    update = rise * (cell.before - cell.candidate) * cell.update * (1 - cell.update)
+    reset = candidate * cell.recurrent * cell.reset * (1 - cell.reset)
+    inputs = np.concatenate([update, reset, candidate], axis=1)
+    return inputs, np.concatenate([update, reset, candidate * cell.reset], axis=1)
+
+
+def _rise(scores: Floats, chosen: Sequence[int]) -> Floats:
+    """Returns the gradient of the log-probability of the chosen columns with respect to scores (N, V)."""
+    rise = -np.exp(_log_softmax(scores))
+    rows = np.arange(len(chosen))
+    rise[rows, list(chosen)] = 0
+    # The others add up to it: 1 - p would lose its digits where a word is almost certain.
+    rise[rows, list(chosen)] = -rise.sum(axis=1)
+    return rise
+
+
+def _log_softmax(scores: Floats) -> Floats:
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * values))
