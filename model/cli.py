@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.bundle import DEFAULT_BUNDLE, load_bundle
+from model.config import CaptionerConfig
 from model.engines.choice import EngineName
 from model.engines.cores import usable_cores
 from model.engines.quiet import quiet_lite
@@ -54,6 +55,7 @@ def main() -> None:
       showtell --captions 3 --diverse-groups 3 photo.jpg
       showtell --captions 3 --sample --temperature 0.7 --seed 1 photo.jpg
       showtell --json photo.jpg > photo.json
+      showtell photo.jpg --explain photo.html
       showtell photos/ --write xmp
       showtell photos/ --write csv --out captions.csv
       showtell info model/bundles/default
@@ -69,6 +71,11 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option(
     "--alt", "as_alt", is_flag=True, help="Print alt text for HTML, behind the name if there are more photos."
+)
+@click.option(
+    "--explain",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="HTML file to write for one photo: where in it each word and each class came from.",
 )
 @click.option(
     "--write",
@@ -127,16 +134,18 @@ def caption(
     try:
         loaded = _load(bundle, engine)
         search = SearchOptions(**options).wide_enough(loaded.config.search, captions)
-        command = Command(request, partial(loaded.predict, search=search, captions=captions, classes=classes))
+        explain = request.explain is not None
+        predict = partial(loaded.predict, search=search, captions=captions, classes=classes, explain=explain)
+        command = Command(request, predict)
         listing = command.list_photos()
-        if not (listing.photos or listing.failures or request.watch):
-            raise click.ClickException(_found_none(request, listing))
+        _check_listing(request, listing)
         if request.is_writing:
             asked = {name: value for name, value in options.items() if value is not None}
             settings = {"bundle": bundle_mark(bundle), "captions": captions, "classes": classes, **asked}
             succeeded = command.write(listing, {**settings, "threshold": request.threshold})
         else:
-            succeeded = command.print(listing, _show(request, as_json=as_json, as_alt=as_alt))
+            show = _show(request, as_json=as_json, as_alt=as_alt)
+            succeeded = command.print(listing, _with_page(request, show, loaded.config))
     except SearchOptionError as error:
         raise click.UsageError(str(error)) from error
     except CaptionerError as error:
@@ -180,6 +189,14 @@ def _load(bundle: Path, engine: EngineName) -> "Captioner":
         return Captioner.load(bundle, engine=engine)
 
 
+def _check_listing(request: Request, listing: Listing) -> None:
+    found = len(listing.photos) + len(listing.failures)
+    if not (found or request.watch):
+        raise click.ClickException(_found_none(request, listing))
+    if request.explain is not None and found > 1:
+        raise click.UsageError(f"--explain: expected one photo, received {found}; call it for one after the other")
+
+
 def _found_none(request: Request, listing: Listing) -> str:
     endings = ", ".join(sorted(SUFFIXES))
     left_out = f"; left out: {listing.left_out_text}" if listing.left_out else ""
@@ -196,6 +213,19 @@ def _show(request: Request, *, as_json: bool, as_alt: bool) -> Show:
         )
         return lambda done: ("" if alone else f"{printable(done.photo.path)}\t") + _alt(done)
     return _as_text
+
+
+def _with_page(request: Request, show: Show, config: CaptionerConfig) -> Show:
+    """Returns a function that writes the page that explains a photo, if it is asked for, and then makes its text."""
+    # Imported here: it knows the captioner, which takes long to load.
+    from model.explained_page import write_explained
+
+    def write(done: Captioned) -> str:
+        if request.explain is not None:
+            write_explained(request.explain, done, f"{config.name} {config.version}")
+        return show(done)
+
+    return write
 
 
 def _predicted(done: Captioned) -> dict[str, Any]:

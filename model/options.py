@@ -54,22 +54,26 @@ class Option(NamedTuple):
     """What an option may be.
 
     Attributes:
-        kind: Its type: `int`, `float` or `bool`.
+        kind: Its type: `int`, `float`, `bool`, or `str` for one of `choices`.
         low: Least number.
         high: Largest number.
         about: What it is, for help texts and the description of the API.
+        choices: Texts that are possible, in order.
     """
 
     kind: type
     low: float
     high: float
     about: str
+    choices: tuple[str, ...] = ()
 
     @property
     def expected(self) -> str:
         """Returns what is expected, in words."""
         if self.kind is bool:
             return "true or false"
+        if self.kind is str:
+            return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
         return f"{'a whole number' if self.kind is int else 'a number'} from {self.low:g} to {self.high:.10g}"
 
 

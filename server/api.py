@@ -1,14 +1,17 @@
 """The endpoints under /v1: parse a request, call the one service, serialise its answer; and the health checks."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, request
 
-from model.captioner import Caption
+from model.captioner import Caption, ClassPrediction
 from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS, is_image
+from model.maps import as_data_uri, as_rows
+from model.search import Floats
 from server.bodies import json_limit, read_body, too_large
 from server.errors import ParameterError
 from server.jobs import PredictOptions
@@ -58,7 +61,7 @@ class Api:
         config = self._service.captioner.config
         options = parse_options(request.args, config)
         most = json_limit(self._settings.max_body_bytes) if request.mimetype == JSON_TYPE else None
-        answers = self._service.answer(request, lambda: self._asked(options, config), most)
+        answers = self._service.answer(request, lambda: _checked(self._asked(options, config)), most)
         if request.accept_mimetypes.best_match((JSON_TYPE, TEXT_TYPE), JSON_TYPE) == TEXT_TYPE:
             return _as_text(answers)
         results = [describe(item) if isinstance(item, ImageError) else _result(item) for item in answers]
@@ -133,6 +136,15 @@ class Api:
         return {"status": "ready"}
 
 
+def _checked(asked: Asked) -> Asked:
+    """Refuses to explain more than one image: the answer would be large, and the others would wait for it."""
+    if asked.options.explain is not None and len(asked.images) > 1:
+        raise ParameterError(
+            f"explain: expected one image in the request with it, received {len(asked.images)}; send them one by one"
+        )
+    return asked
+
+
 def _as_text(answers: list[Answered | ImageError]) -> Response:
     """Returns the first caption of each image, one a line; the line of an image that cannot be read is empty."""
     lines = ["" if isinstance(item, ImageError) else item.prediction.captions[0].text for item in answers]
@@ -141,21 +153,28 @@ def _as_text(answers: list[Answered | ImageError]) -> Response:
 
 def _result(answered: Answered) -> Json:
     prediction = answered.prediction
+    explanation = prediction.explanation
+    timings = {
+        "read": answered.read_seconds,
+        "queue": answered.queue_seconds,
+        "encode": prediction.encode_seconds,
+        "search": prediction.search_seconds,
+    }
+    captions = [_caption(caption) for caption in prediction.captions]
+    classes = [_class(item) for item in prediction.classes]
+    if explanation is not None:
+        timings["explain"] = explanation.seconds
+        form = as_rows if answered.explain == "values" else as_data_uri
+        for caption, maps in zip(captions, explanation.captions, strict=True):
+            _add_maps(caption["words"], maps, form)
+        _add_maps(classes, explanation.classes, form)
     return {
         "status": 200,
         "width": answered.width,
         "height": answered.height,
-        "captions": [_caption(caption) for caption in prediction.captions],
-        "classes": [
-            {"id": item.id, "label": item.label, "probability": _rounded(item.probability)}
-            for item in prediction.classes
-        ],
-        "timings_ms": {
-            "read": _milliseconds(answered.read_seconds),
-            "queue": _milliseconds(answered.queue_seconds),
-            "encode": _milliseconds(prediction.encode_seconds),
-            "search": _milliseconds(prediction.search_seconds),
-        },
+        "captions": captions,
+        "classes": classes,
+        "timings_ms": {name: round(seconds * 1000, 1) for name, seconds in timings.items()},
     }
 
 
@@ -169,10 +188,15 @@ def _caption(caption: Caption) -> Json:
     }
 
 
+def _class(item: ClassPrediction) -> Json:
+    return {"id": item.id, "label": item.label, "probability": _rounded(item.probability)}
+
+
+def _add_maps(items: list[Json], maps: Floats, form: Callable[[Floats], str | list[list[float]]]) -> None:
+    for item, values in zip(items, maps, strict=True):
+        item["map"] = form(values)
+
+
 def _rounded(value: float) -> float:
     """Rounds to six significant digits, as many as float32 has."""
     return float(f"{value:.6g}")
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 1)

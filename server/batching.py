@@ -4,7 +4,7 @@ import collections
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -38,7 +38,14 @@ class Predictor(Protocol):
         """Names of the encoder's classes."""
 
     def predict(
-        self, images: npt.NDArray[np.uint8], *, search: Search, captions: int, classes: int, wanted: Wanted
+        self,
+        images: npt.NDArray[np.uint8],
+        *,
+        search: Search,
+        captions: int,
+        classes: int,
+        wanted: Wanted,
+        explain: bool,
     ) -> list[Prediction]:
         """Captions and classifies a batch of images; called in the inference thread alone."""
 
@@ -70,7 +77,7 @@ class InferenceQueue:
     """A bounded queue of images and the one thread that works on them, batch after batch.
 
     A batch is what waits when the one before is done: images of any requests, in order, as long as they want the same
-    search. An image alone is worked on at once.
+    search, and all or none are to be explained. An image alone is worked on at once.
 
     Args:
         limits: How much may wait and be put together.
@@ -178,10 +185,10 @@ class InferenceQueue:
         return self._is_closed or len(self._items) >= self._limits.max_batch
 
     def _take_batch(self) -> list[_Item]:
-        """Takes images that are still wanted and want the same search; called with the lock held."""
+        """Takes images that are still wanted and go together; called with the lock held."""
         batch: list[_Item] = []
         while self._items and len(batch) < self._limits.max_batch:
-            if batch and self._items[0].job.options.search != batch[0].job.options.search:
+            if batch and self._items[0].job.options.batch_key != batch[0].job.options.batch_key:
                 break
             item = self._items.popleft()
             if item.job.is_wanted:
@@ -222,13 +229,10 @@ class InferenceQueue:
             captions=max(option.captions for option in options),
             classes=max(option.classes for option in options),
             wanted=lambda: [item.job.is_wanted for item in batch],
+            explain=options[0].explain is not None,
         )
         return [
-            replace(
-                prediction,
-                captions=prediction.captions[: option.captions],
-                classes=prediction.classes[: option.classes],
-            )
+            prediction.first(option.captions, option.classes)
             for prediction, option in zip(predictions, options, strict=True)
         ]
 

@@ -40,7 +40,7 @@ PREDICT_ADVICE = Advice(
     url=f"{HOST}/v1/predict",
     hint="send the images as multipart/form-data in the field 'image', or one image as the body",
     base64=JSON_EXAMPLE,
-    parameters=tuple(dict.fromkeys(("beam_size", "captions", "classes", *OPTIONS))),
+    parameters=tuple(dict.fromkeys(("beam_size", "captions", "classes", "explain", *OPTIONS))),
 )
 """Our own endpoint's."""
 

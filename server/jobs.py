@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import numpy.typing as npt
 from model.captioner import Prediction
 from model.options import Search
 from server.errors import DeadlineExceededError
+
+Explain = Literal["png", "values"]
+"""The form of maps that explain words and classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,12 @@ class PredictOptions:
     search: Search
     captions: int
     classes: int
+    explain: Explain | None = None
+
+    @property
+    def batch_key(self) -> tuple[Search, bool]:
+        """Returns what images must have in common to be worked on as one batch."""
+        return self.search, self.explain is not None
 
 
 class Answer(NamedTuple):

@@ -4,7 +4,7 @@ import json
 import re
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -22,7 +22,7 @@ from model.options import (
 )
 from server.envelopes import JSON_EXAMPLE, PREDICT_ADVICE
 from server.errors import MalformedBodyError, ParameterError
-from server.jobs import PredictOptions
+from server.jobs import Explain, PredictOptions
 
 DEFAULT_CAPTIONS = 3
 DEFAULT_CLASSES = 5
@@ -36,6 +36,12 @@ _OWN = {
     "classes": Option(
         int, 0, MAX_CLASSES,
         f"Classes to return, most probable first; all of them if the model has fewer. Default: {DEFAULT_CLASSES}.",
+    ),
+    "explain": Option(
+        str, 0, 0,
+        "Explains every word and every class by a map over the photo, as a PNG in a data URI or as rows of numbers; 1 "
+        "means png. At most one image in the request. Default: no maps.",
+        ("1", *get_args(Explain)),
     ),
 }  # fmt: skip
 
@@ -57,6 +63,7 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
     beam_size: Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE)] | UnsetType = UNSET
     captions: Annotated[int, Meta(ge=1, le=MAX_BEAM_SIZE)] | UnsetType = UNSET
     classes: Annotated[int, Meta(ge=0, le=MAX_CLASSES)] | UnsetType = UNSET
+    explain: Literal["1", "png", "values"] | UnsetType = UNSET
     min_words: Annotated[int, Meta(ge=0, le=MAX_WORDS)] | UnsetType = UNSET
     max_words: Annotated[int, Meta(ge=1, le=MAX_WORDS)] | UnsetType = UNSET
     no_repeat_ngram: Annotated[int, Meta(ge=0, le=MAX_WORDS)] | UnsetType = UNSET
@@ -83,8 +90,9 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
     @property
     def parameters(self) -> "MultiDict[str, str]":
         """Returns the parameters as a query would have them."""
-        given = ((name, getattr(self, name)) for name in PARAMETERS)
-        return MultiDict([(name, json.dumps(value)) for name, value in given if value is not UNSET])
+        named = ((name, getattr(self, name)) for name in PARAMETERS)
+        given = [(name, value) for name, value in named if value is not UNSET]
+        return MultiDict([(name, value if isinstance(value, str) else json.dumps(value)) for name, value in given])
 
 
 def parse_options(arguments: "MultiDict[str, str]", config: CaptionerConfig) -> PredictOptions:
@@ -110,7 +118,13 @@ def parse_options(arguments: "MultiDict[str, str]", config: CaptionerConfig) -> 
             f"captions: expected a whole number from 1 to {most} (the hypotheses), received '{captions}'"
         )
     search = asked.search(config.search, captions)
-    return PredictOptions(search=search, captions=captions, classes=values.get("classes", DEFAULT_CLASSES))
+    explain = values.get("explain")
+    return PredictOptions(
+        search=search,
+        captions=captions,
+        classes=values.get("classes", DEFAULT_CLASSES),
+        explain="png" if explain == "1" else explain,
+    )
 
 
 def _parse_one(name: str, texts: list[str]) -> Any:
@@ -121,13 +135,15 @@ def _parse_one(name: str, texts: list[str]) -> Any:
     option = PARAMETERS[name]
     (text,) = texts
     value = _value(option, text)
-    if value is None or not option.low <= value <= option.high:
+    if value is None or (isinstance(value, float | int) and not option.low <= value <= option.high):
         raise ParameterError(f"{name}: expected {option.expected}, received {text[:50]!r}")
     return value
 
 
-def _value(option: Option, text: str) -> float | None:
+def _value(option: Option, text: str) -> float | str | None:
     """Returns the value of a text; None if it is none of that kind."""
+    if option.kind is str:
+        return text if text in option.choices else None
     if option.kind is bool:
         return {"true": True, "false": False}.get(text)
     # Stricter than int() and float(), which accept "1_0", " 7", digits of other scripts and "nan".

@@ -20,7 +20,7 @@ from server.batching import InferenceQueue, Predictor
 from server.bodies import is_coded
 from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
-from server.jobs import PredictOptions
+from server.jobs import Explain, PredictOptions
 from server.receiving import BodyMemory
 from server.settings import ServerSettings
 from server.sockets import begin_arrival, has_arrived, wait_outside
@@ -43,6 +43,7 @@ class Answered:
         prediction: Captions and classes.
         read_seconds: Time to decode it.
         queue_seconds: Time that the request's first image waited for the captioner.
+        explain: The form in which maps are wanted; None if none are.
     """
 
     width: int
@@ -50,6 +51,7 @@ class Answered:
     prediction: Prediction
     read_seconds: float
     queue_seconds: float
+    explain: Explain | None = None
 
 
 class _Reading(NamedTuple):
@@ -168,6 +170,13 @@ class CaptionService:
         images = np.stack([reading.image.pixels for reading in readings])  # (B, H, W, C)
         answer = self._inference.submit(images, options, deadline).result()
         return [
-            Answered(reading.image.width, reading.image.height, prediction, reading.seconds, answer.queue_seconds)
+            Answered(
+                reading.image.width,
+                reading.image.height,
+                prediction,
+                reading.seconds,
+                answer.queue_seconds,
+                options.explain,
+            )
             for reading, prediction in zip(readings, answer.predictions, strict=True)
         ]

@@ -32,6 +32,7 @@ class Request:
         threads: How many threads read and decode.
         max_pixels: Largest width times height of a photo.
         threshold: Least probability of a class that becomes a subject.
+        explain: File of a page that explains one photo's captions; None for none.
 
     Raises:
         LibraryError: The options do not fit each other.
@@ -49,6 +50,7 @@ class Request:
     threads: int = 2
     max_pixels: int
     threshold: float = 0.3
+    explain: Path | None = None
 
     def __post_init__(self) -> None:
         if len(self._tables) > 1:
@@ -59,6 +61,10 @@ class Request:
             raise LibraryError("-: expected files where something is written, received standard input; give a file")
         if self.watch and STANDARD_INPUT in self.photos:
             raise LibraryError("--watch: expected folders, received standard input; give a folder")
+        if self.explain is not None and (self.is_writing or self.watch):
+            raise LibraryError(
+                "--explain: expected no --write, --exif or --watch with it, which are for many photos; call it for one"
+            )
         self._check_out()
         if self.table is not None:
             check_table(self.table)

@@ -99,6 +99,8 @@ def _query() -> tuple[Json, ...]:
 def _schema_of(option: Option) -> Json:
     if option.kind is bool:
         return {"type": "boolean"}
+    if option.kind is str:
+        return {"enum": list(option.choices)}
     kind = "integer" if option.kind is int else "number"
     return {"type": kind, "minimum": option.low, "maximum": option.high}
 

@@ -70,12 +70,12 @@ def answer_schemas(settings: ServerSettings) -> Json:
         "Answer": _answer(settings),
         "Prediction": _prediction(),
         "Caption": _caption(),
-        "Word": _object(
+        "Word": _explained(
             "One word of a caption.",
             text={"type": "string"},
             probability=_probability("Of this word after those before it."),
         ),
-        "Class": _object(
+        "Class": _explained(
             "One class that the photo may belong to.",
             id={"type": "string", "description": "Of the class, in the model's own list.", "examples": ["n02084071"]},
             label={"type": "string", "description": "Its name for people.", "examples": ["dog"]},
@@ -93,6 +93,21 @@ def answer_schemas(settings: ServerSettings) -> Json:
 def _object(about: str, /, **properties: Json) -> Json:
     """Returns the schema of an object that requires all of its properties."""
     return {"type": "object", "description": about, "required": list(properties), "properties": properties}
+
+
+def _explained(about: str, /, **properties: Json) -> Json:
+    """Returns the schema of an object that has a map too if the request asks for one."""
+    schema = _object(about, **properties)
+    schema["properties"]["map"] = {
+        "description": "Only with `explain`: which places spoke for it, over the whole photo, row by row. A grey PNG, "
+        "white where most did, black where nothing did; or what each place adds to the logarithm of the probability, "
+        "to first order, negative where it speaks against it.",
+        "oneOf": [
+            {"type": "string", "format": "uri", "pattern": "^data:image/png;base64,"},
+            {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        ],
+    }
+    return schema
 
 
 def _array(items: Json, about: str, most: int) -> Json:
@@ -128,6 +143,11 @@ def _prediction() -> Json:
         "encode": "The encoder, for the whole batch.",
         "search": "The search for captions, for the whole batch.",
     }
+    measured = _object(
+        "Where the time went, in milliseconds.",
+        **{name: _number(about, minimum=0) for name, about in timings.items()},
+    )
+    measured["properties"]["explain"] = _number("Only with `explain`: the maps of this image.", minimum=0)
     return _object(
         "Captions and classes of one image.",
         status={"const": 200, "description": "Marks a prediction."},
@@ -135,10 +155,7 @@ def _prediction() -> Json:
         height=_whole("Of the upright image, in pixels.", minimum=1),
         captions=_array(reference("Caption"), "Best first; at most `captions` of them.", MAX_BEAM_SIZE),
         classes=_array(reference("Class"), "Most probable first.", MAX_CLASSES),
-        timings_ms=_object(
-            "Where the time went, in milliseconds.",
-            **{name: _number(about, minimum=0) for name, about in timings.items()},
-        ),
+        timings_ms=measured,
     )
 
 
