@@ -1,20 +1,23 @@
 """`python -m bench`: runs the benchmarks, prints a table and writes JSON."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
-from bench import engines, http, library, limits, protocols, training
+from bench import engines, explain, http, library, limits, protocols, training
 from bench.report import Row, write_report
 
-PARTS = {
+PARTS: dict[str, Callable[[], list[Row]]] = {
     "limits": limits.measure,
     "engines": engines.measure,
     "http": http.measure,
     "protocols": protocols.measure,
     "library": library.measure,
     "training": training.measure,
+    "explain": explain.measure,
 }
 QUIET_LOAD = 0.5
 """Processes that may be running on average over the last minute."""
@@ -29,19 +32,32 @@ QUIET_LOAD = 0.5
     help="Part to run; may be repeated. Default: all.",
 )
 @click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of photos on which the part explain judges; without one it takes drawn pictures.",
+)
+@click.option(
+    "--most-photos",
+    type=click.IntRange(1),
+    default=explain.PHOTOS,
+    show_default=True,
+    help="Most photos of the folder, chosen at random.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=Path("build/bench.json"),
     show_default=True,
     help="JSON file to write.",
 )
-def main(parts: tuple[str, ...], out: Path) -> None:
+def main(parts: tuple[str, ...], photos: Path | None, most_photos: int, out: Path) -> None:
     """Measures this machine; nothing else should run on it.
 
     \b
     Examples:
       python -m bench
       python -m bench --part engines --part limits
+      python -m bench --part explain --photos photos/
     """  # noqa: D301 - \b tells click not to wrap
     load = os.getloadavg()[0]
     if load > QUIET_LOAD:
@@ -49,9 +65,10 @@ def main(parts: tuple[str, ...], out: Path) -> None:
             f"warning: the machine is busy (load {load:.1f}); stop other programs for figures that count", err=True
         )
     rows: list[Row] = []
+    judged = {"explain": partial(explain.measure, photos, most_photos)}
     for name in parts or PARTS:
         click.echo(f"measuring {name} …", err=True)
-        rows += PARTS[name]()
+        rows += (PARTS | judged)[name]()
     write_report(rows, out)
 
 

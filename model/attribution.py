@@ -75,7 +75,7 @@ class Attribution:
         return _unpooled(self._through_fc1(pooled, rise) * pooled, last_map)
 
     def log_probs(self, features: Floats, tokens: Sequence[int]) -> Floats:
-        """Returns the log-probability of each word, shape (T,); see `DecoderGradient.log_probs`."""
+        """Returns the log-probability of each word for each image, (N, T); see `DecoderGradient.log_probs`."""
         return self._decoder.log_probs(features, tokens)
 
     def _features(self, pooled: Floats) -> Floats:

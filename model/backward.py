@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class _Cell(NamedTuple):
-    """What one GRU cell computed at one step, each of shape (U,)."""
+    """What one GRU cell computed at one step, each of shape (N, U)."""
 
     before: Floats
     update: Floats
@@ -47,35 +47,45 @@ class DecoderGradient:
         self._output = (self._embeddings.T if config.tied_embeddings else get["output/kernel"], get["output/bias"])
 
     def log_probs(self, features: Floats, tokens: Sequence[int]) -> Floats:
-        """Returns the log-probability of each word given the image and the words before it.
+        """Returns the log-probability of each word of one caption, given an image and the words before it.
 
         Args:
-            features: Feature of one image. Shape (D,), float32.
+            features: Features of the images. Shape (N, D), float32.
             tokens: The words, T of them, at least one.
 
         Returns:
-            Shape (T,), float32, at most 0.
+            Shape (N, T), float32, at most 0.
         """
         values, _ = self._forward(features, tokens)
-        return np.asarray(_log_softmax(self._scores(values))[np.arange(len(tokens)), list(tokens)])
+        chosen = [_log_softmax(self._scores(row))[:, token] for row, token in zip(values, tokens, strict=True)]
+        return np.stack(chosen, axis=1)
 
-    def gradient(self, features: Floats, tokens: Sequence[int]) -> Floats:
-        """Returns the gradient of what `log_probs` returns with respect to the feature, shape (T, D), float32."""
-        values, cells = self._forward(features, tokens)
-        rise = _rise(self._scores(values), tokens) @ self._output[0].T  # (T, U), or (T, E) where tied
+    def gradient(self, feature: Floats, tokens: Sequence[int]) -> Floats:
+        """Returns the gradient of one image's `log_probs` with respect to its feature.
+
+        Args:
+            feature: Shape (D,), float32.
+            tokens: The words, T of them, at least one.
+
+        Returns:
+            Shape (T, D), float32.
+        """
+        values, cells = self._forward(feature[None], tokens)
+        rise = _rise(self._scores(values[:, 0]), tokens) @ self._output[0].T  # (T, U), or (T, E) where tied
         if self._bottleneck is not None:
             rise = rise @ self._bottleneck[0].T
         image = self._backward(rise, cells)  # (T, E)
         return image if self._projection is None else image @ self._projection[0].T
 
     def _forward(self, features: Floats, tokens: Sequence[int]) -> tuple[Floats, list[list[_Cell]]]:
-        """Returns the last cell's outputs (T, U), and what each cell computed at each step."""
+        """Returns the last cell's outputs (T, N, U), and what each cell computed at each step."""
         image = features if self._projection is None else features @ self._projection[0] + self._projection[1]
-        states = [np.zeros(self._config.units, np.float32)] * self._config.layers
+        states = [np.zeros((len(image), self._config.units), np.float32)] * self._config.layers
         outputs: list[Floats] = []
         steps: list[list[_Cell]] = []
         for read in (image, *self._embeddings[list(tokens[:-1])]):
-            values = np.concatenate([read, image]) if self._config.image_every_step else read
+            values = np.broadcast_to(read, image.shape)  # (N, E)
+            values = np.concatenate([values, image], axis=1) if self._config.image_every_step else values
             cells: list[_Cell] = []
             for index, (kernel, recurrent_kernel, bias, recurrent_bias) in enumerate(self._cells):
                 inputs = values @ kernel + bias
@@ -88,7 +98,7 @@ class DecoderGradient:
         return np.stack(outputs), steps
 
     def _scores(self, values: Floats) -> Floats:
-        """Returns logits (T, V)."""
+        """Returns logits (…, V)."""
         if self._bottleneck is not None:
             values = values @ self._bottleneck[0] + self._bottleneck[1]
         return np.asarray(values @ self._output[0] + self._output[1])
@@ -116,7 +126,7 @@ class DecoderGradient:
 
         Args:
             rise: Gradient of the step's output, which belongs to the first row. Shape (U,).
-            cells: What the cells computed.
+            cells: What the cells computed for the one image.
             carried: For each cell, the gradients of its output from the later steps, (N, U); changed into those of
                 the state before it.
         """
@@ -178,9 +188,9 @@ def _dense(weights: Mapping[str, Floats], name: str) -> tuple[Floats, Floats]:
 
 
 def _advance(inputs: Floats, recurrent: Floats, state: Floats) -> tuple[Floats, _Cell]:
-    """Returns the next state (U,) from both halves of the gates (3U,); Keras's order update, reset, candidate."""
-    update_in, reset_in, candidate_in = np.split(inputs, 3)
-    update_back, reset_back, candidate_back = np.split(recurrent, 3)
+    """Returns the next state (N, U) from both halves of the gates (N, 3U); Keras's order update, reset, candidate."""
+    update_in, reset_in, candidate_in = np.split(inputs, 3, axis=1)
+    update_back, reset_back, candidate_back = np.split(recurrent, 3, axis=1)
     update = _sigmoid(update_in + update_back)
     reset = _sigmoid(reset_in + reset_back)
     candidate = np.tanh(candidate_in + reset * candidate_back)

@@ -141,6 +141,11 @@ class Captioner:
         return cls(bundle.config, bundle.vocabulary, bundle.classes, _tensorflow_engine(bundle, "float32"))
 
     @property
+    def explainer(self) -> Explainer:
+        """Returns what explains, for measuring it."""
+        return self._explainer
+
+    @property
     def engine(self) -> str:
         """Returns the name of the engine."""
         return self._engine.name

@@ -121,7 +121,7 @@ def test_a_map_adds_up_to_the_first_order_effect_of_the_whole_photo(toy: Bundle,
     attribution = Attribution(bundle.config, bundle.weights)
     features = max_pooled(last_map).mean(axis=(0, 1))
     nudge = np.float32(0.02)
-    more, less = (attribution.log_probs(features * factor, CAPTION) for factor in (1 + nudge, 1 - nudge))
+    more, less = (attribution.log_probs(features[None] * factor, CAPTION)[0] for factor in (1 + nudge, 1 - nudge))
     sums = attribution.words(last_map, CAPTION).sum(axis=(1, 2))
     np.testing.assert_allclose(sums, (more - less) / (2 * nudge), atol=0.01 * np.abs(sums).max())
 
@@ -146,9 +146,9 @@ def test_log_probabilities_are_those_of_the_decoder(toy: Bundle) -> None:
     bundle = bundle_of(toy, {}, {"layers": 2, "residual": True, "tied_embeddings": True})
     decoder = Decoder(bundle.config.decoder, bundle.config.encoder.feature_units)
     assign_weights(decoder, bundle.weights, "decoder")
-    features = np.random.default_rng(3).random(bundle.config.encoder.feature_units, np.float32)
-    logits = decoder(features[None], np.array([CAPTION]))[0]
-    expected = tf.gather(tf.nn.log_softmax(logits), CAPTION, axis=1, batch_dims=1)
+    features = np.random.default_rng(3).random((3, bundle.config.encoder.feature_units), np.float32)
+    logits = decoder(features, np.array([CAPTION] * 3))
+    expected = tf.gather(tf.nn.log_softmax(logits), [CAPTION] * 3, axis=2, batch_dims=2)
     found = Attribution(bundle.config, bundle.weights).log_probs(features, CAPTION)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
