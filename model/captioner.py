@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import Bundle, BundleInfo, ClassName, load_bundle
+from model.calibration import calibrated
 from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.engines.choice import EngineName, Precision, choose_engine
 from model.engines.protocol import Engine
@@ -25,7 +26,7 @@ from model.vocabulary import END_ID, Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word of a caption, with its probability given the words before it, in [0, 1]."""
+    """One word of a caption, with its calibrated probability given the words before it, in [0, 1]."""
 
     text: str
     probability: float
@@ -37,8 +38,8 @@ class Caption:
 
     Attributes:
         text: The words, joined as their scripts do.
-        log_probability: Natural logarithm of the caption's probability, its end included unless it was cut at the most
-            words.
+        log_probability: Natural logarithm of the caption's probability, calibrated, its end included unless it was cut
+            at the most words.
         words: The words with their probabilities.
     """
 
@@ -187,7 +188,11 @@ class Captioner:
         times = (encoded_at - started, time.monotonic() - encoded_at)
         order = np.argsort(-encoded.class_probabilities, axis=1, kind="stable")[:, :classes]
         predictions = [
-            Prediction(tuple(self._caption(f) for f in best[:captions]), self._classes_of(row, numbers), *times)
+            Prediction(
+                tuple(self._caption(f, search.max_words) for f in best[:captions]),
+                self._classes_of(row, numbers),
+                *times,
+            )
             for best, row, numbers in zip(found, encoded.class_probabilities, order, strict=True)
         ]
         if maps is None:
@@ -200,10 +205,17 @@ class Captioner:
             explained.append(replace(prediction, explanation=explanation))
         return explained
 
-    def _caption(self, found: FoundCaption) -> Caption:
+    def _caption(self, found: FoundCaption, most_words: int) -> Caption:
         texts = self.vocabulary.decode(found.tokens)
-        words = tuple(Word(t, math.exp(value)) for t, value in zip(texts, found.word_log_probs, strict=True))
-        return Caption(join(texts, self.config.segmentation), found.log_prob, words)
+        temperature = self.config.confidence_temperature
+        values = [calibrated(value, temperature) for value in found.word_log_probs]
+        words = tuple(Word(text, math.exp(value)) for text, value in zip(texts, values, strict=True))
+        log_prob = found.log_prob
+        if temperature != 1:
+            # A caption that was cut has no end; what differs from its words is rounding.
+            end = min(found.log_prob - math.fsum(found.word_log_probs), 0.0) if len(texts) < most_words else 0.0
+            log_prob = math.fsum(values) + calibrated(end, temperature)
+        return Caption(join(texts, self.config.segmentation), log_prob, words)
 
     def _classes_of(self, probabilities: Floats, numbers: npt.NDArray[np.intp]) -> tuple[ClassPrediction, ...]:
         names = [self.classes[number] for number in numbers]

@@ -66,6 +66,8 @@ MIN_VOCABULARY_SIZE = len(SPECIAL) + 1
 MAX_LAYERS = 16
 MAX_WORDS = 100
 MAX_LENGTH_PENALTY = 2
+CONFIDENCE_TEMPERATURES = (0.05, 20.0)
+"""Least and largest temperature that calibrates probabilities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,7 @@ class CaptionerConfig:
         decoder: Architecture of the decoder.
         search: Defaults of the search.
         segmentation: How the words of captions were parted, and so how they are joined; see `model.scripts`.
+        confidence_temperature: What calibrates reported probabilities; 1 changes none. See `model.calibration`.
         format_version: Version of the bundle format; must be `FORMAT_VERSION`; older ones are converted to it.
         provenance: How it was made: data, commands, hours. Free form.
         scores: Measured scores by split and metric, for example `{"flickr8k dev": {"BLEU-4": 11.2}}`.
@@ -244,6 +247,7 @@ class CaptionerConfig:
     decoder: DecoderConfig
     search: SearchConfig
     segmentation: Segmentation = "spaces"
+    confidence_temperature: float = 1.0
     format_version: int = FORMAT_VERSION
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -253,6 +257,7 @@ class CaptionerConfig:
         check("version", self.version, bool(self.version), "a non-empty string")
         check("format_version", self.format_version, self.format_version == FORMAT_VERSION, str(FORMAT_VERSION))
         check_choice("segmentation", self.segmentation, get_args(Segmentation))
+        check_between("confidence_temperature", self.confidence_temperature, *CONFIDENCE_TEMPERATURES)
         units = self.encoder.feature_units
         fits = self.decoder.project_features or self.decoder.embedding_units == units
         expected = f"equal to the encoder's feature ({units}) when features are not projected"

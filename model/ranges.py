@@ -26,9 +26,9 @@ def check_least(name: str, value: int, low: int) -> None:
     check(name, value, value >= low, f"at least {low}")
 
 
-def check_between(name: str, value: float, low: int, high: int) -> None:
+def check_between(name: str, value: float, low: float, high: float) -> None:
     """Checks that a number is from `low` to `high`; raises ConfigError."""
-    check(name, value, low <= value <= high, f"{low} to {high}")
+    check(name, value, low <= value <= high, f"{low:g} to {high:g}")
 
 
 def check_fraction(name: str, value: float) -> None:

@@ -2,6 +2,7 @@
 
 import click
 
+from training.commands.calibrate import calibrate
 from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
@@ -49,6 +50,7 @@ for command in (
     pack,
     joint,
     evaluate,
+    calibrate,
     score,
     recognize,
     export,

@@ -73,7 +73,7 @@ def answer_schemas(settings: ServerSettings) -> Json:
         "Word": _explained(
             "One word of a caption.",
             text={"type": "string"},
-            probability=_probability("Of this word after those before it."),
+            probability=_probability("Of this word after those before it; calibrated if the model is."),
         ),
         "Class": _explained(
             "One class that the photo may belong to.",

@@ -192,7 +192,7 @@ def test_a_mistyped_field_is_named(path: str, value: object) -> None:
     [
         ("name", ""),
         ("version", ""),
-        ("format_version", 4),
+        ("format_version", 5),
         ("segmentation", "jieba"),
         ("format_version", 0),
         ("encoder.features", "fc1"),
