@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Flask, Response, request
 
 from model.errors import ConfigError
+from server.caching import CALLER
 from server.errors import UnauthorizedError
 from server.logs import REQUEST_ID
 from server.settings import KEY_FORM, KEY_PATTERN, ServerSettings
@@ -81,7 +82,7 @@ def register_access(app: Flask, settings: ServerSettings, also_open: frozenset[s
     def require_key() -> None:
         # Unknown paths need a key too. A browser's preflight request cannot carry one.
         if keys and request.endpoint not in is_open and request.method != "OPTIONS":
-            _check_key(keys)
+            request.environ[CALLER] = _number_of_key(keys)
 
     def ignore_other_ranges() -> None:
         # RFC 9110, 14.2 allows ignoring ranges. werkzeug would refuse unknown ones, also for HEAD.
@@ -103,7 +104,8 @@ def register_access(app: Flask, settings: ServerSettings, also_open: frozenset[s
     app.after_request(add_headers)
 
 
-def _check_key(keys: list[bytes]) -> None:
+def _number_of_key(keys: list[bytes]) -> int:
+    """Returns the position of the request's key among all keys."""
     authorization = request.authorization
     bearer = authorization.token if authorization is not None and authorization.type == "bearer" else None
     # This header first: it can only be meant for this server; Authorization may be meant for a proxy in front.
@@ -115,6 +117,7 @@ def _check_key(keys: list[bytes]) -> None:
             f"expected a key of this server as 'Authorization: Bearer KEY' or '{KEY_HEADER}: KEY', received "
             f"{'another one' if given else 'none'}; ask its operator for a key"
         )
+    return matches.index(True)
 
 
 def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from server.access import register_access
 from server.api import Api
 from server.batching import InferenceQueue
+from server.caching import AnswerCache
 from server.decoding.pool import DecodingPool
 from server.description.docs import register_docs
 from server.logs import register_logs
@@ -18,7 +19,7 @@ from server.problems import register_problems
 from server.protocols.asking import Asker
 from server.protocols.protocol import error_form
 from server.protocols.table import chosen, open_endpoints, register_protocols
-from server.service import CaptionService
+from server.service import Answered, CaptionService
 from server.settings import ServerSettings
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -56,7 +57,8 @@ def create_app(
     register_problems(app, lambda request: error_form(protocols, request.path))
     app.add_url_rule("/", "index", lambda: app.send_static_file("index.html"))
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics))
-    service = CaptionService(settings, inference, decoding, draining)
+    cache = AnswerCache(Answered, settings.cache_megabytes * 1024**2, metrics)
+    service = CaptionService(settings, inference, decoding, draining, cache)
     Api(settings, service).register(app)
     register_protocols(app, protocols, Asker(settings, service))
     register_docs(app, settings)

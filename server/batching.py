@@ -92,6 +92,7 @@ class InferenceQueue:
         self._changed = threading.Condition()
         self._batch: list[_Item] = []
         self._is_closed = False
+        self._generation = 0
         metrics.queue_depth.set_function(lambda: len(self._items))
         metrics.inference_oldest_seconds.set_function(lambda: self.oldest_seconds)
         # A daemon: a process that must end does not wait for a batch that nobody wants.
@@ -102,6 +103,7 @@ class InferenceQueue:
         """Uses a captioner from the next batch on; until there is a first one, images wait."""
         with self._changed:
             self._captioner = captioner
+            self._generation += 1
             self._changed.notify()
 
     def close(self) -> None:
@@ -121,6 +123,11 @@ class InferenceQueue:
         if self._captioner is None:
             raise NotReadyError("the captioner is still loading; try again in a few seconds")
         return self._captioner
+
+    @property
+    def generation(self) -> int:
+        """Returns how many captioners have served; what is submitted now is predicted by this one or a later one."""
+        return self._generation
 
     @property
     def oldest_seconds(self) -> float:

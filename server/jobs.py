@@ -19,12 +19,22 @@ Explain = Literal["png", "values"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions:
-    """What is wanted for every image of a request; see `Captioner.predict`."""
+    """What is wanted for every image of a request; see `Captioner.predict`.
+
+    Attributes:
+        search: How captions are searched.
+        captions: Captions for each image.
+        classes: Classes for each image.
+        explain: The form of maps for words and classes; None for no maps.
+        may_be_kept: Whether the answer may be given again to the same question; not where chance decides,
+            nor with maps, which are large.
+    """
 
     search: Search
     captions: int
     classes: int
     explain: Explain | None = None
+    may_be_kept: bool = True
 
     @property
     def batch_key(self) -> tuple[Search, bool]:

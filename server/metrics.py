@@ -29,6 +29,7 @@ class ServerMetrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._add_captioning()
+        self._add_cache()
         self._add_decoding()
         self._add_requests()
         self._add_program()
@@ -49,6 +50,18 @@ class ServerMetrics:
             "Age of the oldest image that waits or is captioned.",
             registry=self.registry,
         )
+
+    def _add_cache(self) -> None:
+        self.cache_lookups = Counter(
+            "showtell_cache_lookups",
+            "Photos looked up among earlier answers, by result; none without --cache-megabytes.",
+            ["result"],
+            registry=self.registry,
+        )
+        for result in ("hit", "miss"):
+            self.cache_lookups.labels(result)
+        self.cache_bytes = Gauge("showtell_cache_bytes", "Memory of the answers kept.", registry=self.registry)
+        self.cache_answers = Gauge("showtell_cache_answers", "Answers kept.", registry=self.registry)
 
     def _add_decoding(self) -> None:
         self.decoding_depth = Gauge(

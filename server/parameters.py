@@ -124,6 +124,7 @@ def parse_options(arguments: "MultiDict[str, str]", config: CaptionerConfig) -> 
         captions=captions,
         classes=values.get("classes", DEFAULT_CLASSES),
         explain="png" if explain == "1" else explain,
+        may_be_kept=explain is None and (not asked.sample or asked.seed is not None),
     )
 
 

@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from model.errors import ImageError
 from model.image import DecodedImage
 from server.batching import InferenceQueue, Predictor
 from server.bodies import is_coded
+from server.caching import CALLER, AnswerCache, Place
 from server.decoding.pool import DecodingPool
 from server.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from server.jobs import Explain, PredictOptions
@@ -55,10 +56,11 @@ class Answered:
 
 
 class _Reading(NamedTuple):
-    """A decoded image, and how long that took."""
+    """A decoded image, how long that took, and where its answer is to be kept, if anywhere."""
 
     image: DecodedImage
     seconds: float
+    place: Place | None
 
 
 class CaptionService:
@@ -69,15 +71,22 @@ class CaptionService:
         inference: Where images are captioned.
         decoding: Where they are decoded.
         draining: Set when the server begins to shut down.
+        cache: Answers that were given before.
     """
 
     def __init__(
-        self, settings: ServerSettings, inference: InferenceQueue, decoding: DecodingPool, draining: threading.Event
+        self,
+        settings: ServerSettings,
+        inference: InferenceQueue,
+        decoding: DecodingPool,
+        draining: threading.Event,
+        cache: AnswerCache[Answered],
     ) -> None:
         self._settings = settings
         self._inference = inference
         self._decoding = decoding
         self._draining = draining
+        self._cache = cache
         # The rest of the threads are kept for requests whose bodies have arrived.
         self._bodies = BodyMemory(settings.max_body_bytes, max(1, settings.threads * 2 // 3))
 
@@ -139,8 +148,8 @@ class CaptionService:
 
     def _receive(
         self, request: Request, parse: Callable[[], Asked], most_bytes: int | None
-    ) -> tuple[PredictOptions, float, list[_Reading | ImageError]]:
-        """Reads and decodes the images; returns them with the options and the time by which to answer."""
+    ) -> tuple[PredictOptions, float, list[_Reading | Answered | ImageError]]:
+        """Reads the images and decodes those without an answer; returns the options and the deadline too."""
         wait_outside(request.environ)
         seconds = self._settings.deadline_seconds
         begun = time.monotonic()
@@ -152,9 +161,17 @@ class CaptionService:
             begin_arrival(request.environ, self._settings.request_seconds)
             asked = parse()
             deadline = time.monotonic() + seconds - waited
-            return asked.options, deadline, [self._read(data, deadline) for data in asked.images]
+            caller = request.environ.get(CALLER)
+            generation = self._inference.generation
+            places = (self._cache.place(data, asked.options, caller, generation) for data in asked.images)
+            found = [self._find(data, place, deadline) for data, place in zip(asked.images, places, strict=True)]
+            return asked.options, deadline, found
 
-    def _read(self, data: bytes, deadline: float) -> _Reading | ImageError:
+    def _find(self, data: bytes, place: Place | None, deadline: float) -> _Reading | Answered | ImageError:
+        known = None if place is None else self._cache.get(place)
+        return self._read(data, place, deadline) if known is None else known
+
+    def _read(self, data: bytes, place: Place | None, deadline: float) -> _Reading | ImageError:
         started = time.monotonic()
         if started > deadline:
             raise DeadlineExceededError("the images were not decoded before the deadline; send fewer or smaller images")
@@ -162,14 +179,14 @@ class CaptionService:
             image = self._decoding.decode(data, deadline)
         except ImageError as error:
             return error
-        return _Reading(image, time.monotonic() - started)
+        return _Reading(image, time.monotonic() - started, place)
 
     def _predict(self, readings: list[_Reading], options: PredictOptions, deadline: float) -> list[Answered]:
         if not readings:
             return []
         images = np.stack([reading.image.pixels for reading in readings])  # (B, H, W, C)
         answer = self._inference.submit(images, options, deadline).result()
-        return [
+        answers = [
             Answered(
                 reading.image.width,
                 reading.image.height,
@@ -180,3 +197,13 @@ class CaptionService:
             )
             for reading, prediction in zip(readings, answer.predictions, strict=True)
         ]
+        for reading, answered in zip(readings, answers, strict=True):
+            if reading.place is not None:
+                self._cache.put(reading.place, _given_again(answered))
+        return answers
+
+
+def _given_again(answered: Answered) -> Answered:
+    """Returns an answer as it is when nothing is computed for it."""
+    prediction = replace(answered.prediction, encode_seconds=0.0, search_seconds=0.0)
+    return replace(answered, prediction=prediction, read_seconds=0.0, queue_seconds=0.0)

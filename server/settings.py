@@ -74,6 +74,7 @@ class ServerSettings:
         max_waiting: Most images that wait for the captioner; further requests are refused at once.
         max_batch: Most images captioned in one batch.
         max_wait_seconds: Time to wait for a batch to fill while there is traffic, in seconds.
+        cache_megabytes: Memory for answers to photos that may be sent again, in units of 1024 * 1024 bytes; 0 for none.
         deadline_seconds: Time to answer a request after its body has arrived, in seconds.
         request_seconds: Time for a request to arrive, headers and body, in seconds.
         drain_seconds: Time to go on serving after SIGTERM, in seconds.
@@ -127,6 +128,10 @@ class ServerSettings:
     max_wait_seconds: float = field(
         default=0.0, metadata=_about("Time to wait for a batch to fill while there is traffic.", 0, 1)
     )
+    cache_megabytes: int = field(
+        default=0,
+        metadata=_about("Memory for answers, so that a photo sent again is not computed again; 0 for none.", 0, 65536),
+    )
     deadline_seconds: float = field(
         default=10.0, metadata=_about("Time to answer a request after its body has arrived.", 0.05, 3600)
     )
@@ -137,9 +142,7 @@ class ServerSettings:
     threads: int = field(
         default=96,
         metadata=_about(
-            "Worker threads. Keep above max_waiting + max_batch, so that refusals and probes never queue.",
-            2,
-            1000,
+            "Worker threads. Keep above max_waiting + max_batch, so that refusals and probes never queue.", 2, 1000
         ),
     )
     keepalive_seconds: float = field(
@@ -155,9 +158,7 @@ class ServerSettings:
     max_connections_per_address: int = field(
         default=500,
         metadata=_about(
-            "Most connections from one address. Behind a proxy, keep above what the proxy opens.",
-            1,
-            100_000,
+            "Most connections from one address. Behind a proxy, keep above what the proxy opens.", 1, 100_000
         ),
     )
     api_key: tuple[str, ...] = field(

@@ -239,6 +239,18 @@ def test_another_bundle_at_the_path_is_loaded_and_a_damaged_one_is_refused(
     assert server.ask("POST", "/v1/predict", picture())[0] == 200
 
 
+def test_another_bundle_forgets_the_answers_of_the_one_before(start: Start, bundle: Path, tmp_path: Path) -> None:
+    server = start(bundle, "--cache-megabytes", "1", "--drain-seconds", "0")
+    for version in ("1", "2"):
+        wait_until(lambda version=version: server.version() == version)  # type: ignore[misc]
+        for _ in range(3):
+            assert server.ask("POST", "/v1/predict", picture())[0] == 200
+        exchange(bundle, tmp_path / "second")
+    metrics = server.ask("GET", "/metrics")[1]
+    assert 'showtell_cache_lookups_total{result="miss"} 2.0' in metrics
+    assert 'showtell_cache_lookups_total{result="hit"} 4.0' in metrics
+
+
 def test_sighup_loads_the_bundle_again_while_requests_are_served(start: Start, toy_bundle: Path) -> None:
     server = start(toy_bundle, "--drain-seconds", "0")
     server.process.send_signal(signal.SIGHUP)

@@ -111,4 +111,5 @@ def _figures(answers: list[Answered], seconds: float) -> dict[str, Any]:
 
 
 def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)
+    """Returns at least 1: clients divide by it, also where an earlier answer is given again in no time."""
+    return max(1, round(seconds * 1e9))
