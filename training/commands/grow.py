@@ -23,7 +23,7 @@ from training.commands.options import (
     option,
     reported,
 )
-from training.config import RunConfig, TopConfig
+from training.config import DeviceConfig, RunConfig, TopConfig
 from training.data.captioned import find_photos, read_lines
 from training.fields import MAX_SEED
 from training.provenance import recorded
@@ -83,17 +83,23 @@ def grow(vgg16: str, out: Path, features: Any, seed: int) -> None:
     help="Views of each photo.",
 )
 @option("--out", type=ANY, required=True, help="Directory for the maps, 200 kB for each view.")
+@flags(DeviceConfig, "precision")
 @reported
-def maps(encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views: tuple[str, ...], out: Path) -> None:
+def maps(
+    encoder: Path, photos: tuple[Path, ...], only: tuple[Path, ...], views: tuple[str, ...], out: Path, precision: str
+) -> None:
     """Computes the output of the first four blocks for each photo, once; later stages start from it.
 
     \b
     Example:
       showtell-train maps --encoder runs/encoder --photos data/flickr8k/images --out runs/maps
     """  # noqa: D301 - \b tells click not to wrap
+    import keras
+
     from training.encoder.maps import cache_maps
     from training.encoder.sources import load_encoder
 
+    keras.config.set_dtype_policy(DeviceConfig(precision=precision).policy)  # type: ignore[arg-type]
     names = {name for file in only for name in read_lines(file)}
     paths = [path for path in find_photos(photos) if not only or path.name in names]
     with recorded(out, command_line()):

@@ -70,9 +70,10 @@ def frozen_part(encoder: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.N
 
 
 def run_layers(encoder: keras.Model, begin: str, end: str) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
-    """Builds a function that runs a chain of layers in float32, faster than the network itself.
+    """Builds a function that runs a chain of layers in the layers' own precision, faster than the network itself.
 
-    Identity convolutions are left out, which changes nothing behind a ReLU. Wide convolutions use Winograd's algorithm.
+    Identity convolutions are left out, which changes nothing behind a ReLU. Wide convolutions use Winograd's algorithm
+    in float32.
 
     Args:
         encoder: From `build_encoder`, without batch norm and residual branches.
@@ -87,14 +88,14 @@ def run_layers(encoder: keras.Model, begin: str, end: str) -> Callable[[npt.NDAr
         if not isinstance(layer, keras.layers.Conv2D):
             steps.append(layer)
         elif not is_identity(layer):
-            steps.append(_winograd(layer) if layer.input.shape[-1] >= _WINOGRAD_CHANNELS else layer)
+            steps.append(_fastest(layer) if layer.input.shape[-1] >= _WINOGRAD_CHANNELS else layer)
 
     @tf.function  # type: ignore[untyped-decorator]
     def run(inputs: tf.Tensor) -> tf.Tensor:
         values = inputs
         for step in steps:
             values = step(values)
-        return values
+        return tf.cast(values, tf.float32)
 
     return lambda inputs: np.asarray(run(tf.constant(inputs)))
 
@@ -115,7 +116,7 @@ def top_part(encoder: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]
         the decoder reads.
     """
     last_block = [
-        _winograd(layer) if isinstance(layer, keras.layers.Conv2D) else layer for layer in _chain(encoder, FROZEN, LAST)
+        _fastest(layer) if isinstance(layer, keras.layers.Conv2D) else layer for layer in _chain(encoder, FROZEN, LAST)
     ]
     outputs = dict(encoder.output) | {"taught": encoder.get_layer("fc2_relu").output}
     head = keras.Model(encoder.get_layer(LAST).output, outputs, name="head")
@@ -124,13 +125,15 @@ def top_part(encoder: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]
         values = maps
         for step in last_block:
             values = step(values)
-        found: dict[str, tf.Tensor] = head(values, training=False)
-        return found
+        return {name: tf.cast(value, tf.float32) for name, value in head(values, training=False).items()}
 
     return run
 
 
-def _winograd(layer: keras.layers.Conv2D) -> Callable[[tf.Tensor], tf.Tensor]:
+def _fastest(layer: keras.layers.Conv2D) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the faster way to run a wide convolution: in other precisions than float32 the layer itself."""
+    if layer.compute_dtype != "float32":
+        return layer  # type: ignore[no-any-return]
     return lambda maps: winograd_convolution(maps, layer.kernel.value, layer.bias.value)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -87,6 +88,17 @@ def test_the_last_block_learns_and_the_classes_along_with_a_teacher_alone(
     bundle = assemble(tmp_path / "run", tmp_path / "run", runs.records, CLASSES)
     assert bundle.config.encoder.features == "average"
     assert open_maps(maps, load_encoder(tmp_path / "run").network).shapes == PhotoCache(maps).shapes
+
+
+def test_it_learns_in_bfloat16(runs: Stages, maps: Path, answers: Path, tmp_path: Path) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        task = made(runs, maps, answers=answers)
+        assert {variable.dtype for variable in task.encoder.trainable_variables} == {"float32"}
+        assert train_task(tmp_path / "run", task, RUN)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert changed(tmp_path / "run", runs.encoder) == BLOCK | {"fc1", "fc2", "predictions"}
 
 
 def test_the_loss_is_that_of_training_on_the_photos_themselves(runs: Stages, maps: Path) -> None:

@@ -14,6 +14,7 @@ from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.lite import LiteEngine
 from model.errors import DataError
+from model.image import read_image
 from model.tensors import identity_kernel
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
@@ -105,6 +106,20 @@ def test_features_from_maps_are_those_of_the_photos(records: Path, drawn: Path, 
     for name in ("names", "references", "captions"):
         assert getattr(found, name) == getattr(expected, name)
     np.testing.assert_array_equal(found.rows, expected.rows)
+
+
+def test_maps_in_bfloat16_are_those_of_float32_rounded(drawn: Path) -> None:
+    images = np.stack([read_image(path.read_bytes()).pixels for path in sorted(drawn.glob("*.jpg"))[:4]])
+    expected = frozen_part(some_encoder())(images)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        encoder = some_encoder()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    found = frozen_part(encoder)(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=0.03 * expected.max())
+    assert np.abs(found - expected).max() > 0
 
 
 def test_maps_of_another_encoder_are_refused_and_missing_ones_are_told(
