@@ -85,7 +85,7 @@ class Judge:
     def maps(self, image: Images, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """Returns the maps of a caption's words for an image, (T, H, W)."""
         _, maps = self._explainer.encode(image[None])
-        return self._explainer.attribution.words(maps[0], tokens)
+        return self._explainer.attribution.words(maps[0], [tokens])[0]
 
     def probabilities(self, images: Sequence[Images], tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """Returns the probability of each word of a caption for each image, (N, T)."""

@@ -51,22 +51,23 @@ class Attribution:
         self._decoder = DecoderGradient(config.decoder, parts["decoder"])
         self._classes = ClassGradient(parts["encoder"])
 
-    def words(self, last_map: Floats, tokens: Sequence[int]) -> Floats:
-        """Returns a map for each word of a caption.
+    def words(self, last_map: Floats, captions: Sequence[Sequence[int]]) -> list[Floats]:
+        """Returns a map for each word of some captions of one image.
 
         Args:
-            last_map: Outputs of the last convolution for one image. Shape (H, W, C), float32, at least 0.
-            tokens: The words, T of them.
+            last_map: Outputs of the last convolution. Shape (H, W, C), float32, at least 0.
+            captions: The words of each.
 
         Returns:
-            What each place adds to the log-probability of the word after the words before it, in nats, to first order.
-            Shape (T, H, W), float32.
+            For each caption of T words what each place adds to the log-probability of the word after the words before
+            it, in nats, to first order. Shape (T, H, W), float32.
         """
-        if not len(tokens):
-            return np.zeros((0, *last_map.shape[:2]), np.float32)
+        if not any(map(len, captions)):
+            return [np.zeros((0, *last_map.shape[:2]), np.float32) for _ in captions]
         pooled = max_pooled(last_map)
-        rise = self._decoder.gradient(self._features(pooled), tokens)  # (T, D)
-        return _unpooled(self._through_features(pooled, rise) * pooled, last_map)
+        rises = self._decoder.gradient(self._features(pooled), captions)  # of (T, D)
+        maps = _unpooled(self._through_features(pooled, np.concatenate(rises)) * pooled, last_map)
+        return np.split(maps, np.cumsum([len(rise) for rise in rises])[:-1])
 
     def classes(self, last_map: Floats, classes: Sequence[int]) -> Floats:
         """Returns a map for each class, shape (N, H, W), as `words` does; `classes` are N of them by number."""

@@ -56,36 +56,40 @@ class DecoderGradient:
         Returns:
             Shape (N, T), float32, at most 0.
         """
-        values, _ = self._forward(features, tokens)
+        values, _ = self._forward(features, np.broadcast_to(tokens, (len(features), len(tokens))))
         chosen = [_log_softmax(self._scores(row))[:, token] for row, token in zip(values, tokens, strict=True)]
         return np.stack(chosen, axis=1)
 
-    def gradient(self, feature: Floats, tokens: Sequence[int]) -> Floats:
-        """Returns the gradient of one image's `log_probs` with respect to its feature.
+    def gradient(self, feature: Floats, captions: Sequence[Sequence[int]]) -> list[Floats]:
+        """Returns the gradients of one image's `log_probs` with respect to its feature, for several captions at once.
 
         Args:
             feature: Shape (D,), float32.
-            tokens: The words, T of them, at least one.
+            captions: The words of each, at least one.
 
         Returns:
-            Shape (T, D), float32.
+            For each caption of T words, shape (T, D), float32.
         """
-        values, cells = self._forward(feature[None], tokens)
-        rise = _rise(self._scores(values[:, 0]), tokens) @ self._output[0].T  # (T, U), or (T, E) where tied
+        tokens = np.zeros((len(captions), max(map(len, captions))), np.int64)  # (N, T), shorter ones filled up
+        for row, words in zip(tokens, captions, strict=True):
+            row[: len(words)] = words
+        values, cells = self._forward(np.broadcast_to(feature, (len(captions), len(feature))), tokens)
+        scores = self._scores(values.reshape(-1, values.shape[-1]))
+        rise = _rise(scores, tokens.T.reshape(-1)) @ self._output[0].T  # (T * N, U), or (T * N, E) where tied
         if self._bottleneck is not None:
             rise = rise @ self._bottleneck[0].T
-        image = self._backward(rise, cells)  # (T, E)
-        return image if self._projection is None else image @ self._projection[0].T
+        image = self._backward(rise.reshape(*tokens.T.shape, -1), cells)  # (T, N, E)
+        found = image if self._projection is None else _product(image, self._projection[0].T)
+        return [found[: len(words), index] for index, words in enumerate(captions)]
 
-    def _forward(self, features: Floats, tokens: Sequence[int]) -> tuple[Floats, list[list[_Cell]]]:
-        """Returns the last cell's outputs (T, N, U), and what each cell computed at each step."""
+    def _forward(self, features: Floats, tokens: npt.NDArray[np.int64]) -> tuple[Floats, list[list[_Cell]]]:
+        """Returns the last cell's outputs (T, N, U) for features (N, D) and words (N, T), and what each cell did."""
         image = features if self._projection is None else features @ self._projection[0] + self._projection[1]
         states = [np.zeros((len(image), self._config.units), np.float32)] * self._config.layers
         outputs: list[Floats] = []
         steps: list[list[_Cell]] = []
-        for read in (image, *self._embeddings[list(tokens[:-1])]):
-            values = np.broadcast_to(read, image.shape)  # (N, E)
-            values = np.concatenate([values, image], axis=1) if self._config.image_every_step else values
+        for read in (image, *self._embeddings[tokens.T[:-1]]):  # (N, E)
+            values = np.concatenate([read, image], axis=1) if self._config.image_every_step else read
             cells: list[_Cell] = []
             for index, (kernel, recurrent_kernel, bias, recurrent_bias) in enumerate(self._cells):
                 inputs = values @ kernel + bias
@@ -104,31 +108,31 @@ class DecoderGradient:
         return np.asarray(values @ self._output[0] + self._output[1])
 
     def _backward(self, rise: Floats, steps: list[list[_Cell]]) -> Floats:
-        """Returns the gradient with respect to the projected image (T, E), given that of the outputs (T, U).
+        """Returns the gradients with respect to the projected image (T, N, E), given those of the outputs (T, N, U).
 
         Row t belongs to word t, which depends on the steps up to t alone.
         """
         units = self._config.embedding_units
         kernel = self._cells[0][0]
         beside = kernel[units:]  # empty where the image does not stand beside the words
-        image = np.zeros((len(rise), units), np.float32)
-        carried = [np.zeros_like(rise[:, : self._config.units]) for _ in self._cells]
+        image = np.zeros((*rise.shape[:2], units), np.float32)
+        carried = [np.zeros((*rise.shape[:2], self._config.units), np.float32) for _ in self._cells]
         for step in range(len(rise) - 1, -1, -1):
-            gates = self._backward_step(rise[step], steps[step], [rows[step:] for rows in carried])  # (T - step, 3U)
+            gates = self._backward_step(rise[step], steps[step], [rows[step:] for rows in carried])
             if len(beside):
-                image[step:] += gates @ beside.T
+                image[step:] += _product(gates, beside.T)
             if step == 0:
-                image += gates @ kernel[:units].T
+                image += _product(gates, kernel[:units].T)
         return image
 
     def _backward_step(self, rise: Floats, cells: list[_Cell], carried: list[Floats]) -> Floats:
-        """Goes back through one step; returns the gradient of the first cell's gates.
+        """Goes back through one step; returns the gradient of the first cell's gates, (T - step, N, 3U).
 
         Args:
-            rise: Gradient of the step's output, which belongs to the first row. Shape (U,).
-            cells: What the cells computed for the one image.
-            carried: For each cell, the gradients of its output from the later steps, (N, U); changed into those of
-                the state before it.
+            rise: Gradient of the step's output, which belongs to the first row. Shape (N, U).
+            cells: What the cells computed.
+            carried: For each cell, the gradients of its output from the later steps, (T - step, N, U); changed into
+                those of the state before it.
         """
         values = np.zeros_like(carried[-1])
         values[0] = rise
@@ -136,9 +140,11 @@ class DecoderGradient:
         for index in range(len(cells) - 1, -1, -1):
             kernel, recurrent_kernel, _, _ = self._cells[index]
             gates, recurrent = _back(values + carried[index], cells[index])
-            carried[index][:] = (values + carried[index]) * cells[index].update + recurrent @ recurrent_kernel.T
+            carried[index][:] = (values + carried[index]) * cells[index].update + _product(
+                recurrent, recurrent_kernel.T
+            )
             if index:
-                values = gates @ kernel.T + (values if self._config.residual else 0)
+                values = _product(gates, kernel.T) + (values if self._config.residual else 0)
         return gates
 
 
@@ -198,21 +204,26 @@ def _advance(inputs: Floats, recurrent: Floats, state: Floats) -> tuple[Floats, 
 
 
 def _back(rise: Floats, cell: _Cell) -> tuple[Floats, Floats]:
-    """Returns the gradients of both halves of the gates, each (N, 3U), given that of the cell's output (N, U)."""
+    """Returns the gradients of both halves of the gates, each (T, N, 3U), given that of the cell's output (T, N, U)."""
     candidate = rise * (1 - cell.update) * (1 - cell.candidate**2)
     update = rise * (cell.before - cell.candidate) * cell.update * (1 - cell.update)
     reset = candidate * cell.recurrent * cell.reset * (1 - cell.reset)
-    inputs = np.concatenate([update, reset, candidate], axis=1)
-    return inputs, np.concatenate([update, reset, candidate * cell.reset], axis=1)
+    inputs = np.concatenate([update, reset, candidate], axis=-1)
+    return inputs, np.concatenate([update, reset, candidate * cell.reset], axis=-1)
 
 
-def _rise(scores: Floats, chosen: Sequence[int]) -> Floats:
+def _product(values: Floats, matrix: Floats) -> Floats:
+    """Returns values (..., K) times a matrix (K, M) as one product, which NumPy would otherwise do row by row."""
+    return np.asarray((values.reshape(-1, len(matrix)) @ matrix).reshape(*values.shape[:-1], matrix.shape[1]))
+
+
+def _rise(scores: Floats, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Floats:
     """Returns the gradient of the log-probability of the chosen columns with respect to scores (N, V)."""
     rise = -np.exp(_log_softmax(scores))
     rows = np.arange(len(chosen))
-    rise[rows, list(chosen)] = 0
+    rise[rows, chosen] = 0
     # The others add up to it: 1 - p would lose its digits where a word is almost certain.
-    rise[rows, list(chosen)] = -rise.sum(axis=1)
+    rise[rows, chosen] = -rise.sum(axis=1)
     return rise
 
 

@@ -75,17 +75,13 @@ class Explainer:
             last_map: From `encode`. Shape (H, W, C), float32.
             captions: The words of each caption.
             classes: Numbers of the classes.
-            is_wanted: Called before each caption; returns whether anyone still waits for the maps.
+            is_wanted: Returns whether anyone still waits for the maps.
 
         Returns:
-            The maps; without those of the captions that were no longer wanted.
+            The maps; without those of the captions if they are no longer wanted.
         """
         started = time.monotonic()
-        words = []
-        for tokens in captions:
-            if not is_wanted():
-                break
-            words.append(self.attribution.words(last_map, tokens))
+        words = self.attribution.words(last_map, captions) if is_wanted() else []
         return Explanation(tuple(words), self.attribution.classes(last_map, classes), time.monotonic() - started)
 
     def _explaining(self) -> ExplainingEngine:

@@ -89,14 +89,15 @@ def write_tensors(path: Path, weights: Weights, kernels: Mapping[str, Int8Kernel
         if kernel is not None and kernel.has_identity and not kernel.whole.any():
             place = {}
         if place is None:
-            stored[name] = np.ascontiguousarray(value)
+            stored[name] = np.asarray(value)
             continue
         if kernel is not None:
             stored[name] = kernel.steps
             place["identity"] = kernel.has_identity
         places[name] = json.dumps(place)
     # Written by us, so that a full disk is an OSError like with other files.
-    path.write_bytes(save(stored, places or None))
+    # Contiguous, since safetensors writes transposed arrays in the order of their memory, under their shape.
+    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in stored.items()}, places or None))
 
 
 def read_tensors(

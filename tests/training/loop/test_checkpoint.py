@@ -3,6 +3,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from model.config import DecoderConfig, EncoderConfig
 from model.decoder import Decoder
@@ -15,6 +16,7 @@ from training.loop.checkpoint import (
     named_variables,
     read_progress,
     save_checkpoint,
+    serialized,
 )
 
 
@@ -73,6 +75,12 @@ def test_one_part_of_a_checkpoint_is_restored_alone(tmp_path: Path) -> None:
     load_checkpoint(tmp_path / "c.safetensors", named_variables(restored, "decoder"))
     for one, two in zip(values(decoder), values(restored), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_a_transposed_array_is_written_as_it_reads() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    found = safetensors.numpy.load(serialized({"decoder/kernel": values}, {}))  # type: ignore[dict-item]
+    np.testing.assert_array_equal(found["decoder/kernel"], values)
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
