@@ -97,7 +97,7 @@ def write_tensors(path: Path, weights: Weights, kernels: Mapping[str, Int8Kernel
         places[name] = json.dumps(place)
     # Written by us, so that a full disk is an OSError like with other files.
     # Contiguous, since safetensors writes transposed arrays in the order of their memory, under their shape.
-    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in stored.items()}, places or None))
+    path.write_bytes(save({name: np.asarray(value, order="C") for name, value in stored.items()}, places or None))
 
 
 def read_tensors(

@@ -74,7 +74,7 @@ def save_checkpoint(path: Path, variables: Variables, progress: Mapping[str, obj
 def serialized(variables: Variables, progress: Mapping[str, object]) -> bytes:
     """Returns the bytes that `save_checkpoint` writes."""
     # Contiguous, since safetensors writes transposed arrays in the order of their memory, under their shape.
-    tensors = {name: np.ascontiguousarray(keras.ops.convert_to_numpy(v)) for name, v in variables.items()}
+    tensors = {name: np.asarray(keras.ops.convert_to_numpy(v), order="C") for name, v in variables.items()}
     text = json.dumps(progress)
     return save(tensors, metadata={"progress": text, "sha256": _digest(tensors, text)})
 

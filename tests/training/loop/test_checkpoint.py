@@ -79,7 +79,7 @@ def test_one_part_of_a_checkpoint_is_restored_alone(tmp_path: Path) -> None:
 
 def test_a_transposed_array_is_written_as_it_reads() -> None:
     values = np.arange(6, dtype=np.float32).reshape(2, 3).T
-    found = safetensors.numpy.load(serialized({"decoder/kernel": values}, {}))  # type: ignore[dict-item]
+    found = safetensors.numpy.load(serialized({"decoder/kernel": values}, {}))
     np.testing.assert_array_equal(found["decoder/kernel"], values)
 
 
