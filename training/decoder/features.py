@@ -1,5 +1,6 @@
 """A frozen encoder's features of all photos, computed once and cached beside the records."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from training.data.pipeline import CAPTION_SPEC, split_batches
 from training.data.records import INDEX, VOCABULARY, check_kind, has_split, read_index, read_weights, shard_paths
 from training.data.shards import count_records
 from training.encoder.maps import FROZEN, LAST, MAPS, open_maps, run_layers
-from training.encoder.sources import encoder_file, load_encoder
+from training.encoder.sources import features_key, load_encoder
 from training.progress import note, progress
 from training.provenance import key_of
 
@@ -175,13 +176,14 @@ def _cache_of(encoder_run: Path, records: Path, split: str, name: str) -> Path:
 
 
 def input_key(encoder_run: Path, records: Path) -> str:
-    """Returns a hash of an encoder and records: the inputs that features, and so a decoder, were made from.
+    """Returns a hash of an encoder's features and records: the inputs that a decoder was made from.
 
     Raises:
         DataError: There is no such encoder, or the records are incomplete or hold classes.
     """
     check_kind(records, "captions")
-    return key_of(encoder_file(encoder_run), records / INDEX, records / VOCABULARY)
+    parts = (features_key(encoder_run), key_of(records / INDEX, records / VOCABULARY))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def known_views(maps: PhotoCache, records: Path, split: str) -> tuple[View, ...]:

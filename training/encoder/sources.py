@@ -1,16 +1,21 @@
 """Loading an encoder from where it was made: a training run, a bundle, or the ImageNet file."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import safetensors
 
+from model.attribution import CLASS_LAYERS
 from model.bundle import WEIGHTS, load_bundle
-from model.config import EncoderConfig, parse_encoder
+from model.config import FEATURES, EncoderConfig, parse_encoder
 from model.encoder import build_encoder
 from model.errors import ConfigError, DataError
+from model.manifest import sha256_of
 from model.weights import assign_weights
 from training.encoder.imagenet import load_imagenet
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
@@ -62,6 +67,32 @@ def encoder_file(path: Path) -> Path:
             "`classifier` first, or give a bundle or the Keras VGG-19 file"
         )
     return found
+
+
+def features_key(path: Path) -> str:
+    """Returns a SHA-256, in hexadecimal, that is the same for encoders of the same origin and the same features.
+
+    Of a checkpoint whose features do not pass the class layers, those layers do not count: they may be trained again
+    without making a decoder useless.
+
+    Args:
+        path: See `encoder_file`.
+
+    Raises:
+        DataError: There is no trained encoder, or its file is damaged.
+    """
+    file = encoder_file(path)
+    place = read_progress(file) if file.name == BEST else {}
+    if "encoder" not in place or FEATURES[parse_encoder(place["encoder"]).features][1]:
+        return sha256_of(file)
+    digest = hashlib.sha256(json.dumps(place["encoder"], sort_keys=True).encode())
+    with safetensors.safe_open(file, framework="numpy") as tensors:
+        for name in sorted(tensors.keys()):
+            part, layer = name.split("/")[:2]
+            if part == "encoder" and layer not in CLASS_LAYERS:
+                digest.update(name.encode())
+                digest.update(tensors.get_tensor(name).tobytes())
+    return digest.hexdigest()
 
 
 def load_encoder(path: Path) -> TrainedEncoder:
