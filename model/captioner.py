@@ -41,11 +41,14 @@ class Caption:
         log_probability: Natural logarithm of the caption's probability, calibrated, its end included unless it was cut
             at the most words.
         words: The words with their probabilities.
+        score: What the search ranked the caption by: `log_probability / steps ** length_penalty`, not calibrated, where
+            steps are the words and the end.
     """
 
     text: str
     log_probability: float
     words: tuple[Word, ...]
+    score: float
 
     @property
     def probability(self) -> float:
@@ -215,7 +218,7 @@ class Captioner:
             # A caption that was cut has no end; what differs from its words is rounding.
             end = min(found.log_prob - math.fsum(found.word_log_probs), 0.0) if len(texts) < most_words else 0.0
             log_prob = math.fsum(values) + calibrated(end, temperature)
-        return Caption(join(texts, self.config.segmentation), log_prob, words)
+        return Caption(join(texts, self.config.segmentation), log_prob, words, found.score)
 
     def _classes_of(self, probabilities: Floats, numbers: npt.NDArray[np.intp]) -> tuple[ClassPrediction, ...]:
         names = [self.classes[number] for number in numbers]

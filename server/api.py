@@ -1,16 +1,18 @@
 """The endpoints under /v1: parse a request, call the one service, serialise its answer; and the health checks."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, request
 
+from model.bundle import weight_shapes
 from model.captioner import Caption, ClassPrediction
-from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
+from model.config import CARD, MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS, is_image
-from model.maps import as_data_uri, as_rows
+from model.maps import as_data_uri, as_rows, in_words
 from model.search import Floats
 from server.bodies import json_limit, read_body, too_large
 from server.errors import ParameterError
@@ -105,10 +107,12 @@ class Api:
                 "encoder": {"name": "VGG-19", **dataclasses.asdict(config.encoder)},
                 "decoder": {"name": "Show and Tell GRU", **dataclasses.asdict(config.decoder)},
             },
+            "parameters": sum(math.prod(shape) for shape in weight_shapes(config).values()),
             "vocabulary_size": config.decoder.vocabulary_size,
             "classes": config.encoder.classes,
             "search": dataclasses.asdict(config.search),
             "scores": config.scores,
+            **{name: str(config.provenance.get(name, "")) for name in CARD},
             "limits": {
                 "body_bytes": settings.max_body_bytes,
                 "image_pixels": settings.max_pixels,
@@ -184,6 +188,7 @@ def _caption(caption: Caption) -> Json:
         # Rounding in an engine can make the logarithm of a probability of 1 a little larger than 0.
         "log_probability": _rounded(min(caption.log_probability, 0.0)),
         "probability": _rounded(caption.probability),
+        "score": _rounded(min(caption.score, 0.0)),
         "words": [{"text": word.text, "probability": _rounded(word.probability)} for word in caption.words],
     }
 
@@ -195,6 +200,7 @@ def _class(item: ClassPrediction) -> Json:
 def _add_maps(items: list[Json], maps: Floats, form: Callable[[Floats], str | list[list[float]]]) -> None:
     for item, values in zip(items, maps, strict=True):
         item["map"] = form(values)
+        item["where"] = in_words(values)
 
 
 def _rounded(value: float) -> float:

@@ -65,6 +65,7 @@ def make_toy_bundle(seed: int = 7) -> Bundle:
         ),
         decoder=DecoderConfig(vocabulary_size=len(vocabulary), embedding_units=8, units=12),
         search=SearchConfig(max_words=6),
+        provenance={"good_at": "nothing yet", "bad_at": "everything"},
         scores={"toy dev": {"BLEU-4": 0.0}},
     )
     encoder = build_encoder(config.encoder)

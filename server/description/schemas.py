@@ -26,6 +26,7 @@ _PREDICTION = {
             "text": "a dog runs",
             "log_probability": -2.99573,
             "probability": 0.05,
+            "score": -0.98818,
             "words": [
                 {"text": "a", "probability": 0.8},
                 {"text": "dog", "probability": 0.5},
@@ -107,6 +108,11 @@ def _explained(about: str, /, **properties: Json) -> Json:
             {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
         ],
     }
+    schema["properties"]["where"] = {
+        "type": "string",
+        "description": "Only with `explain`: where its map lies, in words.",
+        "examples": ["mostly the lower half"],
+    }
     return schema
 
 
@@ -172,6 +178,11 @@ def _caption() -> Json:
             maximum=0,
         ),
         probability=_probability("Of the sentence. It is small, because many other sentences are possible."),
+        score=_number(
+            "Orders the captions: the logarithm of the sentence's probability before it is calibrated, divided by the "
+            "number of its words, its end included, to the power of the model's `length_penalty`.",
+            maximum=0,
+        ),
         words={"type": "array", "description": "The words, with their probabilities.", "items": reference("Word")},
     )
 
@@ -219,6 +230,7 @@ def _model() -> Json:
             encoder=_named(_dataclass(EncoderConfig)),
             decoder=_named(_dataclass(DecoderConfig)),
         ),
+        parameters=_whole("Numbers that were learned.", minimum=1),
         vocabulary_size=_whole("Tokens that a caption can have, special ones included.", minimum=1),
         classes=_whole("Classes that a photo can have.", minimum=1),
         search=_dataclass(SearchConfig),
@@ -228,6 +240,8 @@ def _model() -> Json:
             "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
             "examples": [{"flickr8k dev": {"BLEU-4": 15.5}}],
         },
+        good_at={"type": "string", "description": "What it captions well, in words; empty if nobody said so."},
+        bad_at={"type": "string", "description": "Where it fails, in words; empty if nobody said so."},
         limits=reference("Limits"),
     )
 

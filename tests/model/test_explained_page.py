@@ -41,7 +41,7 @@ def prediction(text: str = "dog") -> Prediction:
     left = np.zeros((2, 14, 14), np.float32)
     left[:, :, :4] = 1
     return Prediction(
-        (Caption(f"a {text}", -2.0, (Word("a", 0.9), Word(text, 0.25))),),
+        (Caption(f"a {text}", -2.0, (Word("a", 0.9), Word(text, 0.25)), -1.0),),
         (ClassPrediction("n1", f"big_{text}", 0.5),),
         0.1,
         0.1,

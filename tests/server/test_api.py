@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from model.bundle import Bundle
 from model.captioner import Captioner
 from model.image import read_image
 from model.options import SearchOptions
@@ -71,9 +72,11 @@ def test_one_photo_is_answered_in_the_promised_form(
     assert all(value >= 0 for value in result["timings_ms"].values())
     assert len(result["captions"]) == 3
     for caption in result["captions"]:
-        assert list(caption) == ["text", "log_probability", "probability", "words"]
+        assert list(caption) == ["text", "log_probability", "probability", "score", "words"]
         assert caption["text"] == " ".join(word["text"] for word in caption["words"])
         assert caption["probability"] == pytest.approx(math.exp(caption["log_probability"]), rel=1e-4)
+    scores = [caption["score"] for caption in result["captions"]]
+    assert scores == sorted(scores, reverse=True)
     assert len(result["classes"]) == 5
     assert list(result["classes"][0]) == ["id", "label", "probability"]
 
@@ -325,7 +328,7 @@ def test_a_connection_lost_within_the_body_is_a_malformed_body(client: FlaskClie
     problem(response, 400, "/problems/malformed-body")
 
 
-def test_the_model_is_described(client: FlaskClient, captioner: Captioner) -> None:
+def test_the_model_is_described(client: FlaskClient, captioner: Captioner, toy: Bundle) -> None:
     answer = client.get("/v1/model").get_json()
     config = captioner.config
     assert (answer["name"], answer["version"], answer["engine"]) == (config.name, config.version, "litert")
@@ -333,6 +336,8 @@ def test_the_model_is_described(client: FlaskClient, captioner: Captioner) -> No
         answer["vocabulary_size"] == answer["architecture"]["decoder"]["vocabulary_size"] == len(captioner.vocabulary)
     )
     assert answer["classes"] == len(captioner.classes)
+    assert answer["parameters"] == sum(value.size for value in toy.weights.values())
+    assert (answer["good_at"], answer["bad_at"]) == ("nothing yet", "everything")
     assert (answer["scores"], answer["search"]["beam_size"]) == (config.scores, config.search.beam_size)
     assert answer["limits"]["body_bytes"] == 10 * 1024 * 1024
     assert (answer["limits"]["images"], answer["limits"]["beam_size"], answer["limits"]["classes"]) == (16, 10, 20)

@@ -83,7 +83,7 @@ def test_as_much_memory_is_taken_as_is_counted_or_less(limit: int, value_bytes: 
 
 
 def answered(text: str = "a dog", probability: float = 0.5) -> Answered:
-    caption = Caption(text, -probability, (Word(text, probability),))
+    caption = Caption(text, -probability, (Word(text, probability),), -probability)
     return Answered(90, 60, Prediction((caption,), (ClassPrediction("n1", text, probability),), 0.0, 0.0), 0.0, 0.0)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from model.attribution import last_map_shape
 from model.captioner import Captioner
+from model.maps import in_words
 from model.options import Search
 from server.batching import InferenceQueue
 from server.errors import DeadlineExceededError
@@ -54,6 +55,7 @@ def test_maps_come_as_numbers_too(client: FlaskClient, photo: bytes, sides: tupl
     answer = client.post("/v1/predict?explain=values", data=photo).get_json()
     for item in explained(answer):
         assert np.shape(item["map"]) == sides
+        assert item["where"] == in_words(np.asarray(item["map"], np.float32))
     assert any(value for item in explained(answer) for row in item["map"] for value in row)
 
 
@@ -69,7 +71,7 @@ def test_nobody_else_gets_maps_and_all_else_stays_the_same(client: FlaskClient, 
     maps = client.post("/v1/predict?explain=png", data=photo).get_json()
     assert not any("map" in item for item in explained(plain))
     assert "explain" not in plain["results"][0]["timings_ms"]
-    without = [{name: value for name, value in item.items() if name != "map"} for item in explained(maps)]
+    without = [{name: value for name, value in item.items() if name not in ("map", "where")} for item in explained(maps)]
     assert without == explained(plain)
 
 

@@ -36,7 +36,7 @@ class Speaker(HeldCaptioner):
     def predict(self, images: npt.NDArray[np.uint8], *, search: Search, **options: object) -> list[Prediction]:
         said = f"{self.config.version} {len(self.batch_sizes)}"
         found = super().predict(images, search=search, **options)
-        caption = Caption(said, -1.0, (Word(said, 0.5),))
+        caption = Caption(said, -1.0, (Word(said, 0.5),), -1.0)
         return [replace(item, captions=(caption,), encode_seconds=1.0, search_seconds=2.0) for item in found]
 
 

@@ -162,12 +162,14 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
     stages = {"prepare": stage(runs.records)}
     search = SearchConfig(beam_size=2, max_words=6)
     path = tmp_path / "bundle"
-    result = export(path, bundle, runs.records, stages, name="toy", version="3", data="drawings", search=search)
+    card = {"data": "drawings", "good_at": "rings", "bad_at": ""}
+    result = export(path, bundle, runs.records, stages, name="toy", version="3", card=card, search=search)
     config, _, _, has_lite_files = BundleInfo.from_bundle(path)
     assert has_lite_files
     assert set(config.provenance["parity"]) == {"captions", "classes", "BLEU-4", "BLEU-4 of the CPU engine"}
     assert result is not None
     assert config.scores == {"dev": result.scores}
+    assert {name: config.provenance.get(name) for name in card} == {"data": "drawings", "good_at": "rings", "bad_at": None}
     assert config.provenance["stages"]["prepare"]["commands"][0].startswith("showtell-train prepare folder")
     assert not config.encoder.batch_norm
     rounded = {name for name, value in load_bundle(path).weights.items() if value.dtype == np.float32}

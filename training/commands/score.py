@@ -142,6 +142,8 @@ def recognize(bundle: Path, folder: Path) -> None:
 @option("--name", default="show-and-tell-small", help="Name that clients see.")
 @option("--version", default="1", help="Version that clients see.")
 @option("--data", default="", help="The data that it was trained on, in words.")
+@option("--good-at", default="", help="What it captions well, in a few words for the page.")
+@option("--bad-at", default="", help="Where it fails, likewise.")
 @option(
     "--beam-size", type=click.IntRange(1, MAX_BEAM_SIZE), show_default=str(SearchConfig().beam_size), help="Beam size."
 )
@@ -173,6 +175,8 @@ def export(
     name: str,
     version: str,
     data: str,
+    good_at: str,
+    bad_at: str,
     **search: Any,
 ) -> None:
     """Writes the bundle: float16 weights, the CPU engine's files, scores on dev, and how it was made.
@@ -195,7 +199,8 @@ def export(
     defaults = checked_search(bundle.config.search, records, search)
     made = {label: stage(directory) for label, directory in runs.items()}
     made["export"] = {"commands": [shlex.join(command_line())]}
-    result = run(out, bundle, records, made, name=name, version=version, data=data, search=defaults)
+    card = {"data": data, "good_at": good_at, "bad_at": bad_at}
+    result = run(out, bundle, records, made, name=name, version=version, card=card, search=defaults)
     _print_written(out, result)
 
 

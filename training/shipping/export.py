@@ -82,7 +82,7 @@ def checked_search(own: SearchConfig, records: Path, given: Mapping[str, Any]) -
 
 def export(
     path: Path, bundle: Bundle, records: Path, stages: Mapping[str, Any], *,
-    name: str, version: str, data: str, search: SearchConfig,
+    name: str, version: str, card: Mapping[str, str], search: SearchConfig,
 ) -> Evaluation | None:  # fmt: skip
     """Scores a bundle on dev and writes it with the CPU engine's files, its scores and how it was made.
 
@@ -93,7 +93,7 @@ def export(
         stages: How each stage was run, by its name; see `training.provenance.stage`.
         name: Name that clients see.
         version: Version that clients see.
-        data: What it was trained on, in words.
+        card: In words: `data`, what it was trained on, and of `model.config.CARD` what someone said. Empty ones are left out.
         search: Search defaults to serve with.
 
     Returns:
@@ -102,7 +102,7 @@ def export(
     Raises:
         BundleError: The parts do not agree, or `path` holds something else.
     """
-    provenance: dict[str, Any] = {"data": data, "stages": dict(stages)}
+    provenance: dict[str, Any] = {**{key: text for key, text in card.items() if text}, "stages": dict(stages)}
     config = replace(bundle.config, name=name, version=version, search=search, provenance=provenance)
     return add_lite_files(path, replace(bundle, config=config), records)
 

@@ -9,7 +9,7 @@ from server.service import Answered
 
 
 def answered(*words: str) -> Answered:
-    caption = Caption(join(words, "icu"), -2.0, tuple(Word(word, 0.5) for word in words))
+    caption = Caption(join(words, "icu"), -2.0, tuple(Word(word, 0.5) for word in words), -1.0)
     return Answered(4, 4, Prediction((caption,), (), 0.0, 0.0), 0.0, 0.0)
 
 

@@ -57,7 +57,7 @@ def scored(captions: dict[int, str], count: int = 12) -> Evaluation:
     names = [f"{index:02}{HOSTILE}.jpg" for index in range(count)]
     ciders = {name: 10.0 * index for index, name in enumerate(names)}
     beams = {
-        size: BeamResult(dict.fromkeys(names, Caption(text, -5.0, ())), {"BLEU-4": 12.3, "CIDEr": 45.6}, ciders)
+        size: BeamResult(dict.fromkeys(names, Caption(text, -5.0, (), -1.0)), {"BLEU-4": 12.3, "CIDEr": 45.6}, ciders)
         for size, text in captions.items()
     }
     references = {name: [f"photo {HOSTILE}", "a dog"] for name in names}
