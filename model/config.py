@@ -67,7 +67,7 @@ MAX_LAYERS = 16
 MAX_WORDS = 100
 MAX_LENGTH_PENALTY = 2
 CARD = ("good_at", "bad_at")
-"""What a bundle's `provenance` may say to those who use it, in a few words: what it captions well, and where it fails."""
+"""What `provenance` may say to those who use a bundle, in a few words: what it captions well, and where it fails."""
 
 CONFIDENCE_TEMPERATURES = (0.05, 20.0)
 """Least and largest temperature that calibrates probabilities."""

@@ -1,27 +1,13 @@
 // @ts-check
 // Transport: the only file that knows HTTP. It answers with a prediction or throws a Problem.
 
-/** @typedef {{ text: string, probability: number }} Word */
-/** @typedef {{ text: string, log_probability: number, probability: number, words: Word[] }} Caption */
-/** @typedef {{ id: string, label: string, probability: number }} ImageClass */
-/**
- * @typedef {object} Prediction
- * @property {number} width
- * @property {number} height
- * @property {Caption[]} captions
- * @property {ImageClass[]} classes
- * @property {Record<string, number>} timings_ms
- */
-/** @typedef {'http' | 'unreachable' | 'timeout' | 'unreadable-answer' | 'unreadable-file'} ProblemKind */
-
-/** @typedef {{ body_bytes: number, image_pixels: number, beam_size: number, image_formats: string[] }} Limits */
-/** @typedef {{ name: string, version: string, limits: Limits }} Service */
-/** What a request asks for; no more captions than the beam is wide. @typedef {{ captions: number, beamSize: number }} Options */
-
 /** The server's defaults, assumed until it answers. @type {Service} */
 export const UNKNOWN_SERVICE = {
   name: '',
   version: '',
+  parameters: 0,
+  good_at: '',
+  bad_at: '',
   limits: {
     body_bytes: 10 * 1024 ** 2,
     image_pixels: 50e6,
@@ -33,16 +19,14 @@ const TIMEOUT_SECONDS = 120;
 const CLASSES = 5;
 
 /** Where a request goes: beside this page, which a proxy may serve below a path. @param {Options} options */
-export function predictUrl({ captions, beamSize }) {
-  return new URL(`v1/predict?beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}`, location.href).href;
+export function predictUrl({ captions, beamSize, explain }) {
+  const query = `beam_size=${beamSize}&captions=${captions}&classes=${CLASSES}${explain ? '&explain=values' : ''}`;
+  return new URL(`v1/predict?${query}`, location.href).href;
 }
 
 /** Why there is no prediction. */
 export class Problem extends Error {
-  /**
-   * @param {ProblemKind} kind
-   * @param {{ status?: number, detail?: string, retryAfterSeconds?: number }} [facts]
-   */
+  /** @param {ProblemKind} kind @param {{ status?: number, detail?: string, retryAfterSeconds?: number }} [facts] */
   constructor(kind, { status = 0, detail = '', retryAfterSeconds = 0 } = {}) {
     super(detail || kind);
     this.kind = kind;
@@ -53,10 +37,8 @@ export class Problem extends Error {
 }
 
 /**
- * Asks the server what it sees in one photo.
- * @param {File} photo
- * @param {Options} options
- * @param {Limits} limits a photo above them is refused here, as the server would, but before it is sent
+ * Asks the server what it sees in one photo. One above the limits is refused here, before it is sent.
+ * @param {File} photo @param {Options} options @param {Limits} limits
  * @param {AbortSignal} signal aborting it rejects with the signal's reason
  * @returns {Promise<Prediction>}
  * @throws {Problem}
@@ -74,10 +56,7 @@ export async function predict(photo, options, limits, signal) {
   return entry;
 }
 
-/**
- * Asks which captioner answers here, within which limits. The page works without an answer.
- * @returns {Promise<Service>}
- */
+/** Asks which captioner answers here, within which limits. The page works without an answer. @returns {Promise<Service>} */
 export async function describeService() {
   try {
     const response = await fetch('v1/model');

@@ -2,24 +2,38 @@
 // Wiring: what the user does -> the state -> render.
 
 import { describeService } from './api.js';
+import { looks } from './card.js';
+import { part } from './dom.js';
+import { keepHistory } from './history.js';
 import { Queue, isRetryable } from './queue.js';
-import { shared } from './sharing.js';
+import { asCsv, asJson, shared } from './sharing.js';
 import { Store } from './store.js';
 import { render } from './view.js';
 
+/** @typedef {Event & { target: any }} Happened */
+
+/** Buttons of a card by their key, while the focus is in the card. @type {Record<string, string>} */
+const SHORTCUTS = { c: '[data-form=text]', m: '[data-form=markdown]', a: '.again', Delete: '.remove', Escape: '.cancel' };
+
+/** What a button of the page does, by its id. @type {Record<string, () => void>} */
+const ACTIONS = {
+  'retry-failed': () => queue.again(isRetryable),
+  'save-csv': () => save('captions.csv', asCsv(store.state.items)),
+  'save-json': () => save('captions.json', asJson(store.state.items)),
+  clear: () => queue.remove(() => true),
+};
+
 const store = new Store();
 const queue = new Queue(store);
+let mouse = [0, 0];
 
-/** @param {string} id @param {string} type @param {(event: Event & { target: any }) => void} listener */
-function on(id, type, listener) {
-  document.getElementById(id)?.addEventListener(type, /** @type {EventListener} */ (listener));
-}
-
-/** @param {Event & { target: HTMLInputElement }} event */
-function onChoice({ target }) {
-  const files = [...(target.files ?? [])];
-  target.value = ''; // so that choosing the same file again is a change
-  if (files.length > 0) queue.add(files);
+/** Files can be dropped anywhere on the page; no drop navigates away. @param {DragEvent} event */
+function onDrag(event) {
+  event.preventDefault();
+  if (event.type === 'dragleave' && event.relatedTarget !== null) return; // still within the window
+  const isDragging = event.type === 'dragover';
+  if (isDragging !== store.state.isDragging) store.update({ isDragging });
+  if (event.type === 'drop' && event.dataTransfer) takeFrom(event.dataTransfer);
 }
 
 /** @param {DataTransfer} carried by a drop or a paste */
@@ -35,52 +49,39 @@ function tell(note) {
   store.say(note);
 }
 
-/** Files can be dropped anywhere on the page; no drop navigates away. @param {DragEvent} event */
-function onDrag(event) {
-  event.preventDefault();
-  if (event.type === 'dragleave' && event.relatedTarget !== null) return; // still within the window
-  const isDragging = event.type === 'dragover';
-  if (isDragging !== store.state.isDragging) store.update({ isDragging });
-  if (event.type === 'drop' && event.dataTransfer) takeFrom(event.dataTransfer);
+/** @param {Happened} event */
+function onClick({ target }) {
+  const button = target.closest('button');
+  if (!button) return;
+  const { action, form, sample } = button.dataset;
+  const item = store.find(Number(button.closest('.card')?.dataset.id));
+  ACTIONS[button.id]?.();
+  if (sample) addDrawing(sample, button.querySelector('img'));
+  if (!item) return;
+  if (action === 'remove') queue.remove((other) => other === item);
+  if (action === 'cancel') queue.cancel(item.id);
+  if (action === 'again') queue.again((other) => other === item);
+  if (form) copy(shared(form, item), `${item.id} ${form}`);
 }
 
-/** A drawing becomes a JPEG, as if it were a photo. @param {Event & { target: Element }} event */
-async function onSample({ target }) {
-  const button = target.closest('[data-sample]');
-  const drawing = button?.querySelector('img');
-  if (!button || !drawing) return;
-  const canvas = new OffscreenCanvas(drawing.naturalWidth, drawing.naturalHeight);
+/** A drawing becomes a JPEG, as if it were a photo. @param {string} name @param {HTMLImageElement} drawing */
+async function addDrawing(name, drawing) {
   await drawing.decode();
-  canvas.getContext('2d')?.drawImage(drawing, 0, 0, canvas.width, canvas.height);
+  const canvas = new OffscreenCanvas(drawing.naturalWidth, drawing.naturalHeight);
+  canvas.getContext('2d')?.drawImage(drawing, 0, 0);
   const type = 'image/jpeg';
-  const blob = await canvas.convertToBlob({ type, quality: 0.92 });
-  queue.add([new File([blob], `${button.getAttribute('data-sample')}.jpg`, { type })]);
+  queue.add([new File([await canvas.convertToBlob({ type, quality: 0.92 })], `${name}.jpg`, { type })]);
 }
 
-/** @param {Event & { target: Element }} event */
-function onCardAction({ target }) {
-  const button = target.closest('[data-action]');
-  const id = Number(target.closest('.card')?.getAttribute('data-id'));
-  const item = store.find(id);
-  if (!button || !item) return;
-  const action = button.getAttribute('data-action');
-  const form = button.getAttribute('data-form') ?? '';
-  if (action === 'remove') queue.remove((other) => other.id === id);
-  if (action === 'cancel') queue.cancel(id);
-  if (action === 'again') queue.again((other) => other.id === id);
-  if (action === 'copy') copy(shared(form, item), `${id} ${form}`);
-}
-
-/** A file that the browser cannot show: TIFF, or no image at all. @param {Event} event */
+/** A file that the browser cannot show: TIFF, or no image at all. @param {Happened} event */
 function onImageError({ target }) {
-  if (!(target instanceof HTMLImageElement)) return;
-  store.change(Number(target.closest('.card')?.getAttribute('data-id')), { hasPreview: false });
+  store.change(Number(target.closest('.card')?.dataset.id), { hasPreview: false });
 }
 
-/** @param {string} text @param {string} what */
-async function copy(text, what) {
+/** @param {string} text @param {string} copied */
+async function copy(text, copied) {
   if (!(await writeClipboard(text))) return tell('The browser did not allow copying.');
-  store.update({ copied: what, note: '' });
+  store.update({ copied, note: '' });
   store.say('Copied.');
 }
 
@@ -106,32 +107,86 @@ function copyByEvent(text) {
   return isCopied;
 }
 
-/** No more captions than the beam is wide: the other setting follows. @param {Event & { target: HTMLInputElement }} event */
-function onSetting({ target }) {
-  const value = Number(target.value);
-  const { captions, beamSize } = store.state.options;
-  const options =
-    target.id === 'captions'
-      ? { captions: value, beamSize: Math.max(value, beamSize) }
-      : { captions: Math.min(captions, value), beamSize: value };
-  store.update({ options });
+/** @param {string} name @param {string} text */
+function save(name, text) {
+  const link = document.createElement('a');
+  link.download = name;
+  link.href = URL.createObjectURL(new Blob([text]));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-store.addEventListener('change', () => render(store.state));
-on('chooser', 'change', onChoice);
-on('camera', 'change', onChoice);
-on('desk', 'click', onSample);
-on('captions', 'input', onSetting);
-on('beam-size', 'input', onSetting);
-on('cards', 'click', onCardAction);
-on('retry-failed', 'click', () => queue.again(isRetryable));
-on('clear', 'click', () => queue.remove(() => true));
-on('copy-command', 'click', () => copy(document.getElementById('command')?.textContent ?? '', 'command'));
-document.getElementById('cards')?.addEventListener('error', onImageError, true); // it does not bubble
-document.addEventListener('dragover', onDrag);
-document.addEventListener('dragleave', onDrag);
-document.addEventListener('drop', onDrag);
-document.addEventListener('paste', (event) => event.clipboardData && takeFrom(event.clipboardData));
+/** Files, or a setting. No more captions than the beam is wide: the other setting follows. @param {Happened} event */
+function onInput({ target }) {
+  const { options } = store.state;
+  const { id, files, checked } = target;
+  const value = Number(target.value);
+  if (id === 'captions') set({ captions: value, beamSize: Math.max(value, options.beamSize) });
+  if (id === 'beam-size') set({ captions: Math.min(options.captions, value), beamSize: value });
+  if (id === 'explain') explain(checked);
+  if (!files) return;
+  if (files.length > 0) queue.add([...files]);
+  target.value = ''; // so that choosing the same file again is a change
+}
 
-render(store.state);
+/** @param {Partial<Options>} options */
+function set(options) {
+  store.update({ options: { ...store.state.options, ...options } });
+}
+
+/** The switch is remembered where the browser allows it. What is answered is asked again, for its maps. @param {boolean} isOn */
+function explain(isOn) {
+  set({ explain: isOn });
+  store.update({ look: undefined });
+  if (isOn) queue.again(({ phase, options }) => ['done', 'waiting'].includes(phase.tag) && !options.explain);
+  try {
+    localStorage.explain = isOn ? 'on' : '';
+  } catch {} // storage is blocked
+}
+
+function wasExplaining() {
+  try {
+    return localStorage.explain === 'on';
+  } catch {
+    return false;
+  }
+}
+
+/** Shows where the word looked that is pointed at, or else has the focus. @param {Happened & MouseEvent} event */
+function onPoint({ target, type, screenX, screenY }) {
+  const isStill = screenX === mouse[0] && screenY === mouse[1]; // the page has scrolled below it, for the focus
+  if (type === 'mousemove' && isStill) return;
+  if (type === 'mousemove') mouse = [screenX, screenY];
+  const look = looks.get(target.closest('.look') ?? document.activeElement);
+  if (look === store.state.look) return;
+  store.update({ look });
+  if (look) store.say(look.told);
+}
+
+/** @param {KeyboardEvent & { target: any }} event */
+function onKey({ key, target, ctrlKey, metaKey, altKey }) {
+  const card = target.closest('.card');
+  if (key === 'Escape') store.update({ look: undefined });
+  if (!card || ctrlKey || metaKey || altKey) return;
+  if (key === 'j') card.nextElementSibling?.focus();
+  if (key === 'k') card.previousElementSibling?.focus();
+  const button = key in SHORTCUTS && part(card, SHORTCUTS[key]);
+  if (button && button.checkVisibility()) button.click();
+}
+
+/** @type {[string[], (event: any) => void][]} */
+const LISTENERS = [
+  [['dragover', 'dragleave', 'drop'], onDrag],
+  [['mousemove', 'focusin'], onPoint],
+  [['click'], onClick],
+  [['input'], onInput],
+  [['keydown'], onKey],
+  [['paste'], ({ clipboardData }) => clipboardData && takeFrom(clipboardData)],
+];
+for (const [types, listener] of LISTENERS) for (const type of types) document.addEventListener(type, listener);
+part(document, '#cards').addEventListener('error', onImageError, true); // it does not bubble
+store.addEventListener('change', () => render(store.state));
+
+set({ explain: wasExplaining() });
+keepHistory(store).catch(() => undefined); // storage is blocked: a reload forgets
 describeService().then((service) => store.update({ service }));

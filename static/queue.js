@@ -4,15 +4,13 @@
 import { Problem, predict } from './api.js';
 import { BUSY, asSentence, explain, progress } from './words.js';
 
-/** @typedef {import('./store.js').Item} Item */
-
 const AT_ONCE = 2;
 const MOST_REFUSALS = 3; // by a busy server; then the person decides
 const LONGEST_PAUSE_SECONDS = 30;
 
 /** Works through the photos of a store. */
 export class Queue {
-  #nextId = 1;
+  #nextId = Date.now();
   #pauses = 0;
   /** @type {Map<number, AbortController>} */
   #requests = new Map();
@@ -107,7 +105,7 @@ export class Queue {
     this.#release(item.id);
   }
 
-  /** @param {Item} item @param {import('./store.js').Phase} phase */
+  /** @param {Item} item @param {Phase} phase */
   #finish({ id, name }, phase) {
     this.store.change(id, { phase });
     const outcome =
@@ -131,7 +129,7 @@ export class Queue {
   }
 }
 
-/** @returns {import('./store.js').Phase} */
+/** @returns {Phase} */
 function waiting() {
   return { tag: 'waiting', busySeconds: 0 };
 }

@@ -3,46 +3,31 @@
 
 import { UNKNOWN_SERVICE } from './api.js';
 
-/** @typedef {import('./api.js').Problem} Problem */
-/** @typedef {{ title: string, advice: string, detail: string, canRetry: boolean }} Explanation */
-
 /** Statuses of a busy server, or of a proxy in front of it. */
 export const BUSY = [429, 502, 503, 504];
 
-/** By status, or by kind where there is none: title, advice, whether to try again. @type {Record<string, [string, string, boolean]>} */
+/** By status or kind: title, advice, whether to try again. @type {Record<string, [string, string, boolean]>} */
 const REASONS = {
-  400: ['The server did not understand the request', 'Reload the page, it may be an old one, and try again.', true],
+  400: ['The server did not understand the request', 'Reload the page, then try again.', true],
   401: ['This server asks for a key', 'The page has none to give. Ask from a program that has one.', false],
   408: ['The upload took too long', 'Try again on a faster connection, or with a smaller photo.', true],
   413: ['That photo is too large', 'Save it smaller, or choose another photo.', false],
   415: ['That file is not an image we can read', 'Save it as JPEG or PNG first.', false],
-  422: [
-    'That image could not be opened',
-    'It seems to be damaged or cut short. Save it once more, or choose another photo.',
-    false,
-  ],
+  422: ['That image could not be opened', 'It seems to be damaged or cut short. Save it again, or choose another.', false],
   503: ['The server is busy', 'Wait a moment, then try again.', true],
-  unreachable: [
-    'The server could not be reached',
-    'Check that it is running and the connection, then try again.',
-    true,
-  ],
+  unreachable: ['The server could not be reached', 'Check that it is running, then try again.', true],
   timeout: ['The server took too long', 'It may be busy, or the connection slow. Try again.', true],
   'unreadable-answer': ['The answer could not be read', 'Something on the way may have changed it. Try again.', true],
-  'unreadable-file': [
-    'That file could not be read',
-    'It may be a folder, or may have been moved or deleted since. Choose it again.',
-    false,
-  ],
+  'unreadable-file': ['That file could not be read', 'It may be a folder, or moved or deleted since. Choose it again.', false],
 };
 
-/** @param {import('./api.js').Limits} limits */
+/** @param {Limits} limits */
 export function sizeLimit(limits) {
   const megapixels = Math.round(limits.image_pixels / 1e5) / 10;
   return `up to ${fileSize(limits.body_bytes)} and ${megapixels} megapixels`;
 }
 
-/** @param {Problem} problem @param {import('./api.js').Limits} [limits] @returns {Explanation} */
+/** @param {Problem} problem @param {Limits} [limits] @returns {Explanation} */
 export function explain({ kind, status, detail, retryAfterSeconds }, limits = UNKNOWN_SERVICE.limits) {
   let [title, advice, canRetry] = REASONS[BUSY.includes(status) ? 503 : status || kind] ?? [
     'Something went wrong on the server',
@@ -62,14 +47,11 @@ export function percent(probability) {
   return `${Math.round(probability * 100)}%`;
 }
 
-/** A whole sentence's probability is small: "1 in 1,490". @param {number} logProbability natural */
-export function odds(logProbability) {
-  const probability = Math.exp(logProbability);
-  if (probability >= 0.1) return percent(probability);
-  const oneIn = 1 / probability;
-  const notation = oneIn < 1e6 ? 'standard' : 'compact';
-  const format = new Intl.NumberFormat('en', { maximumSignificantDigits: 3, notation, compactDisplay: 'long' });
-  return `1 in ${format.format(oneIn)}`;
+/** A score that does not count the words is small: "1 in 1,490". @param {number} score natural logarithm */
+export function odds(score) {
+  const probability = Math.exp(score);
+  const oneIn = (1 / probability).toLocaleString('en', { maximumSignificantDigits: 3 });
+  return probability >= 0.1 ? percent(probability) : `1 in ${oneIn}`;
 }
 
 /** @param {number} bytes */
@@ -81,7 +63,7 @@ export function fileSize(bytes) {
 
 /** @param {number} duration in milliseconds */
 export function milliseconds(duration) {
-  return duration < 10 ? `${duration.toFixed(1)}\u00a0ms` : `${Math.round(duration).toLocaleString('en')}\u00a0ms`;
+  return `${duration.toFixed(duration < 10 ? 1 : 0)}\u00a0ms`;
 }
 
 /** @param {string} label */
@@ -95,12 +77,18 @@ export function asSentence(text) {
   return text ? text[0].toUpperCase() + text.slice(1) + stop : 'No words at all.';
 }
 
-/** @param {import('./api.js').Options} options */
+/** @param {Options} options */
 export function settings({ captions, beamSize }) {
   return `${captions} ${captions === 1 ? 'caption' : 'captions'}, beam size ${beamSize}`;
 }
 
-/** "2 of 10 done, 1 failed" @param {readonly import('./store.js').Item[]} items */
+/** @param {Service} service */
+export function about({ name, version, parameters, good_at: good, bad_at: bad }) {
+  const size = (parameters / 1e6).toFixed(1);
+  return name && `${name} ${version}, ${size} million parameters.${good && ` Good at ${good}.`}${bad && ` Bad at ${bad}.`}`;
+}
+
+/** "2 of 10 done, 1 failed" @param {readonly Item[]} items */
 export function progress(items) {
   const count = (/** @type {string} */ tag) => items.filter(({ phase }) => phase.tag === tag).length;
   const others = ['failed', 'cancelled'].filter((tag) => count(tag) > 0).map((tag) => `, ${count(tag)} ${tag}`);

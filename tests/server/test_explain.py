@@ -71,7 +71,9 @@ def test_nobody_else_gets_maps_and_all_else_stays_the_same(client: FlaskClient, 
     maps = client.post("/v1/predict?explain=png", data=photo).get_json()
     assert not any("map" in item for item in explained(plain))
     assert "explain" not in plain["results"][0]["timings_ms"]
-    without = [{name: value for name, value in item.items() if name not in ("map", "where")} for item in explained(maps)]
+    without = [
+        {name: value for name, value in item.items() if name not in ("map", "where")} for item in explained(maps)
+    ]
     assert without == explained(plain)
 
 

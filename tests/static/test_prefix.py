@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import wait_until
-from tests.static.conftest import captions, choose, picture
+from tests.static.conftest import captions, cards, choose, picture
 
 pytestmark = [
     pytest.mark.slow,
@@ -74,7 +74,10 @@ def test_a_photo_is_captioned_by_the_page_below_a_path(visit: Callable[[str], Pa
     assert page.url == below
     choose(page, picture())
     expect(captions(page)).to_have_count(3)
-    assert shlex.split(page.locator("#command").inner_text())[3].startswith(f"{below}v1/predict?")
+    cards(page).get_by_role("button", name="curl").click()
+    expect(page.get_by_role("status")).to_contain_text("Copied.")
+    page.context.grant_permissions(["clipboard-read"], origin=proxy)
+    assert shlex.split(page.evaluate("navigator.clipboard.readText()"))[3].startswith(f"{below}v1/predict?")
 
     page.get_by_role("link", name="The API").click()
     assert page.url == f"{below}docs"

@@ -39,7 +39,7 @@ def test_a_chosen_picture_gets_captions_classes_and_timings(page: Page) -> None:
     expect(cards(page).locator(".class")).to_have_count(5)
     for caption in captions(page).all():
         expect(caption.locator(".word")).not_to_have_count(0)
-        expect(caption).to_contain_text("p = ")
+        expect(caption).to_contain_text("Score ")
     expect(cards(page).locator(".class-percent").first).to_contain_text("%")
     expect(cards(page)).to_contain_text("320 × 240 pixels")
     expect(cards(page).locator(".timings")).to_contain_text("encode")

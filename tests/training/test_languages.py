@@ -93,7 +93,9 @@ def trained_in(toy: Toy, root: Path, encoder: Path) -> Path:
     assert train_task(root / "captioner", task, RunConfig(summary_steps=1, histogram_steps=0))
     bundle = assemble(encoder, root / "captioner", records, BundleInfo.from_bundle(encoder).classes)
     search = SearchConfig(beam_size=2, max_words=12)
-    scored = export(root / "bundle", bundle, records, {}, name="toy", version="1", card={"data": "drawings"}, search=search)
+    scored = export(
+        root / "bundle", bundle, records, {}, name="toy", version="1", card={"data": "drawings"}, search=search
+    )
     assert scored is not None
     assert scored.tokenizer == "showtell"
     assert scored.left_out.keys() == {"METEOR"}

@@ -169,7 +169,11 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
     assert set(config.provenance["parity"]) == {"captions", "classes", "BLEU-4", "BLEU-4 of the CPU engine"}
     assert result is not None
     assert config.scores == {"dev": result.scores}
-    assert {name: config.provenance.get(name) for name in card} == {"data": "drawings", "good_at": "rings", "bad_at": None}
+    assert {name: config.provenance.get(name) for name in card} == {
+        "data": "drawings",
+        "good_at": "rings",
+        "bad_at": None,
+    }
     assert config.provenance["stages"]["prepare"]["commands"][0].startswith("showtell-train prepare folder")
     assert not config.encoder.batch_norm
     rounded = {name for name, value in load_bundle(path).weights.items() if value.dtype == np.float32}
