@@ -66,9 +66,6 @@ MIN_VOCABULARY_SIZE = len(SPECIAL) + 1
 MAX_LAYERS = 16
 MAX_WORDS = 100
 MAX_LENGTH_PENALTY = 2
-CARD = ("good_at", "bad_at")
-"""What `provenance` may say to those who use a bundle, in a few words: what it captions well, and where it fails."""
-
 CONFIDENCE_TEMPERATURES = (0.05, 20.0)
 """Least and largest temperature that calibrates probabilities."""
 
@@ -237,7 +234,7 @@ class CaptionerConfig:
         segmentation: How the words of captions were parted, and so how they are joined; see `model.scripts`.
         confidence_temperature: What calibrates reported probabilities; 1 changes none. See `model.calibration`.
         format_version: Version of the bundle format; must be `FORMAT_VERSION`; older ones are converted to it.
-        provenance: How it was made: data, commands, hours; and in the words of `CARD` what it can do. Free form.
+        provenance: How it was made: data, commands, hours; `good_at` and `bad_at` in a few words for users. Free form.
         scores: Measured scores by split and metric, for example `{"flickr8k dev": {"BLEU-4": 11.2}}`.
 
     Raises:

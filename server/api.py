@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 
 from model.bundle import weight_shapes
 from model.captioner import Caption, ClassPrediction
-from model.config import CARD, MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
+from model.config import MAX_BEAM_SIZE, MAX_CLASSES, CaptionerConfig
 from model.errors import ImageError
 from model.image import FORMATS, MAX_SIDE_PIXELS, is_image
 from model.maps import as_data_uri, as_rows, in_words
@@ -26,6 +26,8 @@ from server.uploads import images_in
 
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain"
+CARD = ("good_at", "bad_at")
+"""What a bundle's provenance may say to those who use it: what it captions well, and where it fails."""
 
 Json = dict[str, Any]
 

@@ -108,8 +108,8 @@ def test_pointing_at_a_word_dims_the_photo_where_it_did_not_look(page: Page) -> 
     assert alphas[0] < 20
     assert alphas[0] < alphas[1] < alphas[2] == pytest.approx(alphas[3], abs=8)
     assert alphas[3] > 150
-    box, photo = shade.bounding_box(), page.locator("img.photo").bounding_box()
-    assert box == photo
+    photo = page.locator("img.photo").bounding_box()
+    assert shade.bounding_box() == photo
     assert shade.evaluate("shade => shade.width / shade.height") == pytest.approx(320 / 240, rel=0.01)
 
     words.nth(1).hover()

@@ -93,7 +93,7 @@ def export(
         stages: How each stage was run, by its name; see `training.provenance.stage`.
         name: Name that clients see.
         version: Version that clients see.
-        card: In words: `data`, what it was trained on, and what `model.config.CARD` names. Empty ones are left out.
+        card: In words: `data`, what it was trained on, and `good_at` and `bad_at` for users. Empty ones are left out.
         search: Search defaults to serve with.
 
     Returns:
