@@ -15,6 +15,7 @@ import numpy as np
 from model.atomic import atomic_directory
 from model.config import BLOCKS, IMAGE_PIXELS, CaptionerConfig, DecoderConfig, EncoderConfig
 from model.errors import BundleError, ConfigError, VocabularyError
+from model.familiarity import FAMILIARITY, Familiarity
 from model.manifest import MANIFEST, verify_manifest, write_manifest
 from model.tensors import Int8Kernel, Weights, read_tensors, write_tensors
 from model.vocabulary import Vocabulary
@@ -65,12 +66,14 @@ class BundleInfo(NamedTuple):
         vocabulary: As in `Bundle`.
         classes: As in `Bundle`.
         has_lite_files: Whether the files of the CPU engine are among its files, verified.
+        familiarity: Tells photos unlike those of training; None if the bundle cannot.
     """
 
     config: CaptionerConfig
     vocabulary: Vocabulary
     classes: tuple[ClassName, ...]
     has_lite_files: bool
+    familiarity: Familiarity | None
 
     @classmethod
     def from_bundle(cls, path: Path) -> Self:
@@ -90,7 +93,9 @@ class BundleInfo(NamedTuple):
             raise BundleError(f"{path}: expected both {LITE_ENCODER} and {LITE_DECODER} or neither; export it again")
         config, vocabulary, classes = _read_texts(path)
         _check_agreement(config, len(vocabulary), len(classes), str(path))
-        return cls(config, vocabulary, classes, has_lite_files=bool(names & LITE_FILES))
+        units = config.encoder.feature_units
+        familiarity = Familiarity.read(path / FAMILIARITY, units) if FAMILIARITY in names else None
+        return cls(config, vocabulary, classes, bool(names & LITE_FILES), familiarity)
 
 
 def save_bundle(
@@ -137,7 +142,7 @@ def load_bundle(path: Path, info: BundleInfo | None = None) -> Bundle:
     Raises:
         BundleError: A part is missing, damaged or does not fit the others; the message says which, and what to do.
     """
-    config, vocabulary, classes, has_lite_files = BundleInfo.from_bundle(path) if info is None else info
+    config, vocabulary, classes, has_lite_files, _ = BundleInfo.from_bundle(path) if info is None else info
     shapes = weight_shapes(config)
     weights = read_tensors(path / WEIGHTS, shapes, LITE_FILES if has_lite_files else ())
     _check_weights(shapes, weights, str(path / WEIGHTS))

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from model.engines.protocol import Engine
 from model.engines.quiet import quiet_tensorflow
 from model.errors import SearchOptionError
 from model.explaining import Explainer, Explanation
+from model.familiarity import Familiarity
 from model.options import Search
 from model.scripts import join
 from model.search import Floats, FoundCaption, Wanted, beam_search
@@ -75,6 +76,8 @@ class Prediction:
         encode_seconds: Time that the encoder took for the whole batch.
         search_seconds: Time that the search took for the whole batch.
         explanation: Maps of the same captions and classes; None unless they were asked for.
+        unlikeness: How far the image is from those of training, at least 0: above 1 it is farther than most like ones.
+            None if the bundle does not know.
     """
 
     captions: tuple[Caption, ...]
@@ -82,6 +85,7 @@ class Prediction:
     encode_seconds: float
     search_seconds: float
     explanation: Explanation | None = None
+    unlikeness: float | None = None
 
     def first(self, captions: int, classes: int) -> "Prediction":
         """Returns the prediction with so many captions and classes at most."""
@@ -97,15 +101,18 @@ class Captioner:
         vocabulary: Words of the decoder.
         classes: Names of the encoder's classes.
         engine: Runs the encoder and the decoder.
+        familiarity: Tells images unlike those of training; None if nothing can.
     """
 
     def __init__(
-        self, config: CaptionerConfig, vocabulary: Vocabulary, classes: tuple[ClassName, ...], engine: Engine
-    ) -> None:
+        self, config: CaptionerConfig, vocabulary: Vocabulary, classes: tuple[ClassName, ...], engine: Engine,
+        familiarity: Familiarity | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.vocabulary = vocabulary
         self.classes = classes
         self._engine = engine
+        self._familiarity = familiarity
         self._explainer = Explainer(config, engine)
 
     @classmethod
@@ -137,7 +144,7 @@ class Captioner:
         else:
             loaded = _lite_engine(path, info.config, threads)
         loaded.warm_up()
-        return cls(info.config, info.vocabulary, info.classes, loaded)
+        return cls(info.config, info.vocabulary, info.classes, loaded, info.familiarity)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
@@ -153,6 +160,10 @@ class Captioner:
     def engine(self) -> str:
         """Returns the name of the engine."""
         return self._engine.name
+
+    def features(self, images: npt.NDArray[np.uint8]) -> Floats:
+        """Returns what the encoder says of images (B, 224, 224, 3), uint8. Shape (B, D), float32."""
+        return np.asarray(self._engine.encode(images).features, np.float32)
 
     def predict(
         self, images: npt.NDArray[np.uint8], *, search: Search | None = None, beam_size: int | None = None,
@@ -195,8 +206,11 @@ class Captioner:
                 tuple(self._caption(f, search.max_words) for f in best[:captions]),
                 self._classes_of(row, numbers),
                 *times,
+                unlikeness=unlikeness,
             )
-            for best, row, numbers in zip(found, encoded.class_probabilities, order, strict=True)
+            for best, row, numbers, unlikeness in zip(
+                found, encoded.class_probabilities, order, self._unlikeness(encoded.features), strict=True
+            )
         ]
         if maps is None:
             return predictions
@@ -219,6 +233,13 @@ class Captioner:
             end = min(found.log_prob - math.fsum(found.word_log_probs), 0.0) if len(texts) < most_words else 0.0
             log_prob = math.fsum(values) + calibrated(end, temperature)
         return Caption(join(texts, self.config.segmentation), log_prob, words, found.score)
+
+    def _unlikeness(self, features: Any) -> list[float] | list[None]:
+        """Returns the unlikeness of each row of features (B, D)."""
+        if self._familiarity is None:
+            return [None] * len(features)
+        found: list[float] = self._familiarity.unlikeness(np.asarray(features)).tolist()
+        return found
 
     def _classes_of(self, probabilities: Floats, numbers: npt.NDArray[np.intp]) -> tuple[ClassPrediction, ...]:
         names = [self.classes[number] for number in numbers]

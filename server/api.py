@@ -174,12 +174,14 @@ def _result(answered: Answered) -> Json:
         for caption, maps in zip(captions, explanation.captions, strict=True):
             _add_maps(caption["words"], maps, form)
         _add_maps(classes, explanation.classes, form)
+    unlikeness = {} if prediction.unlikeness is None else {"unlikeness": _rounded(prediction.unlikeness)}
     return {
         "status": 200,
         "width": answered.width,
         "height": answered.height,
         "captions": captions,
         "classes": classes,
+        **unlikeness,
         "timings_ms": {name: round(seconds * 1000, 1) for name, seconds in timings.items()},
     }
 

@@ -55,7 +55,8 @@ export function renderCard(card, item, { options, copied, service, look }) {
 function stage(phase) {
   const { tag } = phase;
   if (tag === 'waiting' && phase.busySeconds > 0) return `The server is busy. Trying again in ${phase.busySeconds} s.`;
-  return { waiting: 'Waiting for its turn', sending: 'Looking…', cancelled: 'Cancelled', done: '', failed: '' }[tag];
+  const done = tag === 'done' && phase.prediction.unlikeness > 1 ? 'Far from what it was trained on.' : '';
+  return { waiting: 'Waiting for its turn', sending: 'Looking…', cancelled: 'Cancelled', done, failed: '' }[tag];
 }
 
 /** @param {HTMLElement} card @param {Item} item @param {Options} options @param {string} copied */

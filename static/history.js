@@ -22,14 +22,13 @@ export async function keepHistory(store) {
     const changed = items.filter((item) => !before.includes(item) && item.phase.tag !== 'sending');
     const gone = before.filter(({ id }) => !store.find(id));
     before = items;
-    if (items.length === 0) photos().clear(); // other visits' too
-    else if (changed.length + gone.length > 0) {
-      const place = photos();
-      for (const item of changed) place.put({ ...item, visit, phase: settled(item.phase) });
-      for (const { id } of gone) place.delete(id);
-    }
+    if (changed.length + gone.length === 0) return;
+    const place = photos();
+    for (const item of changed) place.put({ ...item, visit, phase: settled(item.phase) });
+    for (const { id } of gone) place.delete(id);
+    if (items.length === 0) place.clear(); // other visits' too
   });
-  if (before.length > 0) store.update({ items: [...before, ...store.state.items] });
+  store.update({ items: [...before, ...store.state.items] }); // some may be there by now
 }
 
 /** What was not answered can be tried again after a reload. @param {Phase} phase @returns {Phase} */

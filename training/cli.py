@@ -7,6 +7,7 @@ from training.commands.captioner import captioner, finetune, self_critical
 from training.commands.classifier import classifier, devices
 from training.commands.distill import distill
 from training.commands.doctor import doctor
+from training.commands.familiarity import familiarity
 from training.commands.groups import Program
 from training.commands.grow import answers, distill_top, grow, maps
 from training.commands.joint import joint, pack
@@ -51,6 +52,7 @@ for command in (
     joint,
     evaluate,
     calibrate,
+    familiarity,
     score,
     recognize,
     export,

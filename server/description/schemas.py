@@ -154,7 +154,7 @@ def _prediction() -> Json:
         **{name: _number(about, minimum=0) for name, about in timings.items()},
     )
     measured["properties"]["explain"] = _number("Only with `explain`: the maps of this image.", minimum=0)
-    return _object(
+    schema = _object(
         "Captions and classes of one image.",
         status={"const": 200, "description": "Marks a prediction."},
         width=_whole("Of the upright image, in pixels.", minimum=1),
@@ -163,6 +163,13 @@ def _prediction() -> Json:
         classes=_array(reference("Class"), "Most probable first.", MAX_CLASSES),
         timings_ms=measured,
     )
+    # Not required: only some models can tell.
+    schema["properties"]["unlikeness"] = _number(
+        "How far the image is from those that the model was trained on: above 1 it is farther than most photos like "
+        "those. Absent if the model cannot tell.",
+        minimum=0,
+    )
+    return schema
 
 
 def _caption() -> Json:

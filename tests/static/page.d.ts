@@ -13,7 +13,10 @@ type Caption = { text: string; log_probability: number; probability: number; sco
 
 /** Sides in pixels. */
 type Size = { width: number; height: number };
-type Prediction = Size & { captions: Caption[]; classes: ImageClass[]; timings_ms: Record<string, number> };
+
+/** Above 1 the photo is unlike those of training; not a number where the model cannot tell. */
+type Unlikeness = { unlikeness: number };
+type Prediction = Size & Unlikeness & { captions: Caption[]; classes: ImageClass[]; timings_ms: Record<string, number> };
 
 type Limits = { body_bytes: number; image_pixels: number; beam_size: number; image_formats: string[] };
 type Service = {

@@ -211,6 +211,22 @@ def test_captions_stand_in_the_order_of_the_one_number_that_is_shown(page: Page)
         assert read == pytest.approx(share, rel=0.01, abs=0.005)
 
 
+@pytest.mark.parametrize(("unlikeness", "is_far"), [(None, False), (0.99, False), (1.01, True)])
+def test_a_photo_unlike_those_of_training_is_called_so(page: Page, unlikeness: float | None, is_far: bool) -> None:
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        body: Any = response.json()
+        if unlikeness is not None:
+            body["results"][0]["unlikeness"] = unlikeness
+        route.fulfill(response=response, json=body)
+
+    page.route(PREDICT, answer)
+    choose(page, picture())
+
+    expect(captions(page)).to_have_count(3)
+    expect(page.get_by_text("Far from what it was trained on.")).to_have_count(1 if is_far else 0)
+
+
 def test_the_model_says_what_it_is_and_where_it_is_good_and_bad(page: Page) -> None:
     found = json.loads(page.request.get(f"{page.url}v1/model").text())
 

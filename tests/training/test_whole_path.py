@@ -164,7 +164,7 @@ def test_the_exported_bundle_says_what_the_trained_networks_say(runs: Runs, draw
     path = tmp_path / "bundle"
     card = {"data": "drawings", "good_at": "rings", "bad_at": ""}
     result = export(path, bundle, runs.records, stages, name="toy", version="3", card=card, search=search)
-    config, _, _, has_lite_files = BundleInfo.from_bundle(path)
+    config, _, _, has_lite_files, _ = BundleInfo.from_bundle(path)
     assert has_lite_files
     assert set(config.provenance["parity"]) == {"captions", "classes", "BLEU-4", "BLEU-4 of the CPU engine"}
     assert result is not None

@@ -1,7 +1,9 @@
-"""A bundle that differs from another one in its configuration alone."""
+"""A bundle that differs from another one in its configuration, or in a small file, alone."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from model.atomic import atomic_directory
 from model.bundle import CONFIG, REQUIRED
@@ -9,13 +11,16 @@ from model.config import CaptionerConfig
 from model.manifest import MANIFEST, verify_manifest, write_manifest
 
 
-def save_with_config(path: Path, bundle: Path, config: CaptionerConfig) -> None:
+def save_with_config(
+    path: Path, bundle: Path, config: CaptionerConfig, files: Mapping[str, bytes] = MappingProxyType({})
+) -> None:
     """Writes a bundle with another configuration; its tensors and files stay as they are.
 
     Args:
         path: Directory to create, or bundle to replace; the other bundle itself too.
         bundle: The other bundle.
         config: Of the same architecture.
+        files: Contents of files by name, which are added or replace those of the other bundle.
 
     Raises:
         BundleError: The other bundle is missing or damaged, or `path` holds something that is not a bundle.
@@ -27,6 +32,8 @@ def save_with_config(path: Path, bundle: Path, config: CaptionerConfig) -> None:
         for file in bundle.iterdir():
             if file.name not in (CONFIG, MANIFEST):
                 shutil.copyfile(file, directory / file.name)
+        for name, content in files.items():
+            (directory / name).write_bytes(content)
         (directory / CONFIG).write_text(config.to_json())
         for file in directory.iterdir():
             file.chmod(0o644)
