@@ -1,6 +1,7 @@
-"""The queue of images in front of the captioner, and the one thread that calls it."""
+"""The queue of images in front of the captioners, and the threads that call them."""
 
 import collections
+import itertools
 import threading
 import time
 from collections.abc import Sequence
@@ -74,9 +75,9 @@ class _Item(NamedTuple):
 
 
 class InferenceQueue:
-    """A bounded queue of images and the one thread that works on them, batch after batch.
+    """A bounded queue of images and the threads that work on them, batch after batch: one for each replica.
 
-    A batch is what waits when the one before is done: images of any requests, in order, as long as they want the same
+    A batch is a free replica's share of what waits: images of any requests, in order, as long as they want the same
     search, and all or none are to be explained. An image alone is worked on at once.
 
     Args:
@@ -85,44 +86,63 @@ class InferenceQueue:
     """
 
     def __init__(self, limits: BatchLimits, metrics: ServerMetrics) -> None:
-        self._captioner: Predictor | None = None
+        self._replicas: tuple[Predictor, ...] = ()
         self._limits = limits
         self._metrics = metrics
         self._items: collections.deque[_Item] = collections.deque()
         self._changed = threading.Condition()
-        self._batch: list[_Item] = []
+        self._batches: dict[int, list[_Item]] = {}
+        """What each thread works on."""
+        self._threads: list[threading.Thread] = []
         self._is_closed = False
         self._generation = 0
         metrics.queue_depth.set_function(lambda: len(self._items))
         metrics.inference_oldest_seconds.set_function(lambda: self.oldest_seconds)
-        # A daemon: a process that must end does not wait for a batch that nobody wants.
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
+        metrics.replicas.set_function(lambda: len(self._replicas))
 
-    def serve(self, captioner: Predictor) -> None:
-        """Uses a captioner from the next batch on; until there is a first one, images wait."""
+    def serve(self, *replicas: Predictor) -> None:
+        """Uses other captioners from the next batches on; until there are first ones, images wait.
+
+        Args:
+            replicas: Captioners that answer alike. Each is called in a thread of its own, so that all work at once.
+        """
         with self._changed:
-            self._captioner = captioner
+            if self._is_closed:
+                return
+            self._replicas = replicas
             self._generation += 1
-            self._changed.notify()
+            # Daemons: a process that must end does not wait for a batch that nobody wants.
+            self._threads = [thread for thread in self._threads if thread.is_alive()] + [
+                threading.Thread(target=self._run, args=(replica, self._generation), name="inference", daemon=True)
+                for replica in replicas
+            ]
+            for thread in self._threads[-len(replicas) :]:
+                thread.start()
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Refuses waiting and new images, and ends the thread after the current batch."""
+        """Refuses waiting and new images, and ends the threads after their current batches."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
-        self._thread.join(_CLOSE_SECONDS)
+            waiting = list(self._items)
+            self._items.clear()
+            self._changed.notify_all()
+        for item in waiting:
+            item.job.fail(_closed())
+        end = time.monotonic() + _CLOSE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
     @property
     def captioner(self) -> Predictor:
-        """Returns the captioner in use, for its properties; predictions come from `submit`.
+        """Returns a captioner in use, for its properties; predictions come from `submit`.
 
         Raises:
             NotReadyError: None is loaded yet.
         """
-        if self._captioner is None:
+        if not self._replicas:
             raise NotReadyError("the captioner is still loading; try again in a few seconds")
-        return self._captioner
+        return self._replicas[0]
 
     @property
     def generation(self) -> int:
@@ -133,7 +153,8 @@ class InferenceQueue:
     def oldest_seconds(self) -> float:
         """Returns the age of the oldest image that waits or is worked on, in seconds; 0 if there is none."""
         with self._changed:
-            submitted = [item.job.submitted for item in (*self._batch, *self._items)]
+            working = itertools.chain.from_iterable(self._batches.values())
+            submitted = [item.job.submitted for item in itertools.chain(working, self._items)]
         return time.monotonic() - min(submitted) if submitted else 0.0
 
     @property
@@ -167,34 +188,39 @@ class InferenceQueue:
                     f"try these {len(images)} again in a second"
                 )
             self._items.extend(_Item(job, index) for index in range(len(images)))
-            self._changed.notify()
+            self._changed.notify_all()
         return job
 
-    def _run(self) -> None:
-        while (next_batch := self._next_batch()) is not None:
-            self._work(*next_batch)
-            self._batch = []
-        for item in self._items:
-            item.job.fail(_closed())
+    def _run(self, captioner: Predictor, generation: int) -> None:
+        while (batch := self._next_batch(generation)) is not None:
+            self._work(captioner, batch)
+            with self._changed:
+                del self._batches[threading.get_ident()]
 
-    def _next_batch(self) -> tuple[Predictor, list[_Item]] | None:
-        """Waits for images and a captioner; returns None when the queue is closed."""
+    def _next_batch(self, generation: int) -> list[_Item] | None:
+        """Waits for images; returns None when others serve in its place, or the queue is closed."""
+
+        def is_over() -> bool:
+            return self._is_closed or self._generation != generation
+
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or (self._items and self._captioner is not None))
+            self._changed.wait_for(lambda: is_over() or self._items)
             if 1 < len(self._items) < self._limits.max_batch:
-                self._changed.wait_for(self._is_batch_full, self._limits.max_wait_seconds)
-            if self._is_closed or self._captioner is None:
+                self._changed.wait_for(
+                    lambda: is_over() or len(self._items) >= self._limits.max_batch, self._limits.max_wait_seconds
+                )
+            if is_over():
                 return None
-            self._batch = self._take_batch()
-            return self._captioner, self._batch
-
-    def _is_batch_full(self) -> bool:
-        return self._is_closed or len(self._items) >= self._limits.max_batch
+            batch = self._take_batch()
+            self._batches[threading.get_ident()] = batch
+            return batch
 
     def _take_batch(self) -> list[_Item]:
         """Takes images that are still wanted and go together; called with the lock held."""
+        # Who takes all leaves nothing to the others, though they are done sooner together.
+        most = min(self._limits.max_batch, -(-len(self._items) // len(self._replicas)))
         batch: list[_Item] = []
-        while self._items and len(batch) < self._limits.max_batch:
+        while self._items and len(batch) < most:
             if batch and self._items[0].job.options.batch_key != batch[0].job.options.batch_key:
                 break
             item = self._items.popleft()

@@ -15,7 +15,9 @@ from server.connections import within_open_files
 from server.listening import invitation, listen
 from server.loading import VerifiedBundle
 from server.logs import configure_logs
-from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
+from server.replicas import check_replicas
+from server.setting_values import accepted, default_of, flag_of, variable_of
+from server.settings import ServerSettings
 from server.wsgi import GunicornServer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,7 +54,8 @@ def main(**flags: str | None) -> None:
         # Read once: a later worker must not depend on what has become of the file.
         settings = dataclasses.replace(settings, api_key=read_keys(settings), api_key_file=None)
         verified = VerifiedBundle.at(settings.bundle)
-        choose_engine(settings.engine, settings.precision, has_lite_files=verified.info.has_lite_files)
+        engine = choose_engine(settings.engine, settings.precision, has_lite_files=verified.info.has_lite_files)
+        check_replicas(engine, settings.replicas)
         settings = within_open_files(settings)
         listener, admin = listen(settings)
     except (ConfigError, BundleError) as error:

@@ -1,5 +1,6 @@
 """A request's images while they wait and while they are worked on, and the answer to them."""
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -50,7 +51,7 @@ class Answer(NamedTuple):
 
 
 class Job:
-    """The images of one request while they wait and while they are worked on, in one batch or several.
+    """The images of one request while they wait and while they are worked on, in batches of one or more threads.
 
     Args:
         images: Shape (B, 224, 224, 3), uint8.
@@ -66,6 +67,7 @@ class Job:
         self._started: float | None = None
         self._predictions: dict[int, Prediction] = {}
         self._answer: Future[Answer] = Future()
+        self._lock = threading.Lock()
 
     @property
     def is_wanted(self) -> bool:
@@ -90,20 +92,23 @@ class Job:
             raise DeadlineExceededError(message) from error
 
     def begin(self) -> None:
-        """Notes that work on the job begins; called in the inference thread."""
-        if self._started is None:
-            self._started = time.monotonic()
+        """Notes that work on the job begins; called in an inference thread."""
+        with self._lock:
+            if self._started is None:
+                self._started = time.monotonic()
 
     def put(self, index: int, prediction: Prediction) -> None:
-        """Adds the prediction of one image; the last one completes the answer. Called in the inference thread."""
-        self._predictions[index] = prediction
-        if len(self._predictions) == len(self.images) and self._started is not None:
-            ordered = [self._predictions[number] for number in range(len(self.images))]
-            self._settle(lambda: self._answer.set_result(Answer(ordered, self.queue_seconds)))
+        """Adds the prediction of one image; the last one completes the answer. Called in an inference thread."""
+        with self._lock:
+            self._predictions[index] = prediction
+            if len(self._predictions) == len(self.images) and self._started is not None:
+                ordered = [self._predictions[number] for number in range(len(self.images))]
+                self._settle(lambda: self._answer.set_result(Answer(ordered, self.queue_seconds)))
 
     def fail(self, error: Exception) -> None:
-        """Answers with an error; called in the inference thread."""
-        self._settle(lambda: self._answer.set_exception(error))
+        """Answers with an error; the first one counts."""
+        with self._lock:
+            self._settle(lambda: self._answer.set_exception(error))
 
     @property
     def queue_seconds(self) -> float:

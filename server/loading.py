@@ -1,20 +1,15 @@
-"""Loads the captioner, tests it, and replaces it by another one when the bundle changes."""
+"""Loads the captioner's replicas, and replaces them by others when the bundle changes."""
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple, Self
-
-import numpy as np
+from typing import NamedTuple, Self, TypeVar
 
 from model.bundle import BundleInfo
-from model.captioner import Captioner
-from model.config import IMAGE_PIXELS
-from model.errors import BundleError
 from model.manifest import MANIFEST
 from server.batching import InferenceQueue, Predictor
 from server.metrics import ServerMetrics
@@ -22,21 +17,23 @@ from server.metrics import ServerMetrics
 LOOK_EVERY_SECONDS = 2.0
 """How often `watch` looks for another bundle."""
 
+T = TypeVar("T")
+
 _Identity = tuple[int, int, int]
 
 _logger = logging.getLogger("server")
 
 
 class Loader:
-    """Background threads that load captioners and hand each one to the queue.
+    """Background threads that load captioners and hand them to the queue.
 
     Args:
-        load: Loads and tests a captioner.
+        load: Loads and tests a captioner: its replicas, at least one.
         queue: Where the captioner serves.
         metrics: Counts reloads and names what serves.
     """
 
-    def __init__(self, load: Callable[[], Predictor], queue: InferenceQueue, metrics: ServerMetrics) -> None:
+    def __init__(self, load: Callable[[], Sequence[Predictor]], queue: InferenceQueue, metrics: ServerMetrics) -> None:
         self.first: Future[Predictor] = Future()
         """Settles when the first captioner serves, or with the error that prevents it."""
         self._load = load
@@ -58,12 +55,12 @@ class Loader:
 
     def _load_first(self) -> None:
         try:
-            captioner = self._load()
+            replicas = self._load()
         except Exception as error:  # noqa: BLE001 - not swallowed: it is raised again where it is waited for
             self.first.set_exception(error)
             return
-        self._serve(captioner)
-        self.first.set_result(captioner)
+        self._serve(replicas)
+        self.first.set_result(replicas[0])
 
     def _reload(self) -> None:
         with self._reloading:
@@ -71,16 +68,17 @@ class Loader:
             if self.first.exception() is not None:
                 return
             try:
-                captioner = self._load()
+                replicas = self._load()
             except Exception:  # whatever it is, the current captioner goes on serving
                 self._metrics.reloads.labels("refused").inc()
                 _logger.exception("the new bundle is refused; the old one goes on serving")
                 return
-            self._serve(captioner)
+            self._serve(replicas)
             self._metrics.reloads.labels("done").inc()
 
-    def _serve(self, captioner: Predictor) -> None:
-        self._queue.serve(captioner)
+    def _serve(self, replicas: Sequence[Predictor]) -> None:
+        self._queue.serve(*replicas)
+        captioner = replicas[0]
         config = captioner.config
         self._metrics.model.info({"name": config.name, "version": config.version, "engine": captioner.engine})
         _logger.info("serving %s %s with %s", config.name, config.version, captioner.engine)
@@ -112,23 +110,23 @@ class VerifiedBundle(NamedTuple):
         return self.info if self.identity == _identity(path) else None
 
 
-def self_tested(captioner: Captioner) -> Captioner:
-    """Returns a captioner after it has captioned a built-in picture.
+def load_unchanged(path: Path, verified: VerifiedBundle | None, load: Callable[[BundleInfo], T]) -> T:
+    """Loads something from a bundle in several steps, and once more if the bundle was exchanged between them.
+
+    Args:
+        path: Where the bundle lies.
+        verified: The bundle, if it was verified before.
+        load: Loads from the bundle at `path`, whose description it gets.
 
     Raises:
-        BundleError: It found no caption, or a probability outside [0, 1].
+        BundleError: It is missing, damaged or inconsistent.
     """
-    side = np.linspace(0, 255, IMAGE_PIXELS).astype(np.uint8)
-    picture = np.stack(np.broadcast_arrays(side[:, None], side[None, :], np.uint8(128)), axis=-1)
-    (prediction,) = captioner.predict(picture[None])
-    numbers = [word.probability for caption in prediction.captions for word in caption.words]
-    numbers += [found.probability for found in prediction.classes]
-    if not numbers or not prediction.captions[0].text or not all(0 <= number <= 1 for number in numbers):
-        raise BundleError(
-            f"{captioner.config.name}: expected a caption of the built-in picture with probabilities, received "
-            f"{prediction.captions}; train or export it again"
-        )
-    return captioner
+    while True:
+        if verified is None or verified.info_of(path) is None:
+            verified = VerifiedBundle.at(path)
+        found = load(verified.info)
+        if verified.info_of(path) is not None:
+            return found
 
 
 def watch(bundle: Path, changed: Callable[[], None]) -> None:

@@ -44,6 +44,7 @@ class ServerMetrics:
             buckets=_QUEUE_SECONDS,
             registry=self.registry,
         )
+        self.replicas = Gauge("showtell_replicas", "Engine replicas that caption at once.", registry=self.registry)
         self.queue_depth = Gauge("showtell_queue_depth", "Images in the queue.", registry=self.registry)
         self.inference_oldest_seconds = Gauge(
             "showtell_inference_oldest_seconds",

@@ -45,7 +45,7 @@ class Application(Protocol):
         """Begins to load the bundle again, and returns at once."""
 
     def close(self) -> None:
-        """Ends the inference thread."""
+        """Ends the inference threads."""
 
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})

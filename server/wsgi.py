@@ -14,16 +14,19 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
+from model.bundle import BundleInfo
 from model.captioner import Captioner
+from model.engines.cores import usable_cores
 from model.errors import BundleError
 from server.accepting import SHORTAGES
 from server.app import create_app
 from server.batching import BatchLimits, InferenceQueue, Predictor
 from server.decoding.pool import DecodingPool
-from server.loading import Loader, VerifiedBundle, self_tested, watch
+from server.loading import Loader, VerifiedBundle, load_unchanged, watch
 from server.logs import GunicornLogger
 from server.memory import give_back_large_blocks
 from server.metrics import ServerMetrics
+from server.replicas import loaded
 from server.settings import ServerSettings
 from server.worker import PatientWorker
 
@@ -72,7 +75,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
             self._loader.reload()
 
     def close(self) -> None:
-        """Ends the inference thread; called in the worker."""
+        """Ends the inference threads; called in the worker."""
         if self._inference is not None:
             self._inference.close()
 
@@ -111,7 +114,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
             max_waiting=settings.max_waiting, max_batch=settings.max_batch, max_wait_seconds=settings.max_wait_seconds
         )
         inference = InferenceQueue(limits, self.metrics)
-        loader = Loader(self._load_captioner, inference, self.metrics)
+        loader = Loader(self._load_replicas, inference, self.metrics)
         self._inference = inference
         self._loader = loader
         loader.first.add_done_callback(self._on_loaded)
@@ -125,14 +128,20 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]
         """Makes every later worker verify the bundle again; called in the master, when the first worker is there."""
         self._verified = None
 
-    def _load_captioner(self) -> Captioner:
-        settings = self.settings
+    def _load_replicas(self) -> list[Predictor]:
         verified = self._verified
         self._verified = None
-        info = None if verified is None else verified.info_of(settings.bundle)
-        return self_tested(
-            Captioner.load(settings.bundle, engine=settings.engine, precision=settings.precision, info=info)
-        )
+        return load_unchanged(self.settings.bundle, verified, self._replicas_of)
+
+    def _replicas_of(self, info: BundleInfo) -> list[Predictor]:
+        settings = self.settings
+
+        def load(threads: int | None) -> Predictor:
+            return Captioner.load(
+                settings.bundle, engine=settings.engine, precision=settings.precision, info=info, threads=threads
+            )
+
+        return loaded(load, settings.replicas, usable_cores(), settings.replica_seconds)
 
     def _on_loaded(self, loading: "Future[Predictor]") -> None:
         error = loading.exception()

@@ -16,7 +16,7 @@ from model.config import IMAGE_PIXELS
 from model.errors import CorruptImageError, ImageError, ImageTooLargeError, UnsupportedImageError
 from model.image import DecodedImage
 from server.decoding.program import LENGTH, PIXEL_BYTES
-from server.settings import ENVIRONMENT_PREFIX
+from server.setting_values import ENVIRONMENT_PREFIX
 
 _ANSWER_BYTES = 64 * 1024
 

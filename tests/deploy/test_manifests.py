@@ -15,7 +15,8 @@ from compose_spec import PyCompose
 from model.image import MAX_PIXELS
 from server.bodies import json_limit
 from server.metrics import ServerMetrics, project_version
-from server.settings import ServerSettings, variable_of
+from server.setting_values import variable_of
+from server.settings import ServerSettings
 from server.wsgi import GunicornServer
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from server.description.operations import operations
 from server.parameters import PARAMETERS
 from server.problems import INTERNAL, PROBLEMS, UNREADABLE_PROBLEMS, UNTYPED, Problem
 from server.protocols.table import chosen
-from server.settings import ServerSettings, accepted, default_of, flag_of, variable_of
+from server.setting_values import accepted, default_of, flag_of, variable_of
+from server.settings import ServerSettings
 from training.doctor.checks import CHECKS
 from training.doctor.verdicts import amount
 

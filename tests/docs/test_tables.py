@@ -6,7 +6,8 @@ import re
 import pytest
 
 from server.problems import PROBLEMS
-from server.settings import ServerSettings, variable_of
+from server.setting_values import variable_of
+from server.settings import ServerSettings
 from tests.docs.tables import ROOT, TABLES, modules_table, problems_table, settings_table, with_tables
 
 

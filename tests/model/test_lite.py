@@ -1,6 +1,5 @@
 """The CPU engine: its files, its choice, and that it needs no TensorFlow."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +16,6 @@ from model.config import CaptionerConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.choice import ENGINES, EngineName, Machine, Precision, choose_engine
-from model.engines.cores import usable_cores
 from model.engines.lite import LiteEngine
 from model.engines.tensorflow import TensorFlowEngine
 from model.errors import BundleError, ConfigError
@@ -179,16 +177,6 @@ def test_a_captioner_takes_the_threads_that_it_is_given(toy_bundle: Path) -> Non
         extra[threads] = int(done.stdout)
     # The encoder's file and the decoder's each have their own.
     assert extra == {1: 0, 2: 2, 3: 4}
-
-
-@pytest.mark.parametrize(("share", "cores"), [("max 100000", 8), ("250000 100000", 2), ("20000 100000", 1), (None, 8)])
-def test_a_container_gets_as_many_threads_as_its_share_of_the_cores(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: str | None, cores: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    if share is not None:
-        (tmp_path / "cpu.max").write_text(share + "\n")
-    assert usable_cores(tmp_path / "cpu.max") == cores
 
 
 def test_captioners_of_both_engines_agree(toy: Bundle, toy_bundle: Path, images: Images) -> None:

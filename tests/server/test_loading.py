@@ -36,13 +36,13 @@ def newer(held: HeldCaptioner) -> HeldCaptioner:
 
 def test_a_captioner_serves_once_it_is_loaded(queue_of: QueueOf, held: HeldCaptioner, metrics: ServerMetrics) -> None:
     queue = queue_of()
-    loader = Loader(lambda: held, queue, metrics)
+    loader = Loader(lambda: [held], queue, metrics)
     loader.start()
     assert loader.first.result(10) is queue.captioner is held
 
 
 def test_a_captioner_that_cannot_be_loaded_leaves_its_error(queue_of: QueueOf, metrics: ServerMetrics) -> None:
-    def fail() -> Predictor:
+    def fail() -> list[Predictor]:
         raise BundleError("damaged")
 
     loader = Loader(fail, queue_of(), metrics)
@@ -58,10 +58,10 @@ def test_a_reload_never_comes_before_the_first_load(
     loads = iter([held, second])
     may_load = threading.Event()
 
-    def load() -> Predictor:
+    def load() -> list[Predictor]:
         loaded = next(loads)
         assert loaded is second or may_load.wait(10)
-        return loaded
+        return [loaded]
 
     queue = queue_of()
     loader = Loader(load, queue, metrics)
@@ -77,7 +77,7 @@ def test_a_reload_that_fails_is_counted_and_the_old_captioner_goes_on(
 ) -> None:
     loads = iter([held])
     queue = queue_of()
-    loader = Loader(lambda: next(loads), queue, metrics)
+    loader = Loader(lambda: [next(loads)], queue, metrics)
     loader.start()
     loader.first.result(10)
     loader.reload()
@@ -93,7 +93,7 @@ def test_the_model_is_named_and_another_one_takes_its_name_s_place(
         return metrics.registry.get_sample_value("showtell_model_info", labels)
 
     captioners = iter([held, newer(held)])
-    loader = Loader(lambda: next(captioners), queue_of(), metrics)
+    loader = Loader(lambda: [next(captioners)], queue_of(), metrics)
     loader.start()
     loader.first.result(10)
     assert (info(held.config.version), info("newer")) == (1, None)

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from model.errors import ConfigError
 from server.cli import main
-from server.settings import ServerSettings, flag_of, variable_of
+from server.setting_values import flag_of, variable_of
+from server.settings import ServerSettings
 
 
 def test_nothing_given_means_the_documented_defaults() -> None:

@@ -1,0 +1,212 @@
+"""Replicas: copies of one captioner that caption at once, each with its part of the cores; their number and loading.
+
+One copy with two threads does the same arithmetic as two copies with one. Two copies wait less: the threads of one
+wait for each other after every layer, and what Python does between two words keeps but one core busy.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from model.captioner import Prediction
+from model.config import IMAGE_PIXELS
+from model.errors import BundleError, ConfigError
+from model.options import Search
+from server.batching import Predictor
+
+AUTO = "auto"
+"""Value of the setting `replicas` that leaves their number to `measured`."""
+
+MEASURED_SECONDS = 1.0
+"""Time that measuring takes in all, besides loading and the last photos."""
+
+WORTH = 1.05
+"""More replicas are taken if they caption so many times as many photos: they cost memory, and delay a lone photo."""
+
+Load = Callable[[int | None], Predictor]
+"""Loads a captioner with a number of threads; None for one on each core."""
+
+_REPLICATED = "litert"
+"""The engine of which a process can have several, each with threads of its own."""
+
+_QUICK_SECONDS = 0.05
+_TOGETHER = 4
+"""Photos captioned together while measuring, where one takes less than `_QUICK_SECONDS`."""
+
+_CAPTIONS = 3
+_CLASSES = 5
+
+_logger = logging.getLogger("server")
+
+
+class Plan(NamedTuple):
+    """Replicas, and how many threads each has."""
+
+    replicas: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a plan did.
+
+    Attributes:
+        images_per_second: With all replicas at work, over and over.
+        alone_seconds: Time of one photo with nothing beside it.
+    """
+
+    images_per_second: float
+    alone_seconds: float
+
+
+def plans(cores: int) -> list[Plan]:
+    """Returns the plans that `measured` compares: threads halved again and again, and replicas for all cores."""
+    found = []
+    threads = cores
+    while threads:
+        found.append(Plan(cores // threads, threads))
+        threads //= 2
+    return found
+
+
+def loaded(load: Load, wanted: str, cores: int, alone_limit_seconds: float) -> list[Predictor]:
+    """Loads as many replicas as are wanted.
+
+    Args:
+        load: Called once for each.
+        wanted: Value of the setting `replicas`.
+        cores: Number of cores to share.
+        alone_limit_seconds: As in `measured`.
+
+    Returns:
+        Replicas, at least one, which have captioned a built-in picture.
+
+    Raises:
+        BundleError: One found no caption, or a probability outside [0, 1].
+        ConfigError: More than one is wanted of an engine that cannot have two in one process.
+    """
+    if wanted == AUTO:
+        return measured(load, plans(cores), alone_limit_seconds)
+    plan = Plan(int(wanted), max(1, cores // int(wanted)))
+    first = self_tested(load(_threads_of(plan)))
+    check_replicas(first.engine, wanted)
+    return [first, *_more(load, plan)]
+
+
+def check_replicas(engine: str, wanted: str) -> None:
+    """Makes sure that an engine can have as many replicas as are wanted.
+
+    Raises:
+        ConfigError: The engine takes all cores, or the GPU, by itself.
+    """
+    if engine != _REPLICATED and wanted not in (AUTO, "1"):
+        raise ConfigError(f"replicas: expected 1 or {AUTO} with the engine {engine}, received {wanted}")
+
+
+def measured(load: Load, candidates: Sequence[Plan], alone_limit_seconds: float) -> list[Predictor]:
+    """Loads the replicas of one plan after the other, measures each, and returns those of the best.
+
+    It stops at the first plan that is no better than the one before it, so that a machine with many cores neither loads
+    nor measures what cannot win.
+
+    Args:
+        load: Called once for each replica.
+        candidates: Plans, the fewest replicas first.
+        alone_limit_seconds: Longest time of a photo alone. The first plan may take longer: no other is faster.
+
+    Returns:
+        The replicas that were chosen.
+
+    Raises:
+        BundleError: One found no caption, or a probability outside [0, 1].
+    """
+    best: list[Predictor] = []
+    best_rate = 0.0
+    told = []
+    for plan in candidates:
+        replicas = [self_tested(load(_threads_of(plan)))]
+        if replicas[0].engine != _REPLICATED:
+            return replicas
+        replicas += _more(load, plan)
+        found = _measure(replicas, MEASURED_SECONDS / len(candidates))
+        told.append(f"{plan.replicas} x {plan.threads} threads {found.images_per_second:.1f} images/s")
+        is_late = found.alone_seconds > alone_limit_seconds
+        if best and (is_late or found.images_per_second < WORTH * best_rate):
+            break
+        best, best_rate = replicas, found.images_per_second
+    _logger.info("replicas: %s; %d serve", ", ".join(told), len(best))
+    return best
+
+
+def self_tested(captioner: Predictor) -> Predictor:
+    """Returns a captioner after it has captioned a built-in picture.
+
+    Raises:
+        BundleError: It found no caption, or a probability outside [0, 1].
+    """
+    (prediction,) = _predict(captioner, 1)
+    numbers = [word.probability for caption in prediction.captions for word in caption.words]
+    numbers += [found.probability for found in prediction.classes]
+    if not numbers or not prediction.captions[0].text or not all(0 <= number <= 1 for number in numbers):
+        raise BundleError(
+            f"{captioner.config.name}: expected a caption of the built-in picture with probabilities, received "
+            f"{prediction.captions}; train or export it again"
+        )
+    return captioner
+
+
+def _threads_of(plan: Plan) -> int | None:
+    return None if plan.replicas == 1 else plan.threads
+
+
+def _more(load: Load, plan: Plan) -> list[Predictor]:
+    """Loads the replicas of a plan behind the first one."""
+    return [load(plan.threads) for _ in range(plan.replicas - 1)]
+
+
+def _measure(replicas: Sequence[Predictor], seconds: float) -> Measured:
+    started = time.perf_counter()
+    _predict(replicas[0], 1)
+    alone = time.perf_counter() - started
+    together = _TOGETHER if alone < _QUICK_SECONDS else 1
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    threads = [
+        threading.Thread(target=lambda one=one: rates.append(_rate(one, together, end)), daemon=True)
+        for one in replicas
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return Measured(sum(rates), alone)
+
+
+def _rate(captioner: Predictor, together: int, end: float) -> float:
+    """Captions until the end; returns photos per second."""
+    started = time.perf_counter()
+    rounds = 0
+    while rounds == 0 or time.perf_counter() < end:
+        _predict(captioner, together)
+        rounds += 1
+    return rounds * together / (time.perf_counter() - started)
+
+
+def _predict(captioner: Predictor, count: int) -> list[Prediction]:
+    """Captions a built-in picture, so many times at once."""
+    side = np.linspace(0, 255, IMAGE_PIXELS).astype(np.uint8)
+    picture = np.stack(np.broadcast_arrays(side[:, None], side[None, :], np.uint8(128)), axis=-1)
+    search = Search.of(captioner.config.search)
+    return captioner.predict(
+        np.stack([picture] * count),
+        search=search,
+        captions=min(_CAPTIONS, search.hypotheses),
+        classes=_CLASSES,
+        wanted=lambda: [True] * count,
+        explain=False,
+    )
