@@ -5,9 +5,9 @@ wait for each other after every layer, and what Python does between two words ke
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -126,7 +126,7 @@ def measured(load: Load, candidates: Sequence[Plan], alone_limit_seconds: float)
         BundleError: One found no caption, or a probability outside [0, 1].
     """
     best: list[Predictor] = []
-    best_rate = 0.0
+    fastest: Measured | None = None
     told = []
     for plan in candidates:
         replicas = [self_tested(load(_threads_of(plan)))]
@@ -135,12 +135,17 @@ def measured(load: Load, candidates: Sequence[Plan], alone_limit_seconds: float)
         replicas += _more(load, plan)
         found = _measure(replicas, MEASURED_SECONDS / len(candidates))
         told.append(f"{plan.replicas} x {plan.threads} threads {found.images_per_second:.1f} images/s")
-        is_late = found.alone_seconds > alone_limit_seconds
-        if best and (is_late or found.images_per_second < WORTH * best_rate):
+        if fastest is not None and not is_better(found, fastest, alone_limit_seconds):
             break
-        best, best_rate = replicas, found.images_per_second
+        best, fastest = replicas, found
     _logger.info("replicas: %s; %d serve", ", ".join(told), len(best))
     return best
+
+
+def is_better(found: Measured, fewer: Measured, alone_limit_seconds: float) -> bool:
+    """Returns whether more replicas are worth their memory, and do not keep a lone photo too long."""
+    is_faster = found.images_per_second >= WORTH * fewer.images_per_second
+    return is_faster and found.alone_seconds <= alone_limit_seconds
 
 
 def self_tested(captioner: Predictor) -> Predictor:
@@ -174,24 +179,18 @@ def _measure(replicas: Sequence[Predictor], seconds: float) -> Measured:
     _predict(replicas[0], 1)
     alone = time.perf_counter() - started
     together = _TOGETHER if alone < _QUICK_SECONDS else 1
-    rates: list[float] = []
-    end = time.perf_counter() + seconds
-    threads = [
-        threading.Thread(target=lambda one=one: rates.append(_rate(one, together, end)), daemon=True)
-        for one in replicas
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(replicas)) as threads:
+        rates = list(threads.map(lambda one: _rate(one, together, seconds), replicas))
     return Measured(sum(rates), alone)
 
 
-def _rate(captioner: Predictor, together: int, end: float) -> float:
-    """Captions until the end; returns photos per second."""
+def _rate(captioner: Predictor, together: int, seconds: float) -> float:
+    """Captions for some seconds; returns photos per second."""
+    # The first round of a size takes memory, and is slower.
+    _predict(captioner, together)
     started = time.perf_counter()
     rounds = 0
-    while rounds == 0 or time.perf_counter() < end:
+    while rounds == 0 or time.perf_counter() < started + seconds:
         _predict(captioner, together)
         rounds += 1
     return rounds * together / (time.perf_counter() - started)

@@ -25,6 +25,7 @@ from server.decoding.pool import DecodingPool
 from server.logs import JsonFormatter
 from server.metrics import ServerMetrics
 from server.settings import ServerSettings
+from tests.server.running import Running, Start
 
 QueueOf = Callable[..., InferenceQueue]
 
@@ -176,3 +177,18 @@ def log(request: pytest.FixtureRequest) -> Iterator[Log]:
     yield log
     logger.removeHandler(log.handler)
     logger.setLevel(level)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Yields a function from a bundle and flags to a running server; none outlives the test."""
+    started: list[Running] = []
+
+    def begin(bundle: Path, *options: str) -> Running:
+        started.append(Running(bundle, tmp_path / f"log-{len(started)}.txt", *options))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        with server.process as process:
+            process.kill()

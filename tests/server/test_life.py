@@ -1,88 +1,26 @@
-"""Slow clients, a stop that drops nothing, and a bundle that is exchanged while it serves, with a real gunicorn."""
+"""Slow clients, a stop that drops nothing, and workers that end, with a real gunicorn."""
 
 import contextlib
 import http.client
-import io
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.parse
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PIL import Image
 
-from model.bundle import DEFAULT_BUNDLE, Bundle, save_bundle
+from model.bundle import DEFAULT_BUNDLE
 from tests.conftest import wait_until
+from tests.server.running import ROOT, Running, Start, children, picture
 from tests.server.siege import haste
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent.parent
 REQUEST_SECONDS = 4.0
-
-
-def picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "skyblue").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-class Running:
-    """A server process that answers."""
-
-    def __init__(self, bundle: Path, log: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(bundle), *options]
-        self.log = log
-        with log.open("w") as errors:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("Ready: open "), log.read_text()
-        self.port = urllib.parse.urlsplit(line.split()[2]).port or 0
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any, float]:
-        """Returns status, parsed body and seconds."""
-        begun = time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
-            connection.request(method, path, body)
-            answer = connection.getresponse()
-            content = answer.read()
-        return answer.status, json.loads(content) if path != "/metrics" else content.decode(), time.monotonic() - begun
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-
-    def version(self) -> str:
-        return str(self.ask("GET", "/v1/model")[1]["version"])
-
-
-Start = Callable[..., Running]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Returns a function from a bundle and flags to a running server; none outlives the test."""
-    started: list[Running] = []
-
-    def begin(bundle: Path, *options: str) -> Running:
-        started.append(Running(bundle, tmp_path / f"log-{len(started)}.txt", *options))
-        return started[-1]
-
-    yield begin
-    for server in started:
-        with server.process as process:
-            process.kill()
 
 
 def test_ten_slow_clients_delay_nobody_and_get_408(start: Start, toy_bundle: Path) -> None:
@@ -207,63 +145,6 @@ def test_keys_hold_for_the_next_worker_though_their_file_is_gone(
     assert server.ask("POST", "/v1/predict", picture())[0] == 401
 
 
-@pytest.fixture
-def bundle(toy: Bundle, toy_bundle: Path, tmp_path: Path) -> Path:
-    """Returns a path behind which the bundle can be exchanged, a symbolic link."""
-    from training.shipping.convert import convert
-
-    path = tmp_path / "current"
-    path.symlink_to(toy_bundle)
-    save_bundle(tmp_path / "second", replace(toy, config=replace(toy.config, version="2")), convert(toy).files)
-    return path
-
-
-def exchange(link: Path, target: Path) -> None:
-    link.with_suffix(".new").symlink_to(target)
-    link.with_suffix(".new").rename(link)
-
-
-def test_another_bundle_at_the_path_is_loaded_and_a_damaged_one_is_refused(
-    start: Start, bundle: Path, tmp_path: Path
-) -> None:
-    server = start(bundle, "--drain-seconds", "0")
-    assert server.version() == "1"
-    exchange(bundle, tmp_path / "second")
-    wait_until(lambda: server.version() == "2")
-    shutil.copytree(tmp_path / "second", tmp_path / "third")
-    (tmp_path / "third" / "classes.json").write_text("[]")
-    exchange(bundle, tmp_path / "third")
-    wait_until(lambda: 'showtell_reloads_total{result="refused"} 1.0' in server.ask("GET", "/metrics")[1])
-    assert "the new bundle is refused" in server.log.read_text()
-    assert (server.version(), server.ask("GET", "/readyz")[0]) == ("2", 200)
-    assert server.ask("POST", "/v1/predict", picture())[0] == 200
-
-
-def test_another_bundle_forgets_the_answers_of_the_one_before(start: Start, bundle: Path, tmp_path: Path) -> None:
-    server = start(bundle, "--cache-megabytes", "1", "--drain-seconds", "0")
-    for version in ("1", "2"):
-        wait_until(lambda version=version: server.version() == version)  # type: ignore[misc]
-        for _ in range(3):
-            assert server.ask("POST", "/v1/predict", picture())[0] == 200
-        exchange(bundle, tmp_path / "second")
-    metrics = server.ask("GET", "/metrics")[1]
-    assert 'showtell_cache_lookups_total{result="miss"} 2.0' in metrics
-    assert 'showtell_cache_lookups_total{result="hit"} 4.0' in metrics
-
-
-def test_sighup_loads_the_bundle_again_while_requests_are_served(start: Start, toy_bundle: Path) -> None:
-    server = start(toy_bundle, "--drain-seconds", "0")
-    server.process.send_signal(signal.SIGHUP)
-    answered = []
-
-    def is_reloaded() -> bool:
-        answered.append(server.ask("POST", "/v1/predict", picture())[0])
-        return 'showtell_reloads_total{result="done"} 1.0' in server.ask("GET", "/metrics")[1]
-
-    wait_until(is_reloaded)
-    assert set(answered) == {200}
-
-
 def test_sighup_while_the_worker_boots_does_not_end_it(toy_bundle: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "server.cli", "--port", "0", "--bundle", str(toy_bundle), "--drain-seconds", "0"]
     log = tmp_path / "log.txt"
@@ -285,11 +166,6 @@ def test_sighup_while_the_worker_boots_does_not_end_it(toy_bundle: Path, tmp_pat
             assert children(process.pid) == [worker]
         finally:
             process.kill()
-
-
-def children(process_id: int) -> list[int]:
-    """Returns the processes that a process has started and that run."""
-    return list(map(int, Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()))
 
 
 def hang_up(process_id: int, end: threading.Event) -> None:
