@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from bench import engines, explain, http, library, limits, protocols, training
+from bench import cores, engines, explain, http, library, limits, protocols, training
 from bench.report import Row, write_report
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "limits": limits.measure,
     "engines": engines.measure,
     "http": http.measure,
+    "cores": cores.measure,
     "protocols": protocols.measure,
     "library": library.measure,
     "training": training.measure,

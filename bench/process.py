@@ -48,12 +48,20 @@ def family(process: int) -> list[int]:
 
 def family_memory_mib(process: int) -> float:
     """Returns the resident memory of a process and all that it has started, what they share counted once, in MiB."""
-    total = 0
+    total = 0.0
     for one in family(process):
         with contextlib.suppress(OSError):  # it may just have ended
-            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
-            total += int(rollup.partition("\nPss:")[2].split()[0])
-    return round(total / 1024, 1)
+            total += own_memory_mib(one)
+    return round(total, 1)
+
+
+def own_memory_mib(process: int) -> float:
+    """Returns the resident memory of a process, of what it shares with others its part, in MiB.
+
+    A file that is mapped twice counts once; in `memory_mib` it counts twice.
+    """
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    return round(int(rollup.partition("\nPss:")[2].split()[0]) / 1024, 1)
 
 
 def memory_mib(process: int | str = "self") -> dict[str, float]:

@@ -59,10 +59,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def our_server(bundle: Path) -> Iterator[Running]:
-    """Runs `showtell-serve` with its defaults."""
+def our_server(bundle: Path, *options: str) -> Iterator[Running]:
+    """Runs `showtell-serve` with its defaults, and further options if there are any."""
     port = _free_port()
-    command = [sys.executable, "-m", "server.cli", "--port", str(port), "--bundle", str(bundle)]
+    command = [sys.executable, "-m", "server.cli", "--port", str(port), "--bundle", str(bundle), *options]
     with _running(command, port, "/readyz", "/v1/predict") as running:
         yield running
 

@@ -19,7 +19,7 @@ from model.search import Floats, Ints
 from model.tensors import Weights
 
 ENCODE_BATCH = 1
-"""Images encoded at once. More are no faster, and each keeps 30 MB at full size for good."""
+"""Images encoded at once. More are no faster, and each keeps 11 MB at full size for good."""
 
 
 class LiteEngine:
