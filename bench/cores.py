@@ -164,7 +164,8 @@ def _captioned(threads: int) -> tuple[float, float]:
     captioner = Captioner(info.config, info.vocabulary, info.classes, engine)
     pictures = [read_image(photo(seed)).pixels[None] for seed in range(PHOTOS)]
     captioner.predict(pictures[0])
-    inside, outside = list[float](), list[float]()
+    inside = list[float]()
+    outside = list[float]()
     for picture in pictures * PASSES:
         engine.seconds = 0.0
         started = time.perf_counter()

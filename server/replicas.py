@@ -137,7 +137,8 @@ def measured(load: Load, candidates: Sequence[Plan], alone_limit_seconds: float)
         told.append(f"{plan.replicas} x {plan.threads} threads {found.images_per_second:.1f} images/s")
         if fastest is not None and not is_better(found, fastest, alone_limit_seconds):
             break
-        best, fastest = replicas, found
+        best = replicas
+        fastest = found
     _logger.info("replicas: %s; %d serve", ", ".join(told), len(best))
     return best
 
