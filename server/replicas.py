@@ -23,7 +23,7 @@ AUTO = "auto"
 """Value of the setting `replicas` that leaves their number to `measured`."""
 
 MEASURED_SECONDS = 1.0
-"""Time that measuring takes in all, besides loading and the last photos."""
+"""Time that measuring takes in all, besides loading and the first photos."""
 
 WORTH = 1.05
 """More replicas are taken if they caption so many times as many photos: they cost memory, and delay a lone photo."""
