@@ -25,8 +25,11 @@ AUTO = "auto"
 MEASURED_SECONDS = 1.0
 """Time that measuring takes in all, besides loading and the first photos."""
 
-WORTH = 1.05
-"""More replicas are taken if they caption so many times as many photos: they cost memory, and delay a lone photo."""
+WORTH = 1.3
+"""More replicas are taken if they caption so many times as many photos.
+
+They cost memory and delay a lone photo; and behind the server, for whose Python they wait, they gain less than here.
+"""
 
 Load = Callable[[int | None], Predictor]
 """Loads a captioner with a number of threads; None for one on each core."""
@@ -35,8 +38,9 @@ _REPLICATED = "litert"
 """The engine of which a process can have several, each with threads of its own."""
 
 _QUICK_SECONDS = 0.05
-_TOGETHER = 4
-"""Photos captioned together while measuring, where one takes less than `_QUICK_SECONDS`."""
+"""Time of a photo below which several are captioned at once while measuring."""
+_WAITING = 8
+"""Photos that the replicas share while measuring, as under load: one replica has all at once, which saves it work."""
 
 _CAPTIONS = 3
 _CLASSES = 5
@@ -179,7 +183,7 @@ def _measure(replicas: Sequence[Predictor], seconds: float) -> Measured:
     started = time.perf_counter()
     _predict(replicas[0], 1)
     alone = time.perf_counter() - started
-    together = _TOGETHER if alone < _QUICK_SECONDS else 1
+    together = max(1, _WAITING // len(replicas)) if alone < _QUICK_SECONDS else 1
     with ThreadPoolExecutor(len(replicas)) as threads:
         rates = list(threads.map(lambda one: _rate(one, together, seconds), replicas))
     return Measured(sum(rates), alone)

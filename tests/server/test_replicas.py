@@ -46,7 +46,7 @@ def test_plans_share_the_cores(cores: int, found: list[tuple[int, int]]) -> None
 
 
 @pytest.mark.parametrize(
-    ("rate", "alone", "is_taken"), [(120.0, 0.1, True), (105.0, 0.1, True), (104.0, 0.1, False), (200.0, 0.3, False)]
+    ("rate", "alone", "is_taken"), [(150.0, 0.1, True), (130.0, 0.1, True), (129.0, 0.1, False), (200.0, 0.3, False)]
 )
 def test_more_replicas_are_taken_where_they_gain_enough_and_a_lone_photo_is_in_time(
     rate: float, alone: float, is_taken: bool
