@@ -60,7 +60,7 @@ def test_json_is_an_object_a_line_for_folders_patterns_and_files(photos: Path, t
         assert len(answer["captions"]) == 4
         assert answer["classes"] == []
         for caption in answer["captions"]:
-            assert caption.keys() == {"text", "log_probability", "probability", "words"}
+            assert caption.keys() == {"text", "log_probability", "probability", "score", "words"}
             assert caption["text"] == " ".join(word["text"] for word in caption["words"])
             assert all(0 < word["probability"] <= 1 for word in caption["words"])
     assert answers[1]["captions"] == answers[3]["captions"]
