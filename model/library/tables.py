@@ -97,8 +97,11 @@ def parquet_schema() -> Any:
     number = arrow.float64()
     word = arrow.struct([("text", text), ("probability", number)])
     caption = arrow.struct(
-        [("text", text), ("log_probability", number), ("probability", number), ("words", arrow.list_(word))]
-    )
+        [
+            ("text", text), ("log_probability", number), ("probability", number), ("score", number),
+            ("words", arrow.list_(word)),
+        ]
+    )  # fmt: skip
     label = arrow.struct([("id", text), ("label", text), ("probability", number)])
     return arrow.schema(
         [
