@@ -155,8 +155,8 @@ class Watch:
         self.done = threading.Event()
 
     def probe(self) -> None:
-        """Asks for all probes ten times a second."""
-        while not self.done.wait(0.1):
+        """Asks for all probes ten times a second, and once at least."""
+        while True:
             for path in PROBES:
                 try:
                     status, _, taken = self._server.ask("GET", path, port=self._port)
@@ -166,6 +166,8 @@ class Watch:
                 self.probes[path].append(taken)
                 if status != 200:
                     self.failures.append(f"{path}: {status}")
+            if self.done.wait(0.1):
+                return
 
     def send_photos(self, a_second: float) -> None:
         """Asks for captions."""
