@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from model.atomic import atomic_file
 from model.bundle import CONFIG
@@ -16,9 +16,14 @@ from model.manifest import MANIFEST, sha256_of
 
 NOTE = "run.json"
 
+Part = Literal["encoder", "captioner"]
+"""A part of a bundle that is trained by itself, as its provenance names it."""
+
 
 @contextmanager
-def recorded(directory: Path, command: Sequence[str], after: Path | None = None) -> Iterator[None]:
+def recorded(
+    directory: Path, command: Sequence[str], after: Path | None = None, part: Part = "encoder"
+) -> Iterator[None]:
     """Adds the command that runs inside the block, with its seconds, to the directory's note.
 
     A command that ends in an error of the project adds nothing.
@@ -26,7 +31,8 @@ def recorded(directory: Path, command: Sequence[str], after: Path | None = None)
     Args:
         directory: Run directory; made if missing.
         command: The words of the command line.
-        after: Run directory that the command continues from; its commands come first in a new note.
+        after: Run directory that the command continues from, or a bundle; its commands come first in a new note.
+        part: Which part of the bundle the command trains further.
     """
     started = time.monotonic()
     try:
@@ -34,29 +40,29 @@ def recorded(directory: Path, command: Sequence[str], after: Path | None = None)
     except CaptionerError:
         raise
     except BaseException:
-        _add(directory, command, started, after)
+        _add(directory, command, started, after, part)
         raise
-    _add(directory, command, started, after)
+    _add(directory, command, started, after, part)
 
 
-def _add(directory: Path, command: Sequence[str], started: float, after: Path | None) -> None:
-    entries = read_runs(directory) or (read_runs(after) if after else [])
+def _add(directory: Path, command: Sequence[str], started: float, after: Path | None, part: Part) -> None:
+    entries = read_runs(directory) or (read_runs(after, part) if after else [])
     entries.append({"command": shlex.join(command), "seconds": round(time.monotonic() - started)})
     with atomic_file(directory / NOTE) as file:
         file.write_text(json.dumps(entries, indent=1) + "\n")
 
 
-def read_runs(directory: Path) -> list[dict[str, Any]]:
+def read_runs(directory: Path, part: Part = "encoder") -> list[dict[str, Any]]:
     """Returns the commands that ran in a directory, with their seconds; an empty list where there is no note.
 
-    For a bundle: the commands that made its encoder. The first has the seconds of all.
+    For a bundle: the commands that made one part of it. The first has the seconds of all.
     """
     if (directory / NOTE).exists():
         return list(json.loads((directory / NOTE).read_text()))
     if not (directory / MANIFEST).exists():
         return []
     stages = json.loads((directory / CONFIG).read_text())["provenance"].get("stages", {})
-    made = stages.get("encoder", {})
+    made = stages.get(part, {})
     seconds = round(3600 * made.get("hours", 0))
     return [
         {"command": command, "seconds": 0 if number else seconds}
@@ -64,9 +70,9 @@ def read_runs(directory: Path) -> list[dict[str, Any]]:
     ]
 
 
-def stage(directory: Path) -> dict[str, Any]:
-    """Summarises a run directory for a bundle: its distinct commands in order and the hours of all together."""
-    runs = read_runs(directory)
+def stage(directory: Path, part: Part = "encoder") -> dict[str, Any]:
+    """Summarises a run for a bundle: its distinct commands in order and the hours of all together; see `read_runs`."""
+    runs = read_runs(directory, part)
     return {
         "commands": list(dict.fromkeys(run["command"] for run in runs)),
         "hours": round(sum(run["seconds"] for run in runs) / 3600, 2),

@@ -45,3 +45,8 @@ class StandardizedDense(keras.layers.Dense):  # type: ignore[misc]
         )
         plain = kernel / deviation[:, None]
         return [plain, bias - mean @ plain]
+
+    def set_plain_weights(self, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> None:
+        """Sets kernel and bias so that the outputs are those of a plain dense layer (D, U), (U,) on the same inputs."""
+        self.kernel.assign(kernel * keras.ops.convert_to_numpy(self.deviation)[:, None])
+        self.bias.assign(bias + keras.ops.convert_to_numpy(self.mean) @ kernel)

@@ -53,7 +53,7 @@ def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the flags of stages that train a decoder further."""
     for decorator in (
         option("--out", type=ANY, required=True, help="Run directory."),
-        option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run directory of `captioner`."),
+        option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run of `captioner`, or a bundle."),
         option("--encoder", type=EXISTING, required=True, help="The encoder that the decoder was trained on."),
         option("--records", type=EXISTING, required=True, help="Caption records that the decoder was trained on."),
     ):
@@ -87,7 +87,7 @@ def _trained_decoder(function: Callable[..., Any]) -> Callable[..., Any]:
 @option(
     "--weight", "weights", multiple=True, help="NAME=NUMBER: weight of each caption of a source; 0 leaves them out."
 )
-@option("--start-from", type=EXISTING, help="Earlier run of `captioner` whose decoder is trained further.")
+@option("--start-from", type=EXISTING, help="Earlier run, or a bundle, whose decoder is trained further.")
 @option(
     "--maps", type=EXISTING, help="Directory from `maps` with all photos, so that only the encoder's last block runs."
 )
@@ -109,25 +109,28 @@ def captioner(
 ) -> None:
     """Trains the decoder on a frozen encoder's features; keeps the best on dev.
 
-    The features are computed once and kept beside the records. Options that are not given are the preset's. With
-    --together nothing is frozen.
+    The features are computed once and kept beside the records. Options that are not given are the preset's; the
+    architecture is that of --start-from where there is one. With --together nothing is frozen.
 
     \b
     Examples:
       showtell-train captioner --records runs/records --encoder model/bundles/default --out runs/captioner
+      showtell-train captioner --records runs/records --encoder model/bundles/default \\
+          --start-from model/bundles/default --learning-rate 5e-4 --out runs/captioner
       showtell-train captioner --records runs/records --encoder runs/encoder --out runs/captioner
       showtell-train captioner --records runs/records --imagenet download --preset paper --out runs/paper
       showtell-train captioner --records runs/records --encoder runs/encoder --maps runs/maps --preset vgg19 \\
           --average 0.999 --label-smoothing 0.1 --out runs/captioner
       showtell-train captioner --records runs/records --preset original --together --out runs/original
     """  # noqa: D301 - \b tells click not to wrap
+    from training.decoder.earlier import shaped_like
     from training.decoder.features import load_features, sketched_features
     from training.decoder.tasks import CaptionTask, DecoderTask
     from training.decoder.together import TogetherTask
     from training.loop.replicas import Replicas
 
     _check_sources(encoder, imagenet, together=together)
-    architecture = PRESETS[preset]()
+    architecture = PRESETS[preset]() if start_from is None else shaped_like(start_from, PRESETS[preset]())
     architecture = replace(architecture, decoder=chosen(architecture.decoder, options))
     config = chosen(CAPTIONERS[preset], options)
     config = replace(config, optimizer=chosen(config.optimizer, options), source_weights=read_weights(weights))

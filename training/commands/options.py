@@ -127,7 +127,7 @@ def train(
         click.echo(estimate(task()))
         return
     before = options.get("captioner_run")
-    with recorded(out, command_line(), after=before) if replicas.chief else nullcontext():
+    with recorded(out, command_line(), before, "captioner") if replicas.chief else nullcontext():
         trained = task()  # before an earlier run is removed, because it may raise an error
         with replicas.chief_first():
             if not options["resume"] and replicas.chief:

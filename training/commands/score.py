@@ -191,14 +191,17 @@ def export(
     from training.shipping.export import assemble, checked_search
     from training.shipping.export import export as run
 
-    runs = {"prepare": records, "encoder": encoder, "captioner": captioner_run}
     names = classes if classes is not None else encoder / CLASSES
     if not names.is_file():
         raise click.UsageError(f"expected --classes, since {encoder} has no {CLASSES}; give the names of its classes")
     bundle = assemble(encoder, captioner_run, records, read_classes(names))
     defaults = checked_search(bundle.config.search, records, search)
-    made = {label: stage(directory) for label, directory in runs.items()}
-    made["export"] = {"commands": [shlex.join(command_line())]}
+    made = {
+        "prepare": stage(records),
+        "encoder": stage(encoder),
+        "captioner": stage(captioner_run, "captioner"),
+        "export": {"commands": [shlex.join(command_line())]},
+    }
     card = {"data": data, "good_at": good_at, "bad_at": bad_at}
     result = run(out, bundle, records, made, name=name, version=version, card=card, search=defaults)
     _print_written(out, result)

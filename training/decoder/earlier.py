@@ -1,4 +1,4 @@
-"""Decoders of earlier runs: loading one, checking its encoder and records, and training it further with other words."""
+"""Decoders to go on from, of a run or a bundle: loading one, checking what belongs to it, giving it other words."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.bundle import WEIGHTS, load_bundle
 from model.config import CaptionerConfig, DecoderConfig
 from model.decoder import Decoder
 from model.errors import DataError
 from model.vocabulary import SPECIAL, Vocabulary
+from model.weights import assign_weights
 from training.data.records import VOCABULARY, check_kind, read_max_words
 from training.decoder.features import input_key
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
@@ -36,14 +38,51 @@ def new_decoder(config: CaptionerConfig, features: npt.NDArray[np.float32] | Non
     return decoder
 
 
-def load_decoder(captioner_run: Path, config: CaptionerConfig) -> Decoder:
-    """Loads the best decoder of a run, to train it further.
+def decoder_file(captioner_run: Path) -> Path:
+    """Returns the file that holds a decoder's weights.
+
+    Args:
+        captioner_run: A run directory of `captioner`, `self-critical`, `finetune` or `joint`, or a bundle.
 
     Raises:
+        DataError: There is no trained decoder.
+    """
+    found = next((captioner_run / name for name in (BEST, WEIGHTS) if (captioner_run / name).is_file()), None)
+    if found is None:
+        raise DataError(
+            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`, or "
+            "give a bundle"
+        )
+    return found
+
+
+def load_decoder(
+    captioner_run: Path, config: CaptionerConfig, features: npt.NDArray[np.float32] | None = None
+) -> Decoder:
+    """Loads a decoder, to train it further.
+
+    Args:
+        captioner_run: See `decoder_file`.
+        config: Its architecture.
+        features: Features of its training photos, (P, D): a bundle's decoder, which does not standardize them, does so
+            from now on, with the same outputs. A run's decoder knows how already.
+
+    Raises:
+        BundleError: The bundle is damaged.
         DataError: There is none, or its file is damaged.
     """
-    decoder = new_decoder(config)
-    load_checkpoint(captioner_run / BEST, named_variables(decoder, "decoder"))
+    file = decoder_file(captioner_run)
+    if file.name == BEST:
+        decoder = new_decoder(config)
+        load_checkpoint(file, named_variables(decoder, "decoder"))
+        return decoder
+    plain = Decoder(config.decoder, config.encoder.feature_units)
+    assign_weights(plain, load_bundle(captioner_run).weights, "decoder")
+    decoder = new_decoder(config, features)
+    for variable, value in zip(decoder.trainable_variables, plain.trainable_variables, strict=True):
+        variable.assign(value)
+    if plain.projection is not None and isinstance(decoder.projection, StandardizedDense):
+        decoder.projection.set_plain_weights(*plain.projection.get_weights())
     return decoder
 
 
@@ -57,16 +96,20 @@ def plain_decoder(decoder: Decoder, feature_units: int) -> Decoder:
     return plain
 
 
-def check_trained(captioner_run: Path) -> None:
-    """Checks that a run has a trained decoder.
+def shaped_like(captioner_run: Path, preset: CaptionerConfig) -> CaptionerConfig:
+    """Returns a preset with the architecture of an earlier decoder, which keeps the preset's dropout.
+
+    Args:
+        captioner_run: See `decoder_file`.
+        preset: The preset.
 
     Raises:
-        DataError: It has none.
+        DataError: There is no trained decoder.
     """
-    if not (captioner_run / BEST).exists():
-        raise DataError(
-            f"{captioner_run}: expected a trained decoder ({BEST}), found none; run `showtell-train captioner`"
-        )
+    decoder_file(captioner_run)
+    found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text()).decoder
+    own = preset.decoder
+    return replace(preset, decoder=replace(found, dropout=own.dropout, word_dropout=own.word_dropout))
 
 
 def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None:
@@ -75,7 +118,7 @@ def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None
     Raises:
         DataError: It was not, or there is no trained decoder yet.
     """
-    check_trained(captioner_run)
+    file = decoder_file(captioner_run)
     check_kind(records, "captions")
     if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
         raise DataError(
@@ -88,30 +131,39 @@ def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None
             f"{captioner_run}: expected a decoder of captions of at most {known} words like those of {records}, found "
             f"one of {found}; give the records it was trained on, or train it anew"
         )
-    place = read_progress(captioner_run / BEST)
-    together = captioner_run.resolve() == encoder_run.resolve()
-    if not together and place.get("inputs") != input_key(encoder_run, records):
+    if captioner_run.resolve() == encoder_run.resolve():
+        return
+    if file.name == WEIGHTS:
+        raise DataError(
+            f"{encoder_run}: expected the encoder of the bundle {captioner_run}, which its decoder was trained on; "
+            "give the bundle as both"
+        )
+    if read_progress(file).get("inputs") != input_key(encoder_run, records):
         raise DataError(
             f"{captioner_run}: expected a decoder trained on {records} with the encoder of {encoder_run} as it is now; "
             "give the three that belong together, or train the decoder in a new directory"
         )
 
 
-def go_on_from(captioner_run: Path, decoder: Decoder, config: CaptionerConfig, vocabulary: Vocabulary) -> None:
-    """Gives a new decoder the weights of an earlier run's.
+def go_on_from(
+    captioner_run: Path, decoder: Decoder, config: CaptionerConfig, vocabulary: Vocabulary,
+    features: npt.NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Gives a new decoder the weights of an earlier one.
 
     Words that both know keep their embedding and output weights; new words keep their fresh ones.
 
     Args:
-        captioner_run: Run directory of the earlier decoder.
+        captioner_run: The earlier decoder; see `decoder_file`.
         decoder: The new decoder.
-        config: Its architecture; that of the earlier run may differ only in words, dropout and search.
+        config: Its architecture; that of the earlier decoder may differ only in words, dropout and search.
         vocabulary: Its words.
+        features: See `load_decoder`.
 
     Raises:
         DataError: There is no trained decoder, or its architecture differs.
     """
-    check_trained(captioner_run)
+    decoder_file(captioner_run)
     known = Vocabulary.load(captioner_run / VOCABULARY)
     found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
     expected, received = ((_shape(c.decoder), c.encoder.feature_units) for c in (config, found))
@@ -127,7 +179,9 @@ def go_on_from(captioner_run: Path, decoder: Decoder, config: CaptionerConfig, v
         new = len(vocabulary) - len(kept)
         note(f"{len(kept) - len(SPECIAL)} words are known from {captioner_run}, {new} are new")
     by_word = {id(v): _WORD_AXES[v.name] for layer in (decoder.embedding, decoder.output_layer) for v in layer.weights}
-    for variable, value in zip(decoder.weights, load_decoder(captioner_run, found).get_weights(), strict=True):
+    for variable, value in zip(
+        decoder.weights, load_decoder(captioner_run, found, features).get_weights(), strict=True
+    ):
         axis = by_word.get(id(variable))
         if axis is not None:
             rows = np.moveaxis(np.array(variable), axis, 0)

@@ -21,6 +21,7 @@ from training.data.photo_cache import VIEWS, PhotoCache, View, photo_key
 from training.data.pipeline import CAPTION_SPEC, split_batches
 from training.data.records import INDEX, VOCABULARY, check_kind, has_split, read_index, read_weights, shard_paths
 from training.data.shards import count_records
+from training.encoder.encoding import Encoding, encoding
 from training.encoder.maps import FROZEN, LAST, MAPS, open_maps, run_layers
 from training.encoder.sources import features_key, load_encoder
 from training.progress import note, progress
@@ -130,10 +131,10 @@ def load_features(encoder_run: Path, records: Path, split: str, maps: Path | Non
     name = "" if maps is None else f"-maps-{len(views)}"
     cache = _cache_of(encoder_run, records, split, name)
     if not cache.exists():
-        network = load_encoder(encoder_run).network
-        found = (
-            encode_split(network, records, split) if maps is None else encode_maps(network, records, split, maps, views)
-        )
+        if maps is None:
+            found = encode_split(encoding(encoder_run), records, split)
+        else:
+            found = encode_maps(load_encoder(encoder_run).network, records, split, maps, views)
         parts = {name: np.array(json.dumps(getattr(found, name))) for name in ("names", "references", "captions")}
         with atomic_file(cache) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, features=found.features, rows=found.rows, **parts)
@@ -159,7 +160,7 @@ def sketched_features(encoder_run: Path, records: Path, split: str, maps: Path |
     """
     if maps is not None or _cache_of(encoder_run, records, split, "").exists():
         return load_features(encoder_run, records, split, maps)
-    few = encode_split(load_encoder(encoder_run).network, records, split, batches=1)
+    few = encode_split(encoding(encoder_run), records, split, batches=1)
     count = count_records(read_index(records), split)
     of_photo: list[list[list[int]]] = [[] for _ in few.names]
     for row, ids in zip(few.rows, few.captions, strict=True):
@@ -230,11 +231,11 @@ def encode_maps(encoder: keras.Model, records: Path, split: str, directory: Path
     return FeatureSet(features, names, references, rows, [ids for sentences in tokens for ids in sentences])
 
 
-def encode_split(encoder: keras.Model, records: Path, split: str, batches: int | None = None) -> FeatureSet:
+def encode_split(encode: Encoding, records: Path, split: str, batches: int | None = None) -> FeatureSet:
     """Encodes every photo of a split and its mirror image.
 
     Args:
-        encoder: The encoder, as it is.
+        encode: From `encoding` or `encoding_of`.
         records: Finished caption records.
         split: `train` or `dev`.
         batches: Batches of `ENCODE_BATCH` photos after which to stop; None for all.
@@ -245,14 +246,13 @@ def encode_split(encoder: keras.Model, records: Path, split: str, batches: int |
     Raises:
         DataError: The records are incomplete or damaged, or hold classes.
     """
-    encode = tf.function(lambda images: encoder(images, training=False)["features"])
     features = []
     names = []
     references = []
     tokens = []
     for batch in islice(split_batches(records, split, ENCODE_BATCH, f"encoding {split}"), batches):
-        views = [encode(batch.images).numpy(), encode(batch.images[:, :, ::-1]).numpy()]
-        features.append(np.stack(views, axis=1))  # (B, 2, D)
+        images = batch.images.numpy()
+        features.append(np.stack([encode(images), encode(images[:, :, ::-1])], axis=1))  # (B, 2, D)
         names += [name.decode() for name in batch.names.numpy()]
         references += [[text.decode() for text in texts.numpy()] for texts in batch.captions]
         tokens += batch.tokens.to_list()

@@ -13,11 +13,11 @@ from training.config import FinetuneConfig
 from training.data.pipeline import Share, captioned_batches
 from training.data.records import INDEX, VOCABULARY, read_index, read_weights, shard_paths
 from training.data.shards import count_records
-from training.decoder.earlier import CONFIG, check_belongs, load_decoder
+from training.decoder.earlier import CONFIG, check_belongs, decoder_file, load_decoder
 from training.decoder.features import encode_split
 from training.decoder.tasks import CaptionTask, best_figure
+from training.encoder.encoding import encoding_of
 from training.encoder.sources import load_encoder
-from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
 from training.loop.step import Sums
 from training.loop.task import Specification
@@ -87,7 +87,7 @@ def load_networks(
     with replicas.strategy.scope():
         encoder = load_encoder(encoder_run).network
         decoder = load_decoder(captioner_run, captioner_config)
-    key = key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY)
+    key = key_of(decoder_file(captioner_run), records / INDEX, records / VOCABULARY)
     return Networks(encoder, decoder, captioner_config, key)
 
 
@@ -131,11 +131,11 @@ class PhotosTask(CaptionTask):
 
     def evaluate(self) -> dict[str, float]:
         """Encodes dev with the encoder as it is, and scores greedy captions."""
-        return self.scores(encode_split(self.encoder, self.spec.records, "dev"))
+        return self.scores(encode_split(encoding_of(self.encoder), self.spec.records, "dev"))
 
     def rehearse(self) -> None:
         """Encodes and scores a batch of dev."""
-        self.scores(encode_split(self.encoder, self.spec.records, "dev", batches=1))
+        self.scores(encode_split(encoding_of(self.encoder), self.spec.records, "dev", batches=1))
 
 
 class FinetuneTask(PhotosTask):

@@ -18,11 +18,10 @@ from training.data.language import tokenizer_of
 from training.data.pipeline import Share
 from training.data.records import INDEX, VOCABULARY, has_split, read_weights
 from training.decoder.consensus import Consensus
-from training.decoder.earlier import CONFIG, check_belongs, load_decoder
+from training.decoder.earlier import CONFIG, check_belongs, decoder_file, load_decoder
 from training.decoder.features import Features, input_key, load_features, weighted
 from training.decoder.tasks import REHEARSED, CaptionTask, best_figure
 from training.encoder.sources import full_precision, load_encoder
-from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
 from training.loop.step import Sums
 from training.loop.task import Specification
@@ -69,13 +68,13 @@ class SelfCriticalTask(CaptionTask):
         self._chosen, first = np.unique(self.train.rows, return_index=True)  # rows of features that have captions
         self._photo_weights = weights[first]
         with replicas.strategy.scope():
-            decoder = load_decoder(captioner_run, captioner_config)
+            decoder = load_decoder(captioner_run, captioner_config, self.train.features[self._chosen, 0])
         parted = tokenizer_of(captioner_config.segmentation)
         self._consensus = Consensus([[[*parted(text), END] for text in texts] for texts in self.train.references])
         settings = {
             "decoder": asdict(captioner_config.decoder),
             "self_critical": asdict(config),
-            "start": key_of(captioner_run / BEST, records / INDEX, records / VOCABULARY),
+            "start": key_of(decoder_file(captioner_run), records / INDEX, records / VOCABULARY),
             "inputs": input_key(encoder_run, records),
         }
         spec = Specification(

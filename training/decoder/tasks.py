@@ -22,10 +22,9 @@ from training.config import CaptionerTrainingConfig
 from training.data.caption_batches import caption_batches, count_batches
 from training.data.pipeline import Share, split_batches
 from training.data.records import VOCABULARY, has_split, read_language, read_max_words, read_weights
-from training.decoder.earlier import CONFIG, go_on_from, new_decoder
+from training.decoder.earlier import CONFIG, decoder_file, go_on_from, new_decoder
 from training.decoder.features import Features, FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder
-from training.loop.checkpoint import BEST
 from training.loop.replicas import Replicas
 from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
@@ -165,12 +164,13 @@ class DecoderTask(CaptionTask):
         with replicas.strategy.scope():
             decoder = new_decoder(captioner_config, self.train.features[:, 0])
             if start_from is not None:
-                go_on_from(start_from, decoder, captioner_config, Vocabulary.load(records / VOCABULARY))
+                words = Vocabulary.load(records / VOCABULARY)
+                go_on_from(start_from, decoder, captioner_config, words, self.train.features[:, 0])
         settings = {
             "decoder": asdict(captioner_config.decoder),
             "training": asdict(config),
             "inputs": input_key(encoder_run, records),
-            "start": None if start_from is None else key_of(start_from / BEST),
+            "start": None if start_from is None else key_of(decoder_file(start_from)),
         }
         spec = Specification(
             replicas=replicas,

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from pycocoevalcap.cider.cider import Cider
 
+from model.bundle import save_bundle
 from model.config import DecoderConfig, EncoderConfig
 from model.decoder import Decoder
 from model.errors import ConfigError, DataError
@@ -25,12 +26,14 @@ from training.config import (
 from training.data.pipeline import whole
 from training.data.records import VOCABULARY, write_records
 from training.decoder.consensus import Consensus
+from training.decoder.features import load_features
 from training.decoder.self_critical import SelfCriticalTask, sample
 from training.decoder.tasks import DecoderTask
 from training.loop.directory import METRICS
 from training.loop.replicas import Replicas
 from training.loop.run import train_task
 from training.loss import full_softmax_losses
+from training.shipping.convert import convert
 from training.shipping.export import assemble
 
 ENCODER = EncoderConfig(
@@ -98,6 +101,20 @@ def test_the_reward_rises_and_the_decoder_is_exported(runs: Stages, tmp_path: Pa
     assert np.mean(rewards[-2 * per_epoch :]) > np.mean(rewards[: 2 * per_epoch])
     bundle = assemble(runs.encoder, tmp_path / "run", runs.records, CLASSES)
     assert bundle.config.decoder.units == 24
+
+
+def test_a_bundle_is_trained_further(runs: Stages, tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    bundle = assemble(runs.encoder, runs.captioner, runs.records, CLASSES)
+    save_bundle(path, bundle, convert(bundle).files)
+    task = SelfCriticalTask(path, path, runs.records, replace(CONFIG, epochs=1), one_device())
+    photos = task.train.features[:, 0]
+    np.testing.assert_allclose(photos, load_features(runs.encoder, runs.records, "train").features[:, 0], atol=0.1)
+    assert train_task(tmp_path / "run", task, RUN)
+    further = assemble(path, tmp_path / "run", runs.records, CLASSES)
+    for name, value in bundle.weights.items():
+        same = np.array_equal(further.weights[name], value)
+        assert same == name.startswith("encoder/") or not value.any(), name
 
 
 def test_an_empty_part_of_a_batch_adds_nothing(runs: Stages) -> None:

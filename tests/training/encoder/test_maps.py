@@ -23,6 +23,7 @@ from training.data.mixing import Source, mix
 from training.data.photo_cache import PhotoCache
 from training.data.records import write_records
 from training.decoder.features import encode_maps, encode_split, known_views, load_features
+from training.encoder.encoding import encoding_of
 from training.encoder.folding import is_identity, with_branches
 from training.encoder.maps import cache_maps, frozen_part, open_maps, top_part
 from training.loop.checkpoint import BEST, named_variables, save_checkpoint
@@ -99,7 +100,7 @@ def test_features_from_maps_are_those_of_the_photos(records: Path, drawn: Path, 
     assert cache_maps(tmp_path / "maps", encoder, photos)
     views = known_views(open_maps(tmp_path / "maps", encoder), records, "train")
     found = encode_maps(encoder, records, "train", tmp_path / "maps", views)
-    expected = encode_split(encoder, records, "train")
+    expected = encode_split(encoding_of(encoder), records, "train")
     assert found.features.shape == expected.features.shape == (len(expected.names), 2, CONFIG.feature_units)
     np.testing.assert_allclose(found.features, expected.features, rtol=0.01, atol=0.002 * expected.features.max())
     assert np.abs(found.features[:, 0] - found.features[:, 1]).max() > 0.01 * expected.features.max()
