@@ -1,7 +1,8 @@
 """Measures `showtell` on a folder: images/s one by one, batched and pipelined, and of the engine alone, and its memory.
 
-The preset `small` with random weights, JPEGs of 500x375, all cores. Each way in a process of its own, three times, in
-turn. Where Ray is installed, the whole command is measured against `showtell-ray` too.
+The default bundle on a quarter of the photos, and the preset `small` with random weights, which leaves more to the
+command's own work; JPEGs of 500x375, all cores. Each way in a process of its own, three times, in turn. Where Ray is
+installed, the whole command is measured against `showtell-ray` too, with `small`.
 """
 
 import json
@@ -22,6 +23,7 @@ from bench.artifacts import prepared
 from bench.library_ray import measure_ray
 from bench.photos import photo
 from bench.report import Row, compared
+from model.bundle import DEFAULT_BUNDLE
 from model.captioner import Captioner
 from model.engines.cores import usable_cores
 from model.image import MAX_PIXELS, read_image
@@ -31,6 +33,9 @@ from model.library.request import Request
 
 PART = "library"
 PHOTOS = 2000
+LESS = 4
+"""How many times fewer photos the default bundle gets, which takes longer for each."""
+
 RUNS = 3
 WARM_UP = 4 * BATCH
 
@@ -40,35 +45,40 @@ ENGINE = f"the engine alone, batches of {BATCH} in memory"
 
 
 def measure(photos: int = PHOTOS, runs: int = RUNS) -> list[Row]:
-    """Measures all three ways, and the command on Ray.
+    """Measures all three ways with both bundles, and the command on Ray.
 
     Args:
-        photos: How many photos the folder has.
+        photos: How many photos the folder for `small` has.
         runs: How often each way is measured.
     """
-    bundle = prepared("bundle", "small")
+    small = prepared("bundle", "small")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "photos"
-        folder.mkdir()
-        for number in range(photos):
-            (folder / f"{number:06}.jpg").write_bytes(photo(number))
-        results = [
-            {way: process.run_json("bench.library", way, bundle, folder) for way in WAYS} for _ in range(runs)
-        ]  # fmt: skip
-        commands = measure_ray(PART, bundle, folder, runs)
-    rows = {way: _row(way, photos, [result[way] for result in results]) for way in WAYS}
+        folder, few = Path(name) / "photos", Path(name) / "few"
+        for path, count in ((folder, photos), (few, -(-photos // LESS))):
+            path.mkdir()
+            for number in range(count):
+                (path / f"{number:06}.jpg").write_bytes(photo(number))
+        rows = [*_ways("default bundle", DEFAULT_BUNDLE, few, runs), *_ways("small", small, folder, runs)]
+        return rows + measure_ray(PART, small, folder, runs)
+
+
+def _ways(name: str, bundle: Path, folder: Path, runs: int) -> list[Row]:
+    """Measures the three ways with one bundle, in turn."""
+    photos = len(list(folder.iterdir()))
+    results = [{way: process.run_json("bench.library", way, bundle, folder) for way in WAYS} for _ in range(runs)]
+    rows = {way: _row(f"{name}, {photos} photos: {way}", photos, [result[way] for result in results]) for way in WAYS}
     share = round((rows[PIPELINE].value or 0) / (rows[ENGINE].value or 1), 3)
     ours = replace(rows[PIPELINE], figures={**rows[PIPELINE].figures, "share of the engine's rate": share})
-    return [rows[LOOP], compared(ours, rows[LOOP]), rows[ENGINE], *commands]
+    return [rows[LOOP], compared(ours, rows[LOOP]), rows[ENGINE]]
 
 
-def _row(way: str, photos: int, results: list[dict[str, float]]) -> Row:
+def _row(what: str, photos: int, results: list[dict[str, float]]) -> Row:
     rate = round(statistics.median(photos / result["seconds"] for result in results), 1)
     memory = {
         f"MiB {when}": statistics.median(result[when] for result in results)
         for when in ("at half", "at the end") if when in results[0]
     }  # fmt: skip
-    return Row(PART, f"{photos} photos: {way}", rate, len(results), "images/s", figures=memory)
+    return Row(PART, what, rate, len(results), "images/s", figures=memory)
 
 
 def _loop(captioner: Captioner, folder: Path) -> dict[str, float]:

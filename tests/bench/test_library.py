@@ -9,12 +9,16 @@ from bench.library_ray import ON_RAY, PLAIN
 
 @pytest.mark.slow
 def test_a_folder_is_captioned_in_all_three_ways() -> None:
-    loop, pipeline, engine, plain, on_ray = measure(photos=40, runs=1)
-    assert [row.what for row in (loop, pipeline, engine)] == [f"40 photos: {way}" for way in (LOOP, PIPELINE, ENGINE)]
-    assert all(row.value and row.unit == "images/s" for row in (loop, pipeline, engine))
-    assert pipeline.against == loop.what
-    assert pipeline.figures["MiB at the end"] > 0
-    assert pipeline.figures["share of the engine's rate"] > 0
+    *ways, plain, on_ray = measure(photos=40, runs=1)
+    for begin, photos in ((0, "default bundle, 10 photos"), (3, "small, 40 photos")):
+        loop, pipeline, engine = ways[begin : begin + 3]
+        assert [row.what for row in (loop, pipeline, engine)] == [
+            f"{photos}: {way}" for way in (LOOP, PIPELINE, ENGINE)
+        ]
+        assert all(row.value and row.unit == "images/s" for row in (loop, pipeline, engine))
+        assert pipeline.against == loop.what
+        assert pipeline.figures["MiB at the end"] > 0
+        assert pipeline.figures["share of the engine's rate"] > 0
     assert [row.what for row in (plain, on_ray)] == [f"40 photos: {command}" for command in (PLAIN, ON_RAY)]
     if python_with_ray() is None:
         assert {row.remark for row in (plain, on_ray)} == {f"skipped: {NO_RAY}"}
