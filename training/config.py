@@ -230,6 +230,11 @@ class SelfCriticalConfig:
     cross_entropy: float = setting(
         0.0, "Weight of the cross-entropy of one true caption of each photo, beside the reward.", NOT_NEGATIVE
     )
+    unsupported: float = setting(
+        0.0,
+        "Taken off the CIDEr (0 to 10) of a caption, times the share of its words that no reference says.",
+        NOT_NEGATIVE,
+    )
     seed: int = setting(1, "Seed of order and drawn captions.", SEEDS)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=2e-4, weight_decay=0.0, clip_norm=1.0)

@@ -1,4 +1,4 @@
-"""CIDEr-D of single captions: the reward of self-critical training."""
+"""The reward of self-critical training: CIDEr-D of single captions, less what words cost that no reference says."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,16 @@ class Consensus:
             cosines = products / np.maximum(norms * their_norms, 1e-12)
             total += cosines.mean() * np.exp(-((length - their_length) ** 2) / (2 * SIGMA**2))
         return float(10 * total / len(self._vectors[image]))
+
+    def reward(self, image: int, words: Sequence[str], unsupported: float = 0.0) -> float:
+        """Returns the CIDEr-D of a caption of an image, less a cost times the share of words that no reference says.
+
+        Source:
+            Rohrbach et al. 2018 (CHAIR, arXiv:1809.02156) count objects that are not there; here all words count.
+        """
+        known = {gram[0] for grams, _, _ in self._vectors[image] for gram in grams if len(gram) == 1}
+        share = sum(word not in known for word in words) / max(1, len(words))
+        return self.score(image, words) - unsupported * share
 
     def _vector(self, counts: Mapping[Gram, int]) -> tuple[dict[Gram, float], npt.NDArray[np.float64], int]:
         """Returns the TF-IDF weight of each n-gram, the norm for each n (4,), and the length that CIDEr-D compares."""

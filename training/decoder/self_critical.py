@@ -156,8 +156,8 @@ class SelfCriticalTask(CaptionTask):
     def _rewards(self, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         scores = []
         for row, ids in zip(rows, tokens, strict=True):
-            ended = [END] if END_ID in ids else []
-            scores.append(self._consensus.score(int(row), [*self.vocabulary.decode(ids), *ended]))
+            words = [*self.vocabulary.decode(ids), *([END] if END_ID in ids else [])]
+            scores.append(self._consensus.reward(int(row), words, self.options.unsupported))
         return np.array(scores, np.float32)
 
 
