@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from model.backward import ClassGradient, DecoderGradient
 from model.config import BLOCKS, FEATURES, CaptionerConfig, EncoderConfig
@@ -38,7 +39,8 @@ class Attribution:
         Grad-CAM. Elsewhere each place has its own gradient instead of its channel's mean, as in HiResCAM (Draelos &
         Carin 2020, arXiv:2011.08891), so that a map adds up to the first-order effect of the whole photo. Deviations:
         of log-probabilities, not of logits, so that what speaks for every word counts for none; negative places are
-        kept; and the last pooling is gone back through to the places of its maxima, which are four times as many.
+        kept; and the last pooling is gone back through to the places of its maxima, which are four times as many. Each
+        of these shares with the places around it: which of four was the largest says little.
     """
 
     def __init__(self, config: CaptionerConfig, weights: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -141,6 +143,8 @@ def _windows(last_map: Floats) -> Floats:
 def _unpooled(products: Floats, last_map: Floats) -> Floats:
     """Moves what channels add at places of the pooled map (N, h, w, C) to the maxima that they came from, and adds up.
 
+    Each place then shares equally with the places around it; the sum stays.
+
     Returns:
         Shape (N, H, W).
     """
@@ -149,10 +153,19 @@ def _unpooled(products: Floats, last_map: Floats) -> Floats:
     is_first = windows.argmax(axis=2)[:, :, None] == np.arange(4)[:, None]  # (h, w, 4, C)
     parts = np.einsum("nhwc,hwpc->nhwp", products, is_first.astype(np.float32))
     found = np.zeros((count, *last_map.shape[:2]), np.float32)
-    found[:, : height * 2, : width * 2] = (
+    found[:, : height * 2, : width * 2] = _shared(
         parts.reshape(count, height, width, 2, 2).transpose(0, 1, 3, 2, 4).reshape(count, height * 2, width * 2)
     )
     return found
+
+
+def _shared(maps: Floats) -> Floats:
+    """Returns maps (N, H, W) of which each place shares equally with those of the 3x3 around it that there are."""
+    around = ((0, 0), (1, 1), (1, 1))
+    neighbours = sliding_window_view(np.pad(np.ones((1, *maps.shape[1:]), np.float32), around), (3, 3), (1, 2)).sum(
+        axis=(3, 4)
+    )
+    return np.asarray(sliding_window_view(np.pad(maps / neighbours, around), (3, 3), (1, 2)).sum(axis=(3, 4)))
 
 
 def _first_maxima(pooled: Floats) -> Floats:

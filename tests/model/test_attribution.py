@@ -50,8 +50,19 @@ def bundle_of(toy: Bundle, encoder: dict[str, Any], decoder: dict[str, Any], see
     return replace(toy, config=config, weights=bundle_weights(*networks, np.float32))
 
 
+def shared(maps: Floats) -> Floats:
+    """Lets each place of maps share with its neighbours, place by place; an odd last row and column have no part."""
+    found = np.zeros_like(maps)
+    height, width = (side // 2 * 2 for side in maps.shape[1:])
+    for row, column in np.ndindex(height, width):
+        rows = slice(max(row - 1, 0), min(row + 2, height))
+        columns = slice(max(column - 1, 0), min(column + 2, width))
+        found[:, rows, columns] += maps[:, row : row + 1, column : column + 1] / found[0, rows, columns].size
+    return found
+
+
 def by_tensorflow(bundle: Bundle, image: Images) -> tuple[Floats, Floats, Floats]:
-    """Returns the last map, and the maps of the words and of the classes by TensorFlow's own gradients."""
+    """Returns the last map, and the maps of the words and of the classes by TensorFlow's own gradients, shared out."""
     encoder = build_encoder(bundle.config.encoder)
     decoder = Decoder(bundle.config.decoder, bundle.config.encoder.feature_units)
     assign_weights(encoder, bundle.weights, "encoder")
@@ -70,7 +81,7 @@ def by_tensorflow(bundle: Bundle, image: Images) -> tuple[Floats, Floats, Floats
             else:
                 chosen = tf.gather(tf.nn.log_softmax(outputs["logits"])[0], CLASSES)
         gradients = tape.jacobian(chosen, last_map, experimental_use_pfor=False)[:, 0]  # (N, H, W, C)
-        found.append((gradients * last_map).numpy().sum(axis=-1))
+        found.append(shared((gradients * last_map).numpy().sum(axis=-1)))
     return last_map[0].numpy(), found[0], found[1]
 
 
