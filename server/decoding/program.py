@@ -21,7 +21,7 @@ from typing import Any
 from model.config import IMAGE_PIXELS
 from model.errors import ImageError
 from model.image import max_decoded_bytes, read_image
-from server.memory import give_back_large_blocks
+from server.memory import keep_memory
 
 PIXEL_BYTES = IMAGE_PIXELS * IMAGE_PIXELS * 3
 """Size of the pixels in shared memory, behind the photo."""
@@ -31,6 +31,9 @@ LENGTH = struct.Struct("<Q")
 
 CPU_SECONDS = 5
 """Most processor time for one photo; the system counts it in whole seconds."""
+
+KEPT_BYTES = 8 * 1024**2
+"""Memory that a decoder keeps from photo to photo: what a JPEG takes, which is scaled down while it is decoded."""
 
 _COPIES = 4
 _SPARE_BYTES = 64 * 1024**2
@@ -43,7 +46,7 @@ def main(arguments: list[str]) -> None:
         arguments: Descriptor of the shared memory, and the largest width times height of a photo.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    give_back_large_blocks()
+    keep_memory(KEPT_BYTES)
     memory = mmap.mmap(int(arguments[0]), 0)
     max_pixels = int(arguments[1])
     _limit(max_decoded_bytes(max_pixels) + _COPIES * len(memory))
