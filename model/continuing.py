@@ -28,7 +28,8 @@ def allowed(log_probs: _Floats, ids: _Ints, said: _Ints, search: Search, end_id:
     if said.shape[1] < search.min_words:
         log_probs = _without(log_probs, ids == end_id)
     if 0 < search.no_repeat_ngram <= said.shape[1]:
-        log_probs = _without(log_probs, _repeats(ids, said, search.no_repeat_ngram))
+        repeats = _repeats(ids, said, search.no_repeat_ngram)
+        log_probs = log_probs if repeats is None else _without(log_probs, repeats)
     return log_probs
 
 
@@ -59,18 +60,21 @@ def continuations(
         drawn = (totals / search.temperature + _noise(search, position, words)).argmax(axis=2)  # (B, S)
         return np.asarray(drawn + np.arange(slots) * width)
     earlier = np.empty((images, 0), np.int32)
-    chosen = np.empty((images, 0), np.intp)
+    chosen = []
     for first in range(0, slots, size):
         part = slice(first, first + size)
-        same = (words[:, part, :, None] == earlier[:, None, None, :]).sum(axis=3)  # (B, K, M)
-        scores = (totals[:, part] - search.diversity * same) / steps[:, part, None] ** search.length_penalty
-        flat = scores.reshape(images, -1)  # (B, K * M)
+        scores = totals[:, part]  # (B, K, M)
+        if first:
+            same = (words[:, part, :, None] == earlier[:, None, None, :]).sum(axis=3)  # (B, K, M)
+            scores = scores - search.diversity * same
+        flat = (scores / steps[:, part, None] ** search.length_penalty).reshape(images, -1)  # (B, K * M)
         order = np.argsort(-flat, axis=1, kind="stable")[:, :size]  # (B, K)
-        said = np.take_along_axis(words[:, part].reshape(images, -1), order, axis=1)
-        counts = (said >= 0) & np.isfinite(np.take_along_axis(flat, order, axis=1))
-        earlier = np.concatenate([earlier, np.where(counts, said, _NO_WORD)], axis=1)
-        chosen = np.concatenate([chosen, order + first * width], axis=1)
-    return chosen
+        chosen.append(order + first * width)
+        if first + size < slots:
+            said = np.take_along_axis(words[:, part].reshape(images, -1), order, axis=1)
+            counts = (said >= 0) & np.isfinite(np.take_along_axis(flat, order, axis=1))
+            earlier = np.concatenate([earlier, np.where(counts, said, _NO_WORD)], axis=1)
+    return np.concatenate(chosen, axis=1)
 
 
 _NO_WORD = np.iinfo(np.int32).max
@@ -89,12 +93,17 @@ def _noise(search: Search, position: int, words: _Ints) -> Any:
     return np.stack(drawn)[np.arange(search.groups)[:, None], np.maximum(words, 0)]
 
 
-def _repeats(ids: _Ints, said: _Ints, length: int) -> npt.NDArray[np.bool_]:
-    """Returns which words (N, M) complete an n-gram of that length which their hypothesis has already."""
-    grams = np.lib.stride_tricks.sliding_window_view(said, length, axis=1)  # (N, G, n)
-    begun = said[:, None, said.shape[1] - length + 1 :]  # (N, 1, n - 1)
-    begins_so = (grams[:, :, :-1] == begun).all(axis=2)  # (N, G)
-    found: npt.NDArray[np.bool_] = ((ids[:, :, None] == grams[:, None, :, -1]) & begins_so[:, None]).any(axis=2)
+def _repeats(ids: _Ints, said: _Ints, length: int) -> npt.NDArray[np.bool_] | None:
+    """Returns which words (N, M) complete an n-gram of that length that their hypothesis has already; None if none."""
+    grams = said.shape[1] - length + 1
+    last = said[:, grams:]  # (N, n - 1)
+    begins_so = np.ones((len(said), grams), np.bool_)  # (N, G)
+    for place in range(length - 1):
+        begins_so &= said[:, place : place + grams] == last[:, place, None]
+    if not begins_so.any():
+        return None
+    ends = said[:, length - 1 :]  # (N, G)
+    found: npt.NDArray[np.bool_] = ((ids[:, :, None] == ends[:, None]) & begins_so[:, None]).any(axis=2)
     return found  # (N, M)
 
 

@@ -105,7 +105,9 @@ def beam_search(
     for position in range(search.max_words):
         if position and wanted is not None:
             abandoned |= ~np.asarray(wanted(), np.bool_)
-        _drop(beam, abandoned[:, None] | _decided(beam, pools, search))
+            _drop(beam, abandoned[:, None])
+        if any(len(found) >= search.beam_size for found in pools):
+            _drop(beam, _decided(beam, pools, search))
         rows = np.flatnonzero(~beam.finished)  # (N,), positions in (B * S,)
         if not len(rows):
             break
@@ -113,13 +115,13 @@ def beam_search(
         if position:
             log_probs, ids, state = step(said[:, -1], parents[rows], state)
             source = np.arange(len(rows), dtype=np.int32)
-        spread = _spread(beam, rows, allowed(log_probs, ids, said, search, end_id), ids)
-        chosen = _extend(beam, *spread, position, search, end_id)
+        spread = _spread(beam, rows, allowed(log_probs, ids, said, search, end_id), ids, end_id)
+        continued = _extend(beam, *spread, position, search, end_id)
         _collect(pools, beam, beam.finished & (beam.steps == position + 1), search, end_id)
         row_of = np.zeros(beam.finished.size, np.int32)
         row_of[rows] = source
-        parents = row_of[(chosen + np.arange(images)[:, None] * search.hypotheses).reshape(-1)]  # (B * S,)
-    _drop(beam, np.broadcast_to(abandoned[:, None], beam.finished.shape))
+        parents = row_of[continued].reshape(-1)  # (B * S,)
+    _drop(beam, abandoned[:, None])
     _collect(pools, beam, ~beam.finished, search, end_id)
     groups = [pools[first : first + search.groups] for first in range(0, len(pools), search.groups)]
     return [[] if gone else _ranked(found, search.beam_size) for found, gone in zip(groups, abandoned, strict=True)]
@@ -138,42 +140,43 @@ def _empty_beam(images: int, search: Search, end_id: int) -> _Beam:
     )
 
 
-def _extend(beam: _Beam, log_probs: Floats, ids: Ints, position: int, search: Search, end_id: int) -> Ints:
-    """Replaces the beam by its best continuations; returns which slot each one continues, shape (B, S)."""
-    images, _, width = ids.shape
-    # A finished hypothesis has one continuation: itself, at no cost.
-    itself = np.where(np.arange(width) == 0, 0.0, -np.inf)  # (M,)
-    added = np.where(beam.finished[:, :, None], itself, log_probs)  # (B, S, M)
-    totals = beam.log_probs[:, :, None] + added  # (B, S, M)
+def _extend(
+    beam: _Beam, log_probs: Floats, ids: Ints, position: int, search: Search, end_id: int
+) -> npt.NDArray[np.intp]:
+    """Replaces the beam by its best continuations; returns which row of (B * S,) each one continues, shape (B, S)."""
+    _, slots, width = ids.shape
+    totals = beam.log_probs[:, :, None] + log_probs  # (B, S, M)
     steps = beam.steps + ~beam.finished  # (B, S)
-    said = np.where(beam.finished[:, :, None] | (ids == end_id), -1, ids)
-    order = continuations(totals, steps, said, position, search)  # (B, S)
-    slots: Ints = (order // width).astype(np.int32)
-    row = np.arange(images)[:, None]
-    was_finished = beam.finished[row, slots]
-    words = np.where(was_finished, end_id, ids.reshape(images, -1)[row, order])
-    beam.tokens = beam.tokens[row, slots]
-    beam.word_log_probs = beam.word_log_probs[row, slots]
+    order = continuations(totals, steps, np.where(ids == end_id, -1, ids), position, search)  # (B, S)
+    places = order + np.arange(0, ids.size, slots * width)[:, None]  # in (B * S * M,)
+    rows: npt.NDArray[np.intp] = places // width  # in (B * S,)
+    words = ids.take(places)
+    beam.tokens = beam.tokens.reshape(-1, search.max_words).take(rows, axis=0)
+    beam.word_log_probs = beam.word_log_probs.reshape(-1, search.max_words).take(rows, axis=0)
     beam.tokens[:, :, position] = words
-    beam.word_log_probs[:, :, position] = added.reshape(images, -1)[row, order]
-    beam.log_probs = totals.reshape(images, -1)[row, order]
-    beam.steps = steps[row, slots]
-    beam.finished = was_finished | (words == end_id) | ~np.isfinite(beam.log_probs)
-    return slots
+    beam.word_log_probs[:, :, position] = log_probs.take(places)
+    beam.log_probs = totals.take(places)
+    beam.steps = steps.take(rows)
+    beam.finished = (words == end_id) | ~np.isfinite(beam.log_probs)
+    return rows
 
 
-def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Ints) -> tuple[Floats, Ints]:
-    """Moves the scores of `rows` (N, M) to their hypotheses' places (B, S, M); the other places have no words."""
+def _spread(beam: _Beam, rows: npt.NDArray[np.intp], log_probs: Floats, ids: Ints, end_id: int) -> tuple[Floats, Ints]:
+    """Moves the scores of `rows` (N, M) to their hypotheses' places (B, S, M).
+
+    A finished hypothesis has one continuation: itself, at no cost. It says the end once more.
+    """
     shape = (beam.finished.size, ids.shape[1])
     every = np.full(shape, -np.inf, np.float32)
-    every_id = np.zeros(shape, np.int32)
+    every[:, 0] = 0.0
+    every_id = np.full(shape, end_id, np.int32)
     every[rows] = log_probs
     every_id[rows] = ids
     return every.reshape(*beam.finished.shape, -1), every_id.reshape(*beam.finished.shape, -1)
 
 
 def _drop(beam: _Beam, chosen: npt.NDArray[np.bool_]) -> None:
-    """Drops the unfinished hypotheses of the chosen slots (B, S)."""
+    """Drops the unfinished hypotheses of the chosen slots, (B, S) or (B, 1)."""
     lost = chosen & ~beam.finished
     beam.log_probs[lost] = -np.inf
     beam.finished[lost] = True
@@ -197,6 +200,8 @@ def _collect(
     end_id: int,
 ) -> None:  # fmt: skip
     """Adds the captions of the chosen slots (B, S) to their group's pool, by their tokens with the end."""
+    if not chosen.any():
+        return
     for image, slot in np.argwhere(chosen & np.isfinite(beam.log_probs)):
         steps = int(beam.steps[image, slot])
         log_prob = float(beam.log_probs[image, slot])

@@ -1,4 +1,4 @@
-"""Large blocks go back to the system once they are free, whichever thread asked for them; a decoder keeps what is small."""
+"""Large blocks go back to the system once they are free, whichever thread asked; a decoder keeps what is small."""
 
 import resource
 import subprocess
