@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from bench import cores, engines, explain, http, library, limits, protocols, training
+from bench import cores, engines, explain, http, library, limits, protocols, reading, training
 from bench.report import Row, write_report
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "limits": limits.measure,
     "engines": engines.measure,
+    "reading": reading.measure,
     "http": http.measure,
     "cores": cores.measure,
     "protocols": protocols.measure,
@@ -35,14 +36,14 @@ QUIET_LOAD = 0.5
 @click.option(
     "--photos",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of photos on which the part explain judges; without one it takes drawn pictures.",
+    help="Folder of photos for the parts explain and reading; without one they take drawn pictures.",
 )
 @click.option(
     "--most-photos",
     type=click.IntRange(1),
     default=explain.PHOTOS,
     show_default=True,
-    help="Most photos of the folder, chosen at random.",
+    help="Most photos of the folder.",
 )
 @click.option(
     "--out",
@@ -66,7 +67,10 @@ def main(parts: tuple[str, ...], photos: Path | None, most_photos: int, out: Pat
             f"warning: the machine is busy (load {load:.1f}); stop other programs for figures that count", err=True
         )
     rows: list[Row] = []
-    judged = {"explain": partial(explain.measure, photos, most_photos)}
+    judged = {
+        "explain": partial(explain.measure, photos, most_photos),
+        "reading": partial(reading.measure, photos, most_photos),
+    }
     for name in parts or PARTS:
         click.echo(f"measuring {name} …", err=True)
         rows += (PARTS | judged)[name]()
