@@ -1,5 +1,7 @@
 """VGG-19 as a typed table: uint8 images in, features and class logits out. Pure Keras 3, any backend."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -43,12 +45,15 @@ class InputNormalization(layers.Layer):  # type: ignore[misc]
         return keras.ops.cast(values, self.compute_dtype)
 
 
-def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras.Model:
+def build_encoder(
+    config: EncoderConfig, *, synchronized: bool = False, norm: Callable[..., layers.Layer] = layers.BatchNormalization
+) -> keras.Model:
     """Builds an encoder with freshly initialised weights.
 
     Args:
         config: The architecture.
         synchronized: Whether batch norm takes its statistics over all replicas together (TensorFlow only).
+        norm: Makes the layers of batch norm, from the arguments of Keras's.
 
     Returns:
         A functional Keras model. Input: images, shape (B, 224, 224, 3), uint8 RGB. Output, a dict:
@@ -60,6 +65,7 @@ def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras
         Simonyan & Zisserman 2014, table 1, column E (arXiv:1409.1556). `predictions` has no softmax here: the
         engine applies it. Initialisation is He's (arXiv:1502.01852) when batch norm is on, else Glorot's as in Keras.
     """
+    make_norm = partial(norm, momentum=0.9, epsilon=1e-3, synchronized=synchronized)
     images = keras.Input((IMAGE_PIXELS, IMAGE_PIXELS, 3), dtype="uint8", name="images")
     values = InputNormalization(config.normalization, name="normalization")(images)
     if config.input_pooling > 1:
@@ -69,14 +75,14 @@ def build_encoder(config: EncoderConfig, *, synchronized: bool = False) -> keras
             channels = block.scaled(width)
             name = f"{block.name}_conv{index}"
             layer = layers.Conv2D(channels, 3, padding="same", kernel_initializer=_initializer(config), name=name)
-            values = _with_relu(config, layer, values, synchronized)
+            values = _with_relu(config, layer, values, make_norm)
         values = layers.MaxPooling2D(2, name=f"{block.name}_pool")(values)
     maps = values
     pool = layers.GlobalAveragePooling2D(name="average_pool") if config.pooling == "average" else layers.Flatten()
     values = pool(values)
     for name in ("fc1", "fc2"):
         layer = layers.Dense(config.fc_units, kernel_initializer=_initializer(config), name=name)
-        fc = _with_relu(config, layer, values, synchronized)
+        fc = _with_relu(config, layer, values, make_norm)
         values = layers.Dropout(config.dropout, name=f"{name}_dropout")(fc) if config.dropout > 0 else fc
     logits = layers.Dense(config.classes, name="predictions")(values)
     outputs = {
@@ -106,11 +112,10 @@ def _initializer(config: EncoderConfig) -> str:
     return "he_normal" if config.batch_norm else "glorot_uniform"
 
 
-def _with_relu(config: EncoderConfig, layer: layers.Layer, inputs: Any, synchronized: bool) -> Any:
+def _with_relu(config: EncoderConfig, layer: layers.Layer, inputs: Any, make_norm: Callable[..., Any]) -> Any:
     values = layer(inputs)
     if config.batch_norm:
-        norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, synchronized=synchronized, name=f"{layer.name}_bn")
-        values = norm(values)
+        values = make_norm(name=f"{layer.name}_bn")(values)
     if config.residual and isinstance(layer, layers.Conv2D) and inputs.shape == values.shape:
         values = layers.Add(name=f"{layer.name}_add")([values, inputs])
     return layers.Activation("relu", name=f"{layer.name}_relu")(values)

@@ -5,12 +5,12 @@ from pathlib import Path
 import keras
 
 from model.config import CaptionerConfig, EncoderConfig
-from model.encoder import build_encoder
 from training.config import FinetuneConfig
 from training.data.records import INDEX, VOCABULARY, check_kind
 from training.decoder.earlier import new_decoder
 from training.decoder.finetune import Networks, PhotosTask
 from training.decoder.tasks import check_fits, fitted
+from training.encoder.norm import trainable_encoder
 from training.encoder.sources import load_encoder
 from training.loop.replicas import Replicas
 from training.provenance import key_of
@@ -48,7 +48,7 @@ class TogetherTask(PhotosTask):
 
 def _encoder(preset: CaptionerConfig, source: Path | None, *, synchronized: bool) -> tuple[keras.Model, EncoderConfig]:
     if source is None:
-        return build_encoder(preset.encoder, synchronized=synchronized), preset.encoder
+        return trainable_encoder(preset.encoder, synchronized=synchronized), preset.encoder
     network, config, _ = load_encoder(source)
     check_fits(preset, source, config.feature_units)
     return network, config

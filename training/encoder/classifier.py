@@ -12,7 +12,6 @@ import tensorflow as tf
 from model.atomic import atomic_file
 from model.bundle import CLASSES, write_classes
 from model.config import EncoderConfig
-from model.encoder import build_encoder
 from model.errors import ConfigError
 from training.config import ClassifierTrainingConfig
 from training.data.damage import damaged_records
@@ -21,6 +20,7 @@ from training.data.pipeline import Share, class_batches, labelled_batches
 from training.data.records import INDEX, has_split, read_index, read_record_classes, shard_paths
 from training.data.shards import count_records
 from training.encoder.imagenet import load_imagenet
+from training.encoder.norm import trainable_encoder
 from training.loop.replicas import Replicas
 from training.loop.step import Sums, evaluator
 from training.loop.summaries import captioned_picture
@@ -57,7 +57,7 @@ class ClassifierTask(Task):
         self.encoder_config = replace(encoder_config, classes=len(self.classes))
         keras.utils.set_random_seed(config.seed)
         with replicas.strategy.scope():
-            self.encoder = build_encoder(self.encoder_config, synchronized=replicas.count > 1)
+            self.encoder = trainable_encoder(self.encoder_config, synchronized=replicas.count > 1)
             if imagenet is not None:
                 load_imagenet(imagenet, self.encoder)
         self._evaluate = evaluator(replicas, lambda batch, _step: self._sums(batch, 0.0, training=False))

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from model.config import DecoderConfig, EncoderConfig
 from model.decoder import Decoder
-from model.encoder import build_encoder
 from model.errors import DataError
 from tests.training.stages import SIZES, replicas_of
 from training.config import OptimizerConfig
+from training.encoder.norm import trainable_encoder
 from training.loop.optimizer import Optimizer
 from training.loop.replicas import Replicas
 from training.loop.step import LossScale, Stepper, StepResult, Sums, evaluator
@@ -99,7 +99,7 @@ def vgg(*, batch_norm: bool) -> Build:
     )
 
     def build(count: int) -> tuple[list[keras.Variable], Loss]:
-        encoder = build_encoder(config, synchronized=count > 1)
+        encoder = trainable_encoder(config, synchronized=count > 1)
 
         def loss(batch: tuple[tf.Tensor, tf.Tensor], _step: tf.Tensor) -> Sums:
             images, labels = batch
@@ -166,6 +166,20 @@ def test_gradient_descent_ends_at_the_solution_of_the_normal_equations(count: in
     taken = take(replicas_of(count), squared_errors, (inputs, targets), steps=300)
     solution = np.linalg.solve(inputs.T.astype(float) @ inputs, inputs.T.astype(float) @ targets)
     np.testing.assert_allclose(taken.values[0], solution, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_adam_leaves_every_replica_where_it_leaves_one(count: int) -> None:
+    config = OptimizerConfig(name="adam", weight_decay=0.1, average=0.9)
+    found, expected = (take(replicas_of(n), squared_errors, regression(), config, steps=5) for n in (count, 1))
+    np.testing.assert_allclose(found.values[0], expected.values[0], rtol=1e-5)
+    assert found.optimizer.slots.keys() == expected.optimizer.slots.keys() != set()
+    for name, slot in found.optimizer.slots.items():
+        np.testing.assert_allclose(slot.numpy(), expected.optimizer.slots[name].numpy(), rtol=1e-5)
+    copies = replicas_of(count).strategy.experimental_local_results(found.optimizer.variables[0].value)
+    assert len(copies) == count
+    for copy in copies:
+        np.testing.assert_array_equal(copy.numpy(), found.values[0])
 
 
 @pytest.mark.slow
