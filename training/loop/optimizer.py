@@ -67,13 +67,13 @@ class Optimizer:
             step: Number of the step, counted from 0. Scalar, int64.
         """
         for index, (variable, gradient) in enumerate(zip(self.variables, gradients, strict=True)):
-            decay = self.config.weight_decay if len(variable.shape) > 1 else 0.0
             scaled = rate * self._factors[index]
             if self.config.name == "adam":
-                change = self._adam(index, gradient, step) + decay * variable.value
+                self._adam(index, gradient, scaled, step)
             else:
+                decay = self.config.weight_decay if len(variable.shape) > 1 else 0.0
                 change = self._momentum(index, gradient + decay * variable.value)
-            variable.value.assign_sub(scaled * change)
+                variable.value.assign_sub(scaled * change)
             if self.config.average > 0:
                 self._follow(index, variable, step)
 
@@ -102,13 +102,27 @@ class Optimizer:
         average = self.slots[f"optimizer/average/{index:04d}"].value
         average.assign(decay * average + (1 - decay) * variable.value)
 
-    def _adam(self, index: int, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def _adam(self, index: int, gradient: tf.Tensor, rate: tf.Tensor, step: tf.Tensor) -> None:
+        """Updates a variable, by one operation beside the decay; with one for each term, memory is what limits them."""
+        variable = self.variables[index].value
         first, second = (self.slots[f"optimizer/{kind}/{index:04d}"].value for kind in ("first", "second"))
+        if self.config.weight_decay > 0 and len(variable.shape) > 1:
+            variable.assign_sub(rate * self.config.weight_decay * variable)
         count = tf.cast(step + 1, tf.float32)
-        mean = first.assign(BETA_1 * first + (1 - BETA_1) * gradient)
-        square = second.assign(BETA_2 * second + (1 - BETA_2) * tf.square(gradient))
-        corrected = tf.sqrt(square / (1 - tf.pow(BETA_2, count)))
-        return mean / (1 - tf.pow(BETA_1, count)) / (corrected + EPSILON)
+        square_power = tf.pow(BETA_2, count)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=first.handle,
+            v=second.handle,
+            beta1_power=tf.pow(BETA_1, count),
+            beta2_power=square_power,
+            lr=rate,
+            beta1=BETA_1,
+            beta2=BETA_2,
+            # TensorFlow adds it to the root that is not corrected yet; the paper, and this, to the corrected one.
+            epsilon=EPSILON * tf.sqrt(1 - square_power),
+            grad=gradient,
+        )
 
     def _momentum(self, index: int, gradient: tf.Tensor) -> Any:
         if self.config.momentum == 0:

@@ -82,6 +82,24 @@ def test_adam_with_decay_is_adamw_of_keras() -> None:
     assert_equal(found, after_keras(optimizer), 2e-5)
 
 
+def test_adam_is_algorithm_1_of_its_paper() -> None:
+    """With tiny gradients, so that the place of epsilon is seen."""
+    size = 1e-6
+    variables = fresh()
+    expected = [variable.numpy().astype(float) for variable in variables]
+    first, second = ([np.zeros(shape) for shape in SHAPES.values()] for _ in range(2))
+    optimizer = Optimizer(variables, OptimizerConfig(name="adam", weight_decay=0.0))
+    for step, rate in enumerate(RATES):
+        found = [size * gradient for gradient in gradients(step)]
+        optimizer.apply(found, tf.constant(rate), tf.constant(step, tf.int64))
+        for index, gradient in enumerate(np.asarray(value, float) for value in found):
+            first[index] = 0.9 * first[index] + 0.1 * gradient
+            second[index] = 0.999 * second[index] + 0.001 * gradient**2
+            mean, square = first[index] / (1 - 0.9 ** (step + 1)), second[index] / (1 - 0.999 ** (step + 1))
+            expected[index] -= rate * mean / (np.sqrt(square) + 1e-7)
+    assert_equal([variable.numpy() for variable in variables], expected, 2e-5)
+
+
 @pytest.mark.parametrize("name", ["adam", "sgd"])
 def test_biases_are_not_decayed(name: Any) -> None:
     plain, decayed = (after(OptimizerConfig(name=name, weight_decay=decay)) for decay in (0.0, 0.1))
