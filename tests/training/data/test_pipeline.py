@@ -245,6 +245,19 @@ def test_half_of_the_images_are_mirrored_exactly() -> None:
         np.testing.assert_array_equal(image, before[:, ::-1] if number < 0.5 else before)
 
 
+def test_a_mirrored_crop_is_the_mirror_image_of_the_crop() -> None:
+    """Both are sampled at the same places; in between, the order of sums may round a value to its neighbour."""
+    images, numbers = noise(16)
+    crops = augment(images, numbers, replace(PLAIN, smallest_crop=0.3)).numpy()
+    found = augment(images, numbers, AUGMENTED).numpy()
+    mirrored = numbers.numpy()[:, 4] < 0.5
+    assert 0 < mirrored.sum() < 16
+    np.testing.assert_array_equal(found[~mirrored], crops[~mirrored])
+    difference = np.abs(found[mirrored].astype(int) - crops[mirrored, :, ::-1])
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+
+
 def test_crops_stay_inside_and_are_as_large_as_they_should_be() -> None:
     """A ramp over rows and columns tells where each crop begins and ends; outside would be black."""
     ramp = np.zeros((64, 224, 224, 3), np.uint8)
