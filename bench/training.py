@@ -1,4 +1,4 @@
-"""Measures training steps: from records, on synthetic data, under plain Keras `fit`, and on two replicas.
+"""Measures training steps: under plain Keras `fit`, and ours on synthetic data, from records, and on two replicas.
 
 The network is a narrow VGG-19 at 112 pixels, batch 32, on pictures made in code; every variant has its own process.
 """
@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -27,32 +29,52 @@ CLASSES = 10
 IMAGES = 640
 WARM_UP = 4
 STEPS = 24
+ROUNDS = 3
+PEER = "fit"
 VARIANTS = {
+    PEER: "plain Keras fit, Keras's layers, synthetic data",
+    "fit ours": "Keras fit of our network, synthetic data",
     "synthetic": "our step, synthetic data",
     "records": "our step, from records, augmented",
-    "fit": "Keras fit, synthetic data",
     "two replicas": "our step, synthetic data, cpu:2",
 }
+BASES = {"fit ours": PEER, "synthetic": PEER, "records": PEER, "two replicas": "synthetic"}
+"""What each variant is compared with."""
 
 
 def measure() -> list[Row]:
-    """Measures every variant in a process of its own."""
+    """Measures every variant in a process of its own, in a few rounds in which they take turns."""
     with tempfile.TemporaryDirectory() as folder:
         _write_pictures(Path(folder) / "pictures")
         records = Path(folder) / "records"
         prepare = [sys.executable, "-m", "training.cli", "prepare", "image-folder", str(Path(folder) / "pictures")]
         subprocess.run([*prepare, "--out", str(records)], check=True, capture_output=True)  # noqa: S603
-        found = {variant: _measured(variant, records) for variant in VARIANTS}
-    rows = {variant: median_row(PART, VARIANTS[variant], found[variant]["steps"]) for variant in VARIANTS}
-    wait = 100 * sum(found["records"]["waits"]) / sum(found["records"]["steps"])
-    rows["records"] = replace(rows["records"], remark=f"input wait {wait:.1f} %")
-    base = rows["fit"].milliseconds
-    for variant in ("synthetic", "records"):
-        against = VARIANTS["fit"]
-        rows[variant] = replace(rows[variant], ratio=round(base / rows[variant].milliseconds, 3), against=against)
-    ratio = rows["synthetic"].milliseconds / rows["two replicas"].milliseconds
-    rows["two replicas"] = replace(rows["two replicas"], ratio=round(ratio, 3), against=VARIANTS["synthetic"])
-    return list(rows.values())
+        return rows_of([{variant: _measured(variant, records) for variant in VARIANTS} for _ in range(ROUNDS)])
+
+
+def rows_of(rounds: Sequence[Mapping[str, Mapping[str, Sequence[float]]]]) -> list[Row]:
+    """Returns a row for each variant, with the median of its ratios in the rounds, the least and the largest.
+
+    Args:
+        rounds: `steps` and `waits` of every variant, in seconds.
+    """
+    return [_row(variant, rounds) for variant in VARIANTS]
+
+
+def _row(variant: str, rounds: Sequence[Mapping[str, Mapping[str, Sequence[float]]]]) -> Row:
+    steps = [second for taken in rounds for second in taken[variant]["steps"]]
+    waits = [second for taken in rounds for second in taken[variant]["waits"]]
+    row = median_row(PART, VARIANTS[variant], steps)
+    if variant == PEER:
+        row = replace(row, remark=f"Keras {version('keras')}, TensorFlow {version('tensorflow')}")
+    if variant == "records":
+        row = replace(row, remark=f"input wait {100 * sum(waits) / sum(steps):.1f} %")
+    if variant not in BASES:
+        return row
+    base = BASES[variant]
+    ratios = [median(taken[base]["steps"]) / median(taken[variant]["steps"]) for taken in rounds]
+    bounds = {"least_ratio": round(min(ratios), 3), "largest_ratio": round(max(ratios), 3)}
+    return replace(row, ratio=round(median(ratios), 3), against=VARIANTS[base], figures=bounds)
 
 
 def _measured(variant: str, records: Path) -> dict[str, list[float]]:
@@ -76,6 +98,7 @@ def _write_pictures(folder: Path) -> None:
 
 
 def _run_variant(variant: str, records: Path) -> dict[str, list[float]]:
+    from model.encoder import build_encoder
     from training.config import ClassifierTrainingConfig, DeviceConfig, PipelineConfig
     from training.encoder.classifier import ClassifierTask
     from training.loop.replicas import Replicas
@@ -83,8 +106,8 @@ def _run_variant(variant: str, records: Path) -> dict[str, list[float]]:
     replicas = Replicas.start(DeviceConfig(devices="cpu:2" if variant == "two replicas" else "cpu"))
     pipeline = PipelineConfig(batch_size=BATCH, smallest_crop=0.5)
     task = ClassifierTask(records, small().encoder, ClassifierTrainingConfig(pipeline=pipeline), replicas)
-    if variant == "fit":
-        return _fit(task)
+    if variant in ("fit", "fit ours"):
+        return _fit(task.encoder if variant == "fit ours" else build_encoder(task.encoder_config))
     return _steps(task, replicas, synthetic=variant != "records")
 
 
@@ -121,10 +144,10 @@ def _synthetic() -> Any:
     return tf.data.Dataset.from_tensors((images, labels))
 
 
-def _fit(task: Any) -> dict[str, list[float]]:
+def _fit(encoder: Any) -> dict[str, list[float]]:
     import keras
 
-    network = keras.Model(task.encoder.input, task.encoder.output["logits"])
+    network = keras.Model(encoder.input, encoder.output["logits"])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.AdamW(1e-4, weight_decay=0.05, global_clipnorm=5.0)
     network.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)  # XLA is slower on a CPU
