@@ -55,25 +55,23 @@ def augment(images: tf.Tensor, numbers: tf.Tensor, config: PipelineConfig) -> tf
     """
     if config.smallest_crop == 1 and not config.flip:
         return images
-    top, left, bottom, right = _crops(numbers, config.smallest_crop)
+    boxes = _crops(numbers, config.smallest_crop)
     if config.flip:
         # A box from right to left mirrors in the same pass: TensorFlow takes three times as long to reverse an axis.
-        mirrored = numbers[:, 4] < 0.5
-        left, right = tf.where(mirrored, right, left), tf.where(mirrored, left, right)
-    boxes = tf.stack([top, left, bottom, right], axis=1)  # (B, 4)
+        mirrored = numbers[:, 4, None] < 0.5
+        boxes = tf.where(mirrored, tf.gather(boxes, [0, 3, 2, 1], axis=1), boxes)
     rows = tf.range(tf.shape(images)[0])
     return tf.cast(tf.round(tf.image.crop_and_resize(images, boxes, rows, (IMAGE_PIXELS, IMAGE_PIXELS))), tf.uint8)
 
 
-def _crops(numbers: tf.Tensor, smallest: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns top, left, bottom and right of random crops, each (B,), in [0, 1]."""
+def _crops(numbers: tf.Tensor, smallest: float) -> tf.Tensor:
+    """Returns top, left, bottom and right of random crops, (B, 4), in [0, 1]."""
     if smallest == 1:
-        zeros = tf.zeros_like(numbers[:, 0])
-        return zeros, zeros, zeros + 1, zeros + 1
+        return tf.tile([[0.0, 0.0, 1.0, 1.0]], (tf.shape(numbers)[0], 1))
     area = smallest + (1 - smallest) * numbers[:, 0]
     aspect = tf.exp((2 * numbers[:, 1] - 1) * math.log(4 / 3))
     height = tf.minimum(1.0, tf.sqrt(area / aspect))
     width = tf.minimum(1.0, tf.sqrt(area * aspect))
     top = (1 - height) * numbers[:, 2]
     left = (1 - width) * numbers[:, 3]
-    return top, left, top + height, left + width
+    return tf.stack([top, left, top + height, left + width], axis=1)

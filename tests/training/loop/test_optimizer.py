@@ -95,7 +95,8 @@ def test_adam_is_algorithm_1_of_its_paper() -> None:
         for index, gradient in enumerate(np.asarray(value, float) for value in found):
             first[index] = 0.9 * first[index] + 0.1 * gradient
             second[index] = 0.999 * second[index] + 0.001 * gradient**2
-            mean, square = first[index] / (1 - 0.9 ** (step + 1)), second[index] / (1 - 0.999 ** (step + 1))
+            mean = first[index] / (1 - 0.9 ** (step + 1))
+            square = second[index] / (1 - 0.999 ** (step + 1))
             expected[index] -= rate * mean / (np.sqrt(square) + 1e-7)
     assert_equal([variable.numpy() for variable in variables], expected, 2e-5)
 
