@@ -16,7 +16,7 @@ from model.bundle import CONFIG, DEFAULT_BUNDLE, LITE_ENCODER, load_bundle, save
 from model.engines.quiet import quiet_tensorflow
 from model.manifest import MANIFEST
 
-Kind = Literal["bundle", "reference", "onnx", "openvino"]
+Kind = Literal["bundle", "reference", "onnx", "onnx int8", "openvino"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 RECORD = "record.npz"
@@ -73,10 +73,25 @@ def _onnx(size: Size) -> Path:
     return cached(_name(size, "onnx"), [*made_from, machine()["torch"]], make)
 
 
+def _onnx_int8(size: Size) -> Path:
+    onnx = _onnx(size)
+    sources = [_HERE / "peers" / name for name in ("onnx_int8.py", "graphs.py")]
+    made_from: list[str | Path] = [onnx.name, *sources, _HERE / "photos.py", machine()["onnxruntime"]]
+
+    def make(folder: Path) -> None:
+        from bench.peers.onnx_int8 import quantize
+
+        shutil.copy(onnx / CONFIG, folder)
+        quantize(onnx, folder)
+
+    return cached(_name(size, "onnx int8"), made_from, make)
+
+
 def _openvino(size: Size) -> Path:
     onnx = _onnx(size)
+    sources = [_HERE / "peers" / name for name in ("openvino_int8.py", "graphs.py")]
     versions = [machine()["openvino"], machine()["nncf"]]
-    made_from: list[str | Path] = [onnx.name, _HERE / "peers" / "openvino_int8.py", *versions]
+    made_from: list[str | Path] = [onnx.name, *sources, _HERE / "photos.py", *versions]
 
     def make(folder: Path) -> None:
         from bench.peers.openvino_int8 import quantize
@@ -91,6 +106,7 @@ MAKERS: dict[Kind, Callable[[Size], Path]] = {
     "bundle": _bundle,
     "reference": _reference,
     "onnx": _onnx,
+    "onnx int8": _onnx_int8,
     "openvino": _openvino,
 }
 

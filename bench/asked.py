@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 JPEG = "image/jpeg"
 JSON = "application/json"
 OURS = "ours"
+FORM = "MAX"
+"""The form of IBM MAX: the file is the part `image`."""
 
 
 class Asked(NamedTuple):
@@ -50,7 +52,7 @@ ASKED: Mapping[str, Asked] = MappingProxyType(
         "ours, JSON": Asked("/v1/predict", _json(lambda photo: {"image": photo, "captions": 1, "classes": 0})),
         "OpenAI": Asked("/v1/chat/completions", _json(_chat)),
         "Ollama": Asked("/api/generate", _json(lambda photo: {"model": "any", "images": [photo]})),
-        "MAX": Asked("/model/predict", _form),
+        FORM: Asked("/model/predict", _form),
         "Open Inference": Asked("/v2/models/{model}/infer", _tensor),
         "TF Serving": Asked("/v1/models/{model}:predict", _json(lambda photo: {"instances": [{"b64": photo}]})),
     }

@@ -1,16 +1,15 @@
 """The compared engines: how each is loaded, and how far it may be from the reference."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
+from bench.apart import absent
 from bench.artifacts import Kind
 from bench.parity import FLOAT32, INT8, Tolerance
 from model.bundle import BundleInfo, load_bundle
 from model.engines.protocol import Engine
 from model.engines.quiet import quiet_tensorflow
-
-INSTALL = "pip install --group peers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,7 @@ class Contender:
         loaded_from: The artifact that it is loaded from.
         tolerance: How far it may be from the reference.
         modules: Libraries that it needs and that the project does not install.
+        programs: Commands that it needs besides.
         remark: Note for the report.
     """
 
@@ -31,12 +31,14 @@ class Contender:
     loaded_from: Kind = "bundle"
     tolerance: Tolerance = FLOAT32
     modules: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
     remark: str = ""
 
     def missing(self) -> str | None:
-        """Returns which libraries are not installed, and what to do; None if all are installed."""
-        absent = [name for name in self.modules if find_spec(name) is None]
-        return f"not installed: {', '.join(absent)}; {INSTALL}" if absent else None
+        """Returns what is not installed, and what to do; None if everything is."""
+        programs = [name for name in self.programs if which(name) is None]
+        told = f"not installed: {', '.join(programs)}; install your system's package" if programs else None
+        return absent(self.modules) or told
 
 
 OURS = Contender("litert", "ours, LiteRT int8", tolerance=INT8)
@@ -47,7 +49,15 @@ CONTENDERS = (
     Contender("keras", "Keras predict float32", remark="predict for every word, best words in NumPy"),
     Contender("torch", "PyTorch eager float32", modules=("torch",), remark="channels last"),
     Contender(
+        "torch-compiled", "PyTorch compiled float32", modules=("torch",), programs=("g++",),
+        remark="torch.compile with frozen weights, channels last",
+    ),
+    Contender(
         "onnx", "ONNX Runtime float32", "onnx", modules=("torch", "onnx", "onnxruntime"), remark="exported from PyTorch"
+    ),
+    Contender(
+        "onnx-int8", "ONNX Runtime int8", "onnx int8", INT8, ("torch", "onnx", "onnxruntime"),
+        remark="encoder: fixed ranges, QDQ, by channel; decoder: dynamic ranges",
     ),
     Contender(
         "openvino", "OpenVINO int8", "openvino", INT8, ("torch", "onnx", "openvino", "nncf"),
@@ -91,7 +101,11 @@ def _load_peer(key: str, folder: Path) -> Engine:
             from bench.peers.pytorch import PyTorchEngine
 
             return PyTorchEngine.of(load_bundle(folder))
-        case "onnx":
+        case "torch-compiled":
+            from bench.peers.pytorch_compiled import CompiledEngine
+
+            return CompiledEngine.of(load_bundle(folder))
+        case "onnx" | "onnx-int8":
             from bench.peers import onnx_runtime
 
             return onnx_runtime.load(folder)

@@ -6,7 +6,7 @@ the TensorFlow engine before it counts.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from bench.artifacts import RECORD, prepared
 from bench.contenders import CONTENDERS, OURS, REFERENCE, Contender, load_engine
 from bench.parity import check, read_record
 from bench.photos import photo
-from bench.report import Row, compared, median_row, ratio, skipped_row
+from bench.report import Row, compared_in_rounds, median_row, middle, ratio_text, skipped_row
 from bench.sizes import COMPARED, Size
 from model.config import IMAGE_PIXELS, SearchConfig
 from model.engines.protocol import Engine
@@ -29,7 +29,9 @@ from model.search import beam_search
 PART = "engines"
 WARM_UP = 5
 RUNS = 25
-STARTS = 3
+ROUNDS = 3
+"""How often every engine is measured; they take turns."""
+
 WORDS = 12
 NEVER = -1
 """An end id that no word has, so that every caption has all its words, whatever the weights."""
@@ -39,9 +41,9 @@ STAGES = ("encode", "search", "total")
 Measured = dict[str, Any]
 
 
-def measure() -> list[Row]:
-    """Measures every engine at both sizes."""
-    return [row for size in COMPARED for row in _size_rows(size)]
+def measure(sizes: Sequence[Size] = COMPARED) -> list[Row]:
+    """Measures every engine at some of the sizes."""
+    return [row for size in sizes if size in COMPARED for row in _size_rows(size)]
 
 
 def measured(contender: Contender, size: Size) -> Measured:
@@ -56,28 +58,29 @@ def measured(contender: Contender, size: Size) -> Measured:
 
 
 def _size_rows(size: Size) -> list[Row]:
-    found = {contender: measured(contender, size) for contender in CONTENDERS if contender.missing() is None}
-    for contender, result in found.items():
-        folder = prepared(contender.loaded_from, size)
-        starts = [process.run_timed("bench.engines", contender.key, folder, "-")["ready"] for _ in range(STARTS - 1)]
-        result["ready"] = [result["ready"], *starts]
-    rows = [median_row(PART, f"{size}: read", found[REFERENCE]["read"], "500x375 JPEG; the same for every engine")]
+    present = [contender for contender in CONTENDERS if contender.missing() is None]
+    rounds = [{contender: measured(contender, size) for contender in present} for _ in range(ROUNDS)]
+    reads = [median_row(PART, f"{size}: read", found[REFERENCE]["read"]) for found in rounds]
+    rows = [replace(middle(reads), remark="500x375 JPEG; the same for every engine")]
     for stage in STAGES:
-        rows += _against_each_other(partial(_stage_row, size, stage), found)
-    rows += _against_each_other(partial(_ready_row, size), found)
-    rows += _against_each_other(partial(_memory_row, size), found)
+        rows += _against_each_other(partial(_stage_row, size, stage), rounds)
+    rows += _against_each_other(partial(_ready_row, size), rounds)
+    rows += _against_each_other(partial(_memory_row, size), rounds)
     absent = [(contender, contender.missing()) for contender in CONTENDERS]
     return rows + [skipped_row(PART, f"{size}: {c.what}", why) for c, why in absent if why is not None]
 
 
-def _against_each_other(make: Callable[[Contender, Measured], Row], found: dict[Contender, Measured]) -> list[Row]:
+def _against_each_other(
+    make: Callable[[Contender, Measured], Row], rounds: Sequence[Mapping[Contender, Measured]]
+) -> list[Row]:
     """Makes a row for each contender, with its ratio to the reference, and ours with its ratio to every peer."""
-    rows = {contender: make(contender, result) for contender, result in found.items()}
-    others = [(c, ratio(rows[OURS], row)) for c, row in rows.items() if c not in (OURS, REFERENCE)]
-    told = ", ".join(f"{value:.2f}x of {contender.what}" for contender, value in others)
-    rows[OURS] = replace(rows[OURS], remark=told)
-    base = rows[REFERENCE]
-    return [row if contender is REFERENCE else compared(row, base) for contender, row in rows.items()]
+    seen = {contender: [make(contender, found[contender]) for found in rounds] for contender in rounds[0]}
+    rows = [middle(seen[c]) if c is REFERENCE else compared_in_rounds(seen[c], seen[REFERENCE]) for c in seen]
+    peers = [contender for contender in seen if contender not in (OURS, REFERENCE)]
+    told = [replace(compared_in_rounds(seen[OURS], seen[peer]), against=peer.what) for peer in peers]
+    ours = list(seen).index(OURS)
+    rows[ours] = replace(rows[ours], remark=", ".join(ratio_text(row) for row in told))
+    return rows
 
 
 def _stage_row(size: Size, stage: str, contender: Contender, result: Measured) -> Row:
@@ -92,7 +95,7 @@ def _stage_row(size: Size, stage: str, contender: Contender, result: Measured) -
 
 
 def _ready_row(size: Size, contender: Contender, result: Measured) -> Row:
-    return median_row(PART, f"{size}: start to first answer, {contender.what}", result["ready"])
+    return median_row(PART, f"{size}: start to first answer, {contender.what}", [result["ready"]])
 
 
 def _memory_row(size: Size, contender: Contender, result: Measured) -> Row:
@@ -103,8 +106,6 @@ def _run_contender(key: str, folder: Path, record: str, started: float) -> Measu
     engine = load_engine(key, folder)
     _search(engine, engine.encode(np.zeros((1, IMAGE_PIXELS, IMAGE_PIXELS, 3), np.uint8)).features)
     ready = time.monotonic() - started
-    if record == "-":
-        return {"ready": ready}
     result = time_engine(engine, WARM_UP, RUNS)
     memory = process.memory_mib()["peak"]
     tolerance = next(contender.tolerance for contender in CONTENDERS if contender.key == key)

@@ -6,6 +6,7 @@ weights come from memory, as far as they do not stay in the cache.
 
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench import process
@@ -21,12 +22,12 @@ from model.bundle import load_bundle
 PART = "limits"
 
 
-def measure() -> list[Row]:
+def measure(sizes: Sequence[Size] = COMPARED) -> list[Row]:
     """Measures the machine's rates, each in a process of its own, and compares our int8 engine with them."""
     rates = {key: _rate_row(key) for key in RATES}
     rows = list(rates.values())
     int8, float32 = (_best(rows, kind) for kind in ("int8", "float32"))
-    for size in COMPARED:
+    for size in (size for size in COMPARED if size in sizes):
         rows += _size_rows(size, int8, float32, rates["memory"])
     return rows
 

@@ -14,16 +14,17 @@ CAPTIONS = 3
 """Number of captions that the server gives by default."""
 
 
-def create_app(bundle: str) -> Flask:
+def create_app(bundle: str, threads: int | None = None) -> Flask:
     """Builds the application with a captioner of its own.
 
     Args:
         bundle: The bundle's directory.
+        threads: Of its engine; None for one on each core.
 
     Returns:
         An application with `POST /predict`, and `GET /` to see whether it is there.
     """
-    captioner = Captioner.load(Path(bundle))
+    captioner = Captioner.load(Path(bundle), threads=threads)
     lock = threading.Lock()
     app = Flask("plain")
 

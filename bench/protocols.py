@@ -4,7 +4,6 @@ The preset `small` with random weights, one server, JPEGs of 500x375, one captio
 as they are.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from bench import process
@@ -12,7 +11,7 @@ from bench.artifacts import prepared
 from bench.asked import ASKED, OURS
 from bench.http import level_row
 from bench.load import Level
-from bench.report import Row, compared
+from bench.report import Row, compared, middle
 from bench.servers import our_server
 from model.bundle import BundleInfo
 
@@ -43,12 +42,7 @@ def rows_of(bundle: Path, *, rounds: int, answers: int, warm_up: int) -> list[Ro
         for _ in range(rounds):
             for name, asked in ASKED.items():
                 path = asked.path.format(model=model)
-                told = process.run_json("bench.load", running.port, path, CLIENTS, answers, warm_up, name)
-                found[name].append(level_row(name, Level(**told), PART))
-    middle = {name: _middle(rows) for name, rows in found.items()}
-    return [row if name == OURS else compared(row, middle[OURS]) for name, row in middle.items()]
-
-
-def _middle(rows: Sequence[Row]) -> Row:
-    """Returns the row with the median rate."""
-    return sorted(rows, key=lambda row: row.value or 0.0)[len(rows) // 2]
+                level = process.run_json("bench.load", running.port, path, CLIENTS, answers, warm_up, name)
+                found[name].append(level_row(name, Level(**level), PART))
+    told = {name: middle(rows) for name, rows in found.items()}
+    return [row if name == OURS else compared(row, told[OURS]) for name, row in told.items()]

@@ -26,6 +26,7 @@ class Row:
         runs: Measurements behind it.
         unit: Unit of the value.
         ratio: How many times better than `against` this is, above 1 is better; None where there is nothing to compare.
+        spread: Least and greatest ratio over a few rounds; None where there was one.
         against: `what` of the row that it is compared with.
         remark: Anything else, in words.
         figures: Further figures by name, the unit in the name.
@@ -37,6 +38,7 @@ class Row:
     runs: int
     unit: str = "ms"
     ratio: float | None = None
+    spread: tuple[float, float] | None = None
     against: str = ""
     remark: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -83,6 +85,37 @@ def compared(row: Row, base: Row) -> Row:
     return row if value is None else replace(row, ratio=value, against=base.what)
 
 
+def middle(rows: Sequence[Row]) -> Row:
+    """Returns the row with the median value, of an odd number of rows in one unit."""
+    return sorted(rows, key=lambda row: row.value or 0.0)[len(rows) // 2]
+
+
+def compared_in_rounds(rows: Sequence[Row], bases: Sequence[Row]) -> Row:
+    """Returns the middle one of a few rounds' rows, with its ratio to another one's.
+
+    Args:
+        rows: A row of every round, an odd number of them.
+        bases: The rows of the same rounds that they are compared with.
+
+    Returns:
+        The row with the median value; its ratio is the median of the ratios within the rounds, which share what the
+        machine did meanwhile.
+    """
+    found = sorted(value for row, base in zip(rows, bases, strict=True) if (value := ratio(row, base)) is not None)
+    if not found:
+        return middle(rows)
+    spread = (found[0], found[-1])
+    return replace(middle(rows), ratio=found[len(found) // 2], spread=spread, against=bases[0].what)
+
+
+def ratio_text(row: Row) -> str:
+    """Returns the ratio of a row and its spread, for a reader; an empty text where there is none."""
+    if row.ratio is None:
+        return ""
+    spread = "" if row.spread is None else f" ({row.spread[0]:.2f} to {row.spread[1]:.2f})"
+    return f"{row.ratio:.2f}x{spread} of {row.against}"
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """Returns the smallest value that at least `percent` in (0, 100] of all values do not exceed (nearest rank).
 
@@ -106,7 +139,7 @@ def write_report(rows: Sequence[Row], path: Path) -> None:
 
 def _line(row: Row) -> str:
     value = "" if row.value is None else f"{row.value:.1f}"
-    notes = [] if row.ratio is None else [f"{row.ratio:.2f}x of {row.against}"]
+    notes = [text] if (text := ratio_text(row)) else []
     notes += [f"{name} {figure:g}" for name, figure in row.figures.items()]
     notes += [row.remark] if row.remark else []
     return f"{row.part:<10}{row.what:<72}{value:>10} {row.unit:<9}{row.runs:>5}  {'; '.join(notes)}".rstrip()

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.asked import FORM, OURS
 from bench.process import TOLD_CHARACTERS, memory_mib
 
 READY_SECONDS = 120.0
@@ -26,9 +27,10 @@ class Running:
     Attributes:
         port: Where it listens on 127.0.0.1.
         path: Where predictions are asked for.
-        master: Process id of gunicorn's master.
+        master: Process id of the first process, which starts the others.
         ready_seconds: From the start of the process to the first 200 to whether it is ready.
         log: Descriptor of the file that its output goes to.
+        sent: How photos are sent to it, by name in `bench.asked`.
     """
 
     port: int
@@ -36,6 +38,7 @@ class Running:
     master: int
     ready_seconds: float
     log: int
+    sent: str = OURS
 
     def log_text(self) -> str:
         """Returns everything that it has written so far."""
@@ -68,29 +71,58 @@ def our_server(bundle: Path, *options: str) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def plain_server(bundle: Path, worker: Sequence[str]) -> Iterator[Running]:
-    """Runs the plain Flask application under one gunicorn worker.
+def plain_server(bundle: Path, worker: Sequence[str], threads: int | None = None) -> Iterator[Running]:
+    """Runs the plain Flask application under gunicorn, with one worker unless the options say otherwise.
 
     Args:
         bundle: What to serve.
-        worker: gunicorn's options for the kind of worker.
+        worker: gunicorn's options for the workers.
+        threads: Of each worker's engine; None for one on each core.
     """
     port = _free_port()
     options = ["--bind", f"127.0.0.1:{port}", "--workers", "1", "--no-control-socket", "--timeout", "120"]
-    app = f"bench.plain_flask:create_app({str(bundle)!r})"
+    app = f"bench.plain_flask:create_app({str(bundle)!r}, {threads})"
     command = [sys.executable, "-m", "gunicorn", *options, *worker, app]
     with _running(command, port, "/", "/predict") as running:
         yield running
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], port: int, ready: str, path: str) -> Iterator[Running]:
+def lit_server(bundle: Path, workers: int, threads: int) -> Iterator[Running]:
+    """Runs LitServe around the captioner, with so many worker processes and threads of each one's engine."""
+    port = _free_port()
+    command = [sys.executable, "-m", "bench.peers.lit_serve", str(port), str(bundle), str(workers), str(threads)]
+    with _running(command, port, "/health", "/predict", FORM) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def bento_server(bundle: Path, workers: int, threads: int) -> Iterator[Running]:
+    """Runs BentoML around the captioner, with so many worker processes and threads of each one's engine."""
+    port = _free_port()
+    settings = {"BENCH_BUNDLE": str(bundle), "BENCH_WORKERS": str(workers), "BENCH_THREADS": str(threads)}
+    service = "bench.peers.bento_service:Captions"
+    command = [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
+    with _running(command, port, "/readyz", "/predict", settings=settings) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str],
+    port: int,
+    ready: str,
+    path: str,
+    sent: str = OURS,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
     with tempfile.TemporaryFile("w+") as log:
         started = time.monotonic()
-        with subprocess.Popen(command, stdout=log, stderr=log, text=True) as process:  # noqa: S603
+        environment = os.environ | (settings or {})
+        with subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment) as process:  # noqa: S603
             try:
                 _wait_until_ready(process, port, ready, started + READY_SECONDS)
-                yield Running(port, path, process.pid, time.monotonic() - started, log.fileno())
+                yield Running(port, path, process.pid, time.monotonic() - started, log.fileno(), sent)
             except Exception as error:
                 log.seek(0)
                 error.add_note(f"{' '.join(command)} said:\n{log.read()[-TOLD_CHARACTERS:]}")

@@ -1,4 +1,4 @@
-"""The common part of ONNX Runtime and OpenVINO: two graphs in files, driven as an engine."""
+"""The common part of ONNX Runtime and OpenVINO: two graphs in files, driven as an engine; pictures for their ranges."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,13 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.peers.once import run_once
+from bench.photos import photo
 from model.bundle import CONFIG
 from model.config import CaptionerConfig
 from model.engines.protocol import Encoded
+from model.image import read_image
 from model.search import Floats, Ints
 
 ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
+
+CALIBRATION_IMAGES = 32
 
 Run = Callable[[Mapping[str, npt.NDArray[Any]]], tuple[npt.NDArray[Any], ...]]
 """Runs a graph on inputs by name; returns its outputs in order."""
@@ -62,6 +66,11 @@ class GraphEngine:
         inputs = {"tokens": tokens, "parents": parents, "state": state, "features": features}
         log_probs, ids, state = self._decoder(inputs)
         return log_probs, ids, state
+
+
+def calibration_images() -> list[npt.NDArray[np.uint8]]:
+    """Returns drawn pictures (1, 224, 224, 3) by which the ranges of activations are set, other ones than are timed."""
+    return [read_image(photo(1000 + number)).pixels[None] for number in range(CALIBRATION_IMAGES)]
 
 
 def read_config(folder: Path) -> CaptionerConfig:

@@ -14,12 +14,8 @@ import numpy.typing as npt
 import openvino
 
 from bench.machine import cores
-from bench.peers.graphs import DECODER, ENCODER, GraphEngine, Run, read_config
-from bench.photos import photo
+from bench.peers.graphs import DECODER, ENCODER, GraphEngine, Run, calibration_images, read_config
 from model.config import IMAGE_PIXELS
-from model.image import read_image
-
-CALIBRATION_IMAGES = 32
 
 _ENCODER_XML = "encoder.xml"
 _DECODER_XML = "decoder.xml"
@@ -35,7 +31,7 @@ def quantize(onnx: Path, folder: Path) -> None:
     core = openvino.Core()
     encoder = core.read_model(onnx / ENCODER)
     encoder.reshape([1, IMAGE_PIXELS, IMAGE_PIXELS, 3])  # one image at a time is what is measured
-    images = [read_image(photo(1000 + number)).pixels[None] for number in range(CALIBRATION_IMAGES)]
+    images = calibration_images()
     quantized = nncf.quantize(encoder, nncf.Dataset(images), subset_size=len(images))
     openvino.save_model(quantized, folder / _ENCODER_XML, compress_to_fp16=False)
     decoder = nncf.compress_weights(core.read_model(onnx / DECODER), mode=nncf.CompressWeightsMode.INT8_ASYM)

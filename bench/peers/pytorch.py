@@ -29,8 +29,10 @@ class PyTorchEngine:
 
     def __init__(self, encoder: "Encoder", decoder: "Decoder") -> None:
         torch.set_num_threads(cores())
-        self._encoder = encoder.eval().to(memory_format=torch.channels_last)
-        self._decoder = decoder.eval()
+        decoder.eval()
+        self._run_encoder = encoder.eval().to(memory_format=torch.channels_last)
+        self._run_start = decoder.start
+        self._run_step = decoder.step
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
@@ -44,19 +46,19 @@ class PyTorchEngine:
     def encode(self, images: npt.NDArray[np.uint8]) -> Encoded:
         """Runs the encoder; see `Engine.encode`."""
         with torch.inference_mode():
-            features, probabilities = self._encoder(torch.tensor(images))  # a copy: images may be read-only
+            features, probabilities = self._run_encoder(torch.tensor(images))  # a copy: images may be read-only
             return Encoded(features, probabilities.numpy())
 
     def start(self, features: Any) -> tuple[Floats, Ints, Any]:
         """Reads the features; see `Engine.start`."""
         with torch.inference_mode():
-            log_probs, ids, state = self._decoder.start(features)
+            log_probs, ids, state = self._run_start(features)
             return log_probs.numpy(), ids.numpy(), state
 
     def step(self, tokens: Ints, parents: Ints, state: Any) -> tuple[Floats, Ints, Any]:
         """Scores the next words; see `Engine.step`."""
         with torch.inference_mode():
-            log_probs, ids, state = self._decoder.step(torch.from_numpy(tokens), torch.from_numpy(parents), state)
+            log_probs, ids, state = self._run_step(torch.from_numpy(tokens), torch.from_numpy(parents), state)
             return log_probs.numpy(), ids.numpy(), state
 
 

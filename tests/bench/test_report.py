@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.machine import machine
-from bench.report import Row, compared, median_row, percentile, ratio, skipped_row, write_report
+from bench.report import (
+    Row,
+    compared,
+    compared_in_rounds,
+    median_row,
+    middle,
+    percentile,
+    ratio,
+    ratio_text,
+    skipped_row,
+    write_report,
+)
 
 
 def test_half_the_time_is_twice_as_good() -> None:
@@ -19,6 +30,28 @@ def test_half_the_time_is_twice_as_good() -> None:
 
 def test_twice_the_rate_is_twice_as_good() -> None:
     assert ratio(Row("p", "a", 20.0, 1, "images/s"), Row("p", "b", 10.0, 1, "images/s")) == 2.0
+
+
+def test_the_middle_of_a_few_rounds_is_the_median() -> None:
+    rows = [Row("p", "a", value, 1) for value in (3.0, 1.0, 2.0)]
+
+    assert middle(rows) == rows[2]
+
+
+def test_rounds_are_compared_each_with_itself() -> None:
+    ours = [Row("p", "ours", value, 25) for value in (10.0, 20.0, 11.0)]
+    peer = [Row("p", "peer", value, 25) for value in (20.0, 41.0, 21.0)]  # the second round was slow for both
+
+    row = compared_in_rounds(ours, peer)
+
+    assert (row.value, row.ratio, row.spread, row.against) == (11.0, 2.0, (1.909, 2.05), "peer")
+    assert ratio_text(row) == "2.00x (1.91 to 2.05) of peer"
+
+
+def test_rounds_without_values_have_no_ratio() -> None:
+    row = compared_in_rounds([Row("p", "ours", 10.0, 1)], [skipped_row("p", "peer", "absent")])
+
+    assert (row.ratio, row.spread, ratio_text(row)) == (None, None, "")
 
 
 def test_rows_in_different_units_do_not_compare() -> None:
