@@ -8,7 +8,7 @@ from typing import get_args
 
 import click
 
-from bench import cores, engines, explain, http, library, limits, protocols, reading, training
+from bench import agreement, cores, engines, explain, http, library, limits, protocols, reading, training
 from bench.report import Row, write_report
 from bench.sizes import Size
 
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "limits": limits.measure,
     "engines": engines.measure,
     "reading": reading.measure,
+    "agreement": agreement.measure,
     "http": http.measure,
     "cores": cores.measure,
     "protocols": protocols.measure,
@@ -45,7 +46,7 @@ QUIET_LOAD = 0.5
 @click.option(
     "--photos",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of photos for the parts explain and reading; without one they take drawn pictures.",
+    help="Folder of photos for the parts agreement, explain and reading; without one they take drawn pictures.",
 )
 @click.option(
     "--most-photos",
@@ -81,6 +82,7 @@ def main(parts: tuple[str, ...], sizes: tuple[Size, ...], photos: Path | None, m
         "limits": partial(limits.measure, chosen),
         "engines": partial(engines.measure, chosen),
         "http": partial(http.measure, chosen),
+        "agreement": partial(agreement.measure, photos, most_photos),
         "explain": partial(explain.measure, photos, most_photos),
         "reading": partial(reading.measure, photos, most_photos),
     }

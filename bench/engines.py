@@ -63,14 +63,14 @@ def _size_rows(size: Size) -> list[Row]:
     reads = [median_row(PART, f"{size}: read", found[REFERENCE]["read"]) for found in rounds]
     rows = [replace(middle(reads), remark="500x375 JPEG; the same for every engine")]
     for stage in STAGES:
-        rows += _against_each_other(partial(_stage_row, size, stage), rounds)
-    rows += _against_each_other(partial(_ready_row, size), rounds)
-    rows += _against_each_other(partial(_memory_row, size), rounds)
+        rows += against_each_other(partial(_stage_row, size, stage), rounds)
+    rows += against_each_other(partial(_ready_row, size), rounds)
+    rows += against_each_other(partial(_memory_row, size), rounds)
     absent = [(contender, contender.missing()) for contender in CONTENDERS]
     return rows + [skipped_row(PART, f"{size}: {c.what}", why) for c, why in absent if why is not None]
 
 
-def _against_each_other(
+def against_each_other(
     make: Callable[[Contender, Measured], Row], rounds: Sequence[Mapping[Contender, Measured]]
 ) -> list[Row]:
     """Makes a row for each contender, with its ratio to the reference, and ours with its ratio to every peer."""

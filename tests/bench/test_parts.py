@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.apart import absent
 from bench.arithmetic import decoder_step_bytes, encoder_multiply_adds, identity_convolutions, milliseconds_at
 from bench.asked import ASKED, OURS
 from bench.cache import cached
-from bench.http import WARM_UP
+from bench.http import PEERS, WARM_UP, Peer, answers
 from bench.photos import HEIGHT, WIDTH, photo
 from bench.plain_flask import create_app
-from bench.process import memory_mib, run_json
+from bench.process import family_memory_mib, memory_mib, run_json
 from bench.protocols import CLIENTS, rows_of
 from bench.servers import our_server, plain_server
 from model.bundle import Bundle
@@ -132,6 +133,22 @@ def test_both_servers_are_loaded_and_stopped(toy_bundle: Path) -> None:
         assert set(level["statuses"]) == {"200"}
         assert running.ready_seconds > 0
         assert memory["peak"] >= memory["now"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.what)
+def test_other_servers_answer_what_ours_answers(peer: Peer, toy_bundle: Path) -> None:
+    if (why := absent(peer.modules)) is not None:
+        pytest.skip(why)
+    with our_server(toy_bundle) as running:
+        expected = answers(running)
+    with peer.start(toy_bundle) as running:
+        assert answers(running) == expected
+        level = run_json("bench.load", running.port, running.path, 4, 8, 0, running.sent)
+        memory = family_memory_mib(running.master)
+
+    assert set(level["statuses"]) == {"200"}
+    assert memory > 0
 
 
 @pytest.mark.slow

@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.contenders import CONTENDERS, load_engine
-from bench.engines import STAGES, WORDS, time_engine
+from bench.agreement import Answer, agreement_row
+from bench.agreement import measure as agreement
+from bench.contenders import CONTENDERS, OURS, REFERENCE, Contender, load_engine
+from bench.engines import STAGES, WORDS, against_each_other, time_engine
 from bench.parity import FLOAT32, INT8, Record, check, read_record, record
 from bench.peers.keras_predict import KerasPredictEngine
+from bench.report import Row
 from bench.sizes import random_bundle
 from model.bundle import CONFIG, Bundle
 from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
@@ -64,6 +68,15 @@ def test_pytorch_agrees_with_our_engine(bundle: Bundle, expected: Record) -> Non
     check(PyTorchEngine.of(bundle), expected, FLOAT32)
 
 
+def test_compiled_pytorch_agrees_with_our_engine(bundle: Bundle, expected: Record) -> None:
+    pytest.importorskip("torch")
+    if which("g++") is None:
+        pytest.skip("no C++ compiler, which torch.compile calls")
+    from bench.peers.pytorch_compiled import CompiledEngine
+
+    check(CompiledEngine.of(bundle), expected, FLOAT32)
+
+
 @pytest.fixture(scope="module")
 def onnx_files(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("torch")
@@ -80,6 +93,16 @@ def test_onnx_runtime_agrees_with_our_engine(onnx_files: Path, expected: Record)
     pytest.importorskip("onnxruntime")
 
     check(load_engine("onnx", onnx_files), expected, FLOAT32)
+
+
+def test_int8_onnx_runtime_agrees_with_our_engine(onnx_files: Path, expected: Record, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from bench.peers.onnx_int8 import quantize
+
+    quantize(onnx_files, tmp_path)
+    (tmp_path / CONFIG).write_text((onnx_files / CONFIG).read_text())
+
+    check(load_engine("onnx-int8", tmp_path), expected, INT8)
 
 
 def test_openvino_agrees_with_our_engine(onnx_files: Path, expected: Record, tmp_path: Path) -> None:
@@ -182,3 +205,38 @@ def test_only_contenders_of_other_libraries_can_be_missing() -> None:
     assert all(contender.missing() is None for contender in ours)
     absent = replace(CONTENDERS[0], modules=("a_library_that_is_not_there",))
     assert "not installed: a_library_that_is_not_there; pip" in (absent.missing() or "")
+    without_compiler = replace(CONTENDERS[0], programs=("a-compiler-that-is-not-there",))
+    assert "not installed: a-compiler-that-is-not-there; install" in (without_compiler.missing() or "")
+
+
+def test_engines_are_compared_within_their_rounds() -> None:
+    peer = next(contender for contender in CONTENDERS if contender.key == "keras")
+    rounds = [{REFERENCE: slow * 4.0, peer: slow * 6.0, OURS: slow} for slow in (1.0, 3.0, 1.0)]
+
+    def row(contender: Contender, result: Any) -> Row:
+        return Row("engines", contender.what, result, 25)
+
+    reference, keras, ours = against_each_other(row, rounds)
+
+    assert (reference.value, reference.ratio) == (4.0, None)
+    assert (keras.value, keras.ratio, keras.against) == (6.0, 0.667, REFERENCE.what)
+    assert (ours.value, ours.ratio, ours.spread) == (1.0, 4.0, (4.0, 4.0))
+    assert ours.remark == f"6.00x (6.00 to 6.00) of {peer.what}"
+
+
+def test_agreement_is_the_share_of_the_same_captions_and_classes() -> None:
+    expected = [Answer("a dog", "dog"), Answer("a cat", "cat")]
+
+    row = agreement_row("peer", [Answer("a dog", "dog"), Answer("a cat runs", "cat")], expected)
+
+    assert (row.value, row.unit, row.runs, dict(row.figures)) == (50.0, "%", 2, {"same first class %": 100.0})
+
+
+@pytest.mark.slow
+def test_our_int8_engine_mostly_captions_drawn_pictures_as_in_float32() -> None:
+    rows = {row.what: row for row in agreement(most=2)}
+
+    ours = rows[f"default bundle: {OURS.what}"]
+    assert (ours.runs, ours.unit) == (2, "%")
+    assert ours.figures["same first class %"] > 0
+    assert len(rows) == sum(contender.tolerance is INT8 for contender in CONTENDERS)
