@@ -142,6 +142,7 @@ def answers(running: Running) -> Answers:
         with closing(connection):
             connection.request("POST", running.path, body, headers)
             told = json.loads(connection.getresponse().read())
+        (told,) = told.get("results", [told])  # ours answers with a list
         found.append(([caption["text"] for caption in told["captions"]], told["classes"][0]["label"]))
     return found
 

@@ -11,7 +11,7 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8"
 
 PACKAGES = (
     "tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "numpy", "pillow", "flask", "gunicorn", "torch",
-    "onnx", "onnxruntime", "openvino", "nncf",
+    "onnx", "onnxruntime", "openvino", "nncf", "litserve", "bentoml",
 )  # fmt: skip
 
 
