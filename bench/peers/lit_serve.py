@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import litserve
+import litserve.server
 import numpy as np
 import numpy.typing as npt
 
@@ -46,6 +47,8 @@ class Captions(litserve.LitAPI):  # type: ignore[misc]
 
 def serve(port: int, bundle: Path, workers: int, threads: int) -> None:
     """Serves until it is stopped."""
+    # LitServe 0.2.19 looks for the package mcp, which our tests install, and then does without fastmcp what needs it.
+    litserve.server._MCP_AVAILABLE = False
     api = Captions(bundle, threads)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers, fast_queue=True)
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
