@@ -9,6 +9,7 @@ import litserve
 import litserve.server
 import numpy as np
 import numpy.typing as npt
+from fastapi import Request
 
 from bench.plain_flask import CAPTIONS
 from model.captioner import Captioner, Prediction
@@ -32,7 +33,7 @@ class Captions(litserve.LitAPI):  # type: ignore[misc]
         """Loads the captioner, in the worker."""
         self._captioner = Captioner.load(self._bundle, threads=self._threads)
 
-    def decode_request(self, request: Any) -> npt.NDArray[np.uint8]:
+    def decode_request(self, request: Request) -> npt.NDArray[np.uint8]:
         """Returns the pixels (1, 224, 224, 3) of a form."""
         return read_image(request["image"].file.read()).pixels[None]
 

@@ -48,4 +48,4 @@ def quantize(onnx: Path, folder: Path) -> None:
             weight_type=QuantType.QInt8,
             per_channel=True,
         )
-    quantize_dynamic(str(onnx / DECODER), str(folder / DECODER), weight_type=QuantType.QInt8)
+    quantize_dynamic(str(onnx / DECODER), str(folder / DECODER), weight_type=QuantType.QInt8, per_channel=True)
