@@ -6,9 +6,8 @@ from collections.abc import Container
 
 import numpy as np
 
-from model.bundle import Bundle
 from model.config import BLOCKS, IMAGE_PIXELS, CaptionerConfig, EncoderConfig
-from model.tensors import identity_kernel
+from model.tensors import Weights, identity_kernel
 
 KERNEL = 3 * 3
 
@@ -53,15 +52,15 @@ def milliseconds_at(amount: float, billions_a_second: float) -> float:
     return amount / billions_a_second / 1e6
 
 
-def identity_convolutions(bundle: Bundle) -> set[str]:
+def identity_convolutions(weights: Weights) -> set[str]:
     """Returns the names of the encoder's convolutions that pass their input on unchanged, which are not computed."""
     found = set()
-    for name, kernel in bundle.weights.items():
+    for name, kernel in weights.items():
         part = name.split("/")[0]
         layer = name.split("/")[1]
         kind = name.split("/")[-1]
         if part == "encoder" and kind == "kernel" and "_conv" in layer and kernel.shape[2] == kernel.shape[3]:
-            bias = bundle.weights[f"encoder/{layer}/bias"]
+            bias = weights[f"encoder/{layer}/bias"]
             if not bias.any() and np.array_equal(kernel, identity_kernel(len(bias))):
                 found.add(layer)
     return found

@@ -50,7 +50,7 @@ def _size_rows(size: Size, int8: Row, float32: Row, memory: Row) -> list[Row]:
     found = measured(OURS, size)
     encode = median_row(PART, f"{size}: encode, {OURS.what}", found["encode"])
     step = median_row(PART, f"{size}: one word, {OURS.what}", [seconds / WORDS for seconds in found["search"]])
-    multiply_adds = encoder_multiply_adds(config.encoder, identity_convolutions(bundle))
+    multiply_adds = encoder_multiply_adds(config.encoder, identity_convolutions(bundle.weights))
     weight_bytes = decoder_step_bytes(config)
     work = f"{multiply_adds / 1e9:.2f} G multiply-adds"
     told = f"{weight_bytes / 1e6:.1f} MB of int8 weights; what stays in the cache is faster"

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from bench.arithmetic import identity_convolutions
 from bench.machine import cores
 from bench.peers.once import run_once
 from model.bundle import Bundle
@@ -65,6 +66,8 @@ class PyTorchEngine:
 class Encoder(nn.Module):  # type: ignore[misc]
     """The encoder of `model.encoder.build_encoder`, batch norm and residual branches folded.
 
+    Convolutions that are identities are left out, as in our CPU engine's files: behind a ReLU nothing changes.
+
     Args:
         config: The architecture.
         weights: Of a bundle.
@@ -73,7 +76,9 @@ class Encoder(nn.Module):  # type: ignore[misc]
     def __init__(self, config: EncoderConfig, weights: Weights) -> None:
         super().__init__()
         self._config = config
+        left_out = identity_convolutions(weights)
         names = [[f"{block.name}_conv{index + 1}" for index in range(block.convolutions)] for block in BLOCKS]
+        names = [[name for name in block if name not in left_out] for block in names]
         self.blocks = nn.ModuleList(nn.ModuleList(_convolution(weights, name) for name in block) for block in names)
         self.fc1, self.fc2, self.predictions = (
             _linear(weights, f"encoder/{name}") for name in ("fc1", "fc2", "predictions")

@@ -21,6 +21,7 @@ from model.bundle import CONFIG, Bundle
 from model.config import CaptionerConfig, DecoderConfig, EncoderConfig, SearchConfig
 from model.engines.protocol import Engine
 from model.engines.tensorflow import TensorFlowEngine
+from model.tensors import identity_kernel
 
 UNLIKE_THE_TOY = CaptionerConfig(
     name="tiny",
@@ -66,6 +67,20 @@ def test_pytorch_agrees_with_our_engine(bundle: Bundle, expected: Record) -> Non
     from bench.peers.pytorch import PyTorchEngine
 
     check(PyTorchEngine.of(bundle), expected, FLOAT32)
+
+
+def test_pytorch_is_spared_identities_as_our_engine_is(bundle: Bundle) -> None:
+    pytest.importorskip("torch")
+    from bench.peers.pytorch import Encoder, PyTorchEngine
+
+    name = "encoder/block5_conv2"
+    channels = bundle.weights[f"{name}/bias"].size
+    identity = {f"{name}/kernel": identity_kernel(channels), f"{name}/bias": np.zeros(channels, np.float32)}
+    grown = replace(bundle, weights={**bundle.weights, **identity})
+
+    assert len(Encoder(bundle.config.encoder, bundle.weights).blocks[4]) == 4
+    assert len(Encoder(grown.config.encoder, grown.weights).blocks[4]) == 3
+    check(PyTorchEngine.of(grown), record(TensorFlowEngine.of(grown)), FLOAT32)
 
 
 def test_compiled_pytorch_agrees_with_our_engine(bundle: Bundle, expected: Record) -> None:
