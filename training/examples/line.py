@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from model.errors import DataError
 from training.config import OptimizerConfig
+from training.loop.divergence import advice, divergence_told, has_exploded
 from training.loop.optimizer import Optimizer
 from training.loop.replicas import Replicas
 from training.loop.step import Stepper, Sums
@@ -43,6 +45,9 @@ def fit(replicas: Replicas, *, steps: int, batch_size: int, learning_rate: float
         batch_size: Points in a step, over all towers together.
         learning_rate: Of gradient descent.
         seed: Of the points.
+
+    Raises:
+        DataError: The loss of a step is not finite or beyond all from which training comes back.
     """
     config = OptimizerConfig(
         name="sgd", learning_rate=learning_rate, schedule="constant", momentum=0.0, weight_decay=0.0, clip_norm=0.0
@@ -59,8 +64,12 @@ def fit(replicas: Replicas, *, steps: int, batch_size: int, learning_rate: float
     data = tf.data.Dataset.from_tensor_slices(points(steps * batch_size, seed)).batch(batch_size)
     batches = replicas.distribute(lambda share: share(data))
     stepper = Stepper(replicas, loss, optimizer, batches.element_spec)
-    losses = [
-        stepper.step(batch, number, config.rate(number, steps)).figures["loss"] for number, batch in enumerate(batches)
-    ]
+    losses = []
+    for number, batch in enumerate(batches):
+        result = stepper.step(batch, number, config.rate(number, steps))
+        if not result.finite or has_exploded(result.figures):
+            options = advice(learning_rate, replicas.config.precision)
+            raise DataError(divergence_told(number, result.figures, options))
+        losses.append(result.figures["loss"])
     slope, offset = (float(np.squeeze(keras.ops.convert_to_numpy(value))) for value in line.trainable_variables)
     return Line(slope, offset, losses[0], losses[-1])

@@ -56,11 +56,16 @@ def diverged(step: int, found: Mapping[str, float], options: str, last: Path | N
         options: From `advice`.
         last: The last good checkpoint, if there is one.
     """
-    told = ", ".join(f"{name} {value:.3g}" for name, value in found.items())
     again = "there is no good checkpoint: the same command begins anew"
     if last is not None:
         again = f"the last good checkpoint is {last}: the same command goes on from there"
-    return DataError(
+    return DataError(f"{divergence_told(step, found, options)}, with --restart or another --out; {again}")
+
+
+def divergence_told(step: int, found: Mapping[str, float], options: str) -> str:
+    """Returns what is so after a step that has diverged, and what to change; the arguments are those of `diverged`."""
+    told = ", ".join(f"{name} {value:.3g}" for name, value in found.items())
+    return (
         f"step {step}: expected a finite loss of at most {LARGEST_LOSS:,.0f}, received {told}: training has diverged. "
-        f"Give {options}, with --restart or another --out; {again}"
+        f"Give {options}"
     )
