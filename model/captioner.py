@@ -135,7 +135,7 @@ class Captioner:
 
         Raises:
             BundleError: The bundle is missing, damaged or inconsistent, or lacks the engine's files.
-            ConfigError: Engine and precision do not fit each other or this machine.
+            ConfigError: There is no such engine or precision, or they do not fit each other or this machine.
         """
         if info is None:
             info = BundleInfo.from_bundle(path)

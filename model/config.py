@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 
 from model.errors import ConfigError
 from model.ranges import check, check_between, check_choice, check_fraction, check_least
-from model.scripts import Segmentation
+from model.scripts import SEGMENTATIONS, Segmentation
 from model.strict_json import parse
 from model.versions import ADDED, FORMAT_VERSION, upgraded
 from model.vocabulary import SPECIAL
@@ -256,7 +256,7 @@ class CaptionerConfig:
         check("name", self.name, bool(self.name), "a non-empty string")
         check("version", self.version, bool(self.version), "a non-empty string")
         check("format_version", self.format_version, self.format_version == FORMAT_VERSION, str(FORMAT_VERSION))
-        check_choice("segmentation", self.segmentation, get_args(Segmentation))
+        check_choice("segmentation", self.segmentation, SEGMENTATIONS)
         check_between("confidence_temperature", self.confidence_temperature, *CONFIDENCE_TEMPERATURES)
         units = self.encoder.feature_units
         fits = self.decoder.project_features or self.decoder.embedding_units == units

@@ -4,10 +4,14 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
+
+from model.ranges import check_choice
 
 Segmentation = Literal["spaces", "icu"]
 """How captions are parted into words: at spaces, or by ICU's dictionaries too where a script has no spaces."""
+
+SEGMENTATIONS: tuple[Segmentation, ...] = get_args(Segmentation)
 
 CLOSE = (
     "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3041-\u3096\u3099-\u30fa\u30fc-\u312f"
@@ -42,7 +46,11 @@ def gaps(words: Sequence[str], segmentation: Segmentation) -> list[str]:
     Args:
         words: The words in order, none of them empty.
         segmentation: How they were parted.
+
+    Raises:
+        ConfigError: There is no such segmentation.
     """
+    check_choice("segmentation", segmentation, SEGMENTATIONS)
     pairs = itertools.pairwise(words)
     inner = [" " if segmentation == "spaces" or _are_apart(*pair) else "" for pair in pairs]
     return ["", *inner][: len(words)]

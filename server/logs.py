@@ -19,9 +19,10 @@ from typing import Any
 from flask import Flask, Response, g, has_request_context, request
 from gunicorn.glogging import Logger
 
+from model.ranges import check_choice
 from server.metrics import ServerMetrics
 from server.problems import kind_of
-from server.settings import LogFormat
+from server.settings import LOG_FORMATS, LogFormat
 
 REQUEST_ID = "X-Request-ID"
 """Header with a request's id, in requests and answers."""
@@ -120,7 +121,12 @@ class GunicornLogger(Logger):  # type: ignore[misc]
 
 
 def configure_logs(log_format: LogFormat) -> None:
-    """Sends every record to standard error; `auto` means text on a terminal and JSON elsewhere."""
+    """Sends every record to standard error; `auto` means text on a terminal and JSON elsewhere.
+
+    Raises:
+        ConfigError: There is no such format.
+    """
+    check_choice("log_format", log_format, LOG_FORMATS)
     if log_format == "auto":
         log_format = "text" if sys.stderr.isatty() else "json"
     handler = LineHandler(_STANDARD_ERROR)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 from model.errors import BundleError, ConfigError
+from model.ranges import check_choice
 
 EngineName = Literal["auto", "litert", "tensorflow"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -52,8 +53,11 @@ def choose_engine(
 
     Raises:
         BundleError: LiteRT was asked for and the bundle lacks its files.
-        ConfigError: The engine or this machine lacks that precision, or TensorFlow is needed and not installed.
+        ConfigError: There is no such engine or precision, the engine or this machine lacks the precision, or TensorFlow
+            is needed and not installed.
     """
+    check_choice("engine", engine, ENGINES)
+    check_choice("precision", precision, PRECISIONS)
     if engine == "litert" and not has_lite_files:
         raise BundleError(
             "expected a bundle with encoder.tflite and decoder.tflite for the engine litert, found none; make them "

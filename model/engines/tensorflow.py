@@ -16,6 +16,7 @@ from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.choice import Precision
 from model.engines.protocol import Encoded
+from model.ranges import check_choice
 from model.search import Floats, Ints
 from model.tensors import Weights
 from model.vocabulary import END_ID, PAD_ID, UNKNOWN_ID
@@ -58,7 +59,11 @@ class TensorFlowEngine:
             precision: Arithmetic of the encoder; the decoder's is float32, so that probabilities are.
             threads: How many threads compute on the CPU, in a process that has not used TensorFlow yet; None for one
                 on each core.
+
+        Raises:
+            ConfigError: There is no such precision.
         """
+        check_choice("precision", precision, list(_POLICIES))
         if threads is not None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)

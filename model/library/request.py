@@ -35,7 +35,7 @@ class Request:
         explain: File of a page that explains one photo's captions; None for none.
 
     Raises:
-        LibraryError: The options do not fit each other.
+        LibraryError: There is no such kind of file to write, or the options do not fit each other.
     """
 
     photos: tuple[str, ...]
@@ -53,6 +53,9 @@ class Request:
     explain: Path | None = None
 
     def __post_init__(self) -> None:
+        unknown = [kind for kind in self.write if kind not in (*SIDECARS, *TABLES)]
+        if unknown:
+            raise LibraryError(f"--write: expected some of {', '.join((*SIDECARS, *TABLES))}, received {unknown[0]!r}")
         if len(self._tables) > 1:
             raise LibraryError(f"--write: expected at most one of {', '.join(TABLES)}, received {len(self._tables)}")
         if self.in_place and not self.exif:

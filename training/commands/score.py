@@ -69,7 +69,9 @@ def evaluate(
     """Scores a bundle: BLEU-1 to 4, METEOR, ROUGE-L, CIDEr, loss and perplexity.
 
     Scores are times 100. METEOR needs Java and is left out, with the reason, where Java does not run. The loss is that
-    of the reference captions by the full softmax, in nats per word, ends included.
+    of the reference captions by the full softmax, in nats per word, ends included; captions are cut at the records'
+    --max-words, as in training, so that it is the loss that the run of the decoder tells. The other scores are those of
+    whole sentences.
 
     \b
     Examples:

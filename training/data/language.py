@@ -4,10 +4,11 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, dropwhile
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self
 
 from model.errors import DataError
-from model.scripts import CLOSE, LOOSE, UNSPACED, Segmentation
+from model.ranges import check_choice
+from model.scripts import CLOSE, LOOSE, SEGMENTATIONS, UNSPACED, Segmentation
 from model.vocabulary import JOINERS, Tokenizer, tokenize
 
 ENGLISH = "en"
@@ -71,9 +72,8 @@ class Language(NamedTuple):
             DataError: The segmentation is unknown, or the language is no tag.
         """
         segmentation = index.get("segmentation", "spaces")
-        known = get_args(Segmentation)
-        if segmentation not in known:
-            raise DataError(f"expected the segmentation {' or '.join(known)}, found {segmentation!r}")
+        if segmentation not in SEGMENTATIONS:
+            raise DataError(f"expected the segmentation {' or '.join(SEGMENTATIONS)}, found {segmentation!r}")
         return cls(checked_tag(index.get("language", ENGLISH)), segmentation)
 
 
@@ -85,12 +85,14 @@ def tokenizer_of(segmentation: Segmentation) -> Tokenizer:
     """Returns what parts captions into words.
 
     Raises:
+        ConfigError: There is no such segmentation.
         DataError: ICU is wanted and not installed.
 
     Source:
         Unicode Standard Annex 29, with ICU's dictionaries for Chinese, Japanese, Thai, Lao, Khmer and Burmese. What
         ICU parts are runs of letters of these scripts alone; all else is as without it.
     """
+    check_choice("segmentation", segmentation, SEGMENTATIONS)
     if segmentation == "spaces":
         return tokenize
     try:
@@ -135,10 +137,12 @@ def find_language(
         tag: The language; None to find out whether it is English.
 
     Raises:
+        ConfigError: There is no such segmentation.
         DataError: The tag is none.
     """
     if segmentation is None:
         segmentation = "icu" if unspaced_share(captions) >= UNSPACED_SHARE else "spaces"
+    check_choice("segmentation", segmentation, SEGMENTATIONS)
     if tag is None:
         tag = ENGLISH if segmentation == "spaces" and _are_english(captions) else UNKNOWN
     return Language(checked_tag(tag), segmentation)

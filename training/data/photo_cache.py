@@ -13,6 +13,7 @@ import numpy.typing as npt
 from model.atomic import atomic_file
 from model.errors import DataError, ImageError
 from model.image import read_image
+from model.ranges import check_choice
 from training.data.ahead import ahead
 from training.progress import StopRequest, note, progress
 
@@ -116,8 +117,11 @@ def fill(
         Whether the cache is complete; False after a requested stop.
 
     Raises:
+        ConfigError: There is no such view.
         DataError: A photo cannot be read, or the directory holds the answers of another network.
     """
+    for view in views:
+        check_choice("view", view, VIEWS)
     directory.mkdir(parents=True, exist_ok=True)
     if _read_stamp(directory) is None:
         with atomic_file(directory / STAMP) as file:

@@ -11,12 +11,16 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from model.errors import DataError
+from model.ranges import check_choice
 from training.data.language import DEFAULT_LANGUAGE, Language
 from training.data.mixing import by_source
 from training.scoring.java import Floats, Split, meteor_scores, spice_scores
 
 Sentences = Mapping[str, Sequence[str]]
 Key = TypeVar("Key", bound=Hashable)
+
+TOKENIZERS = ("ptb", "showtell")
+"""What parts sentences into words before they are scored; see `caption_scores`."""
 
 
 class CaptionScores(NamedTuple):
@@ -118,8 +122,11 @@ def choose_tokenizer(wanted: str | None, language: Language) -> str:
     """Returns the tokenizer that is wanted, or else `ptb` for English where Java is installed and `showtell` elsewhere.
 
     Raises:
+        ConfigError: There is no such tokenizer.
         DataError: `ptb` is wanted for another language.
     """
+    if wanted is not None:
+        check_choice("tokenizer", wanted, TOKENIZERS)
     if wanted == "ptb" and not language.is_english:
         raise DataError(
             f"tokenizer: expected showtell for captions whose language is {language.tag}, received ptb, which is made "

@@ -23,6 +23,7 @@ from model.search import Floats, Ints
 from model.vocabulary import PAD_ID, UNKNOWN_ID, Tokenizer, Vocabulary
 from model.weights import assign_weights
 from training.data.pipeline import split_batches
+from training.data.records import read_max_words
 from training.loss import full_softmax_losses, perplexity_of
 from training.scoring.captions import choose_tokenizer, compare_captions
 from training.scoring.references import language_of
@@ -36,17 +37,21 @@ BUNDLES_OWN = SearchOptions()
 
 
 class WordLoss(NamedTuple):
-    """The cross-entropy of the reference captions, by the full softmax.
+    """The cross-entropy of the reference captions, by the full softmax, as a training run measures that of dev.
 
     Attributes:
         nats: Mean over all reference words and ends, in nats per word.
         words: Words and ends that the mean is over.
         unknown: Those among them that the vocabulary lacks; they count as the unknown word.
+        max_words: Words after which captions were cut, as the records say; None where they were not.
+        cut: Captions that were cut.
     """
 
     nats: float
     words: int
     unknown: int
+    max_words: int | None = None
+    cut: int = 0
 
     @property
     def perplexity(self) -> float:
@@ -122,8 +127,10 @@ class Evaluation(NamedTuple):
         notes = [f"{len(self.references)} photos of {self.split}, scores times 100, tokenizer {self.tokenizer}"]
         if self.loss is not None:
             share = 100 * self.loss.unknown / self.loss.words
+            cut = f"; {self.loss.cut} captions cut after {self.loss.max_words} words, as in training"
             notes.append(
                 f"loss of {self.loss.words} reference words, ends included; the vocabulary lacks {share:.1f} %"
+                f"{cut if self.loss.cut else ''}"
             )
         if self.options:
             notes.append(f"search: {', '.join(f'{name} {value}' for name, value in self.options.items())}")
@@ -134,7 +141,7 @@ class Evaluation(NamedTuple):
         loss: dict[str, Any] = {}
         if self.loss is not None:
             loss = {"loss": self.loss.nats, "perplexity": self.loss.perplexity}
-            loss |= {"words": self.loss.words, "unknown_words": self.loss.unknown}
+            loss |= {"words": self.loss.words, "unknown_words": self.loss.unknown, "cut_captions": self.loss.cut}
         beams = {
             str(size): {"scores": r.scores, "captions": {name: c.text for name, c in r.captions.items()}}
             for size, r in self.beams.items()
@@ -177,7 +184,8 @@ def evaluate_bundle(
 
     Args:
         bundle: What to score; its networks run in float32.
-        records: Finished records; their captions are encoded anew with the bundle's vocabulary.
+        records: Finished records; for the loss their captions are encoded anew with the bundle's vocabulary, and cut at
+            the records' most words, as in training.
         split: `train`, `dev` or `test`.
         beam_sizes: Hypotheses kept, 1 to 10 each; empty for the bundle's default.
         options: How captions are searched otherwise.
@@ -199,7 +207,7 @@ def evaluate_bundle(
     assign_weights(decoder, bundle.weights, "decoder")
     engine = _EncodeOnce(TensorFlowEngine(encoder, decoder))
     captioner = Captioner(config, bundle.vocabulary, bundle.classes, engine)
-    meter = _LossMeter(engine, decoder, bundle.vocabulary)
+    meter = _LossMeter(engine, decoder, bundle.vocabulary, read_max_words(records))
     found = _evaluate(captioner, meter, records, split, searches, batch_size, tokenizer)
     return found._replace(options={name: value for name, value in asdict(options).items() if value is not None})
 
@@ -232,10 +240,12 @@ class _EncodeOnce:
 class _LossMeter:
     """The sum of the loss of reference captions given their images, with teacher forcing."""
 
-    def __init__(self, engine: Engine, decoder: Decoder, vocabulary: Vocabulary) -> None:
+    def __init__(self, engine: Engine, decoder: Decoder, vocabulary: Vocabulary, max_words: int | None) -> None:
         self._engine = engine
         self._decoder = decoder
         self._vocabulary = vocabulary
+        self._max_words = max_words
+        self._cut = 0
         self._nats = 0.0
         self._words = 0
         self._unknown = 0
@@ -245,7 +255,9 @@ class _LossMeter:
     def add(self, images: npt.NDArray[np.uint8], references: Sequence[Sequence[str]], tokenizer: Tokenizer) -> None:
         features = np.asarray(self._engine.encode(images).features)  # (B, D)
         told = [(row, text) for row, texts in enumerate(references) for text in texts]
-        captions = [(row, self._vocabulary.encode(text, tokenizer=tokenizer)) for row, text in told]
+        whole = [(row, self._vocabulary.encode(text, tokenizer=tokenizer)) for row, text in told]
+        captions = [(row, self._shortened(ids)) for row, ids in whole]
+        self._cut += sum(len(ids) < len(before) for (_, ids), (_, before) in zip(captions, whole, strict=True))
         captions.sort(key=lambda caption: len(caption[1]))  # so that little padding is computed
         for start in range(0, len(captions), LOSS_CAPTIONS):
             rows, ids = zip(*captions[start : start + LOSS_CAPTIONS], strict=True)
@@ -257,7 +269,11 @@ class _LossMeter:
             self._unknown += int(np.count_nonzero(tokens == UNKNOWN_ID))
 
     def result(self) -> WordLoss:
-        return WordLoss(self._nats / self._words, self._words, self._unknown)
+        return WordLoss(self._nats / self._words, self._words, self._unknown, self._max_words, self._cut)
+
+    def _shortened(self, ids: list[int]) -> list[int]:
+        """Returns a caption's ids cut at the most words, with the end behind them."""
+        return ids if self._max_words is None else [*ids[:-1][: self._max_words], ids[-1]]
 
     def _loss_graph(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         losses = full_softmax_losses(

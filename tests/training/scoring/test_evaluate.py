@@ -16,12 +16,15 @@ from model.encoder import build_encoder
 from model.errors import DataError, SearchOptionError
 from model.image import read_image
 from model.options import SearchOptions
-from model.vocabulary import UNKNOWN_ID, Vocabulary
-from model.weights import assign_weights
-from tests.training.stages import read_folder
+from model.vocabulary import UNKNOWN_ID, Vocabulary, tokenize
+from model.weights import assign_weights, bundle_weights
+from tests.training.stages import read_folder, replicas_of
 from training.commands.score import evaluate as command
 from training.commands.score_files import score
+from training.config import CaptionerTrainingConfig
 from training.data.records import write_records
+from training.decoder.earlier import plain_decoder
+from training.decoder.tasks import DecoderTask
 from training.scoring.evaluate import WordLoss, evaluate, evaluate_bundle
 from training.scoring.files import read_captions
 
@@ -43,7 +46,7 @@ def records(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def slow_losses(bundle: Bundle, photo: Path, captions: tuple[str, ...]) -> list[float]:
+def slow_losses(bundle: Bundle, photo: Path, captions: tuple[str, ...], max_words: int | None = None) -> list[float]:
     """Computes the loss of every word of a photo's captions one step at a time, the softmax in NumPy."""
     config = bundle.config
     encoder = build_encoder(config.encoder)
@@ -54,7 +57,7 @@ def slow_losses(bundle: Bundle, photo: Path, captions: tuple[str, ...]) -> list[
     losses = []
     for caption in captions:
         logits, state = decoder.start(features)
-        for token in bundle.vocabulary.encode(caption):
+        for token in bundle.vocabulary.encode(caption, max_words=max_words):
             scores = np.asarray(logits, np.float64)[0]
             losses.append(math.log(np.exp(scores).sum()) - scores[token])
             logits, state = decoder.step(np.array([token]), state)
@@ -72,6 +75,33 @@ def test_loss_and_perplexity_are_those_of_a_slow_computation(toy: Bundle, drawn:
     assert loss.perplexity == pytest.approx(math.exp(np.mean(expected)), rel=1e-4)
     ids = [token for image in dev for text in image.captions for token in toy.vocabulary.encode(text)]
     assert loss.unknown == ids.count(UNKNOWN_ID) > 0
+
+
+def test_captions_are_cut_for_the_loss_where_they_were_for_training(toy: Bundle, drawn: Path, tmp_path: Path) -> None:
+    images = read_folder(drawn, dev_fraction=0.3)
+    records = tmp_path / "records"
+    assert write_records(records, images, Vocabulary.build(OTHER_WORDS), max_words=3)
+    evaluation = evaluate_bundle(toy, records, "dev")
+    loss = evaluation.loss
+    dev = [image for image in images if image.split == "dev"]
+    expected = [value for image in dev for value in slow_losses(toy, image.path, image.captions, 3)]
+    cut = sum(len(tokenize(text)) > 3 for image in dev for text in image.captions)
+    assert loss is not None
+    assert (loss.words, loss.max_words, loss.cut) == (len(expected), 3, cut)
+    assert loss.nats == pytest.approx(np.mean(expected), rel=1e-5)
+    assert 0 < cut < sum(len(image.captions) for image in dev)
+    assert any(note.endswith(f"; {cut} captions cut after 3 words, as in training") for note in evaluation.notes())
+
+
+def test_the_loss_is_the_one_that_training_tells(toy: Bundle, toy_bundle: Path, drawn: Path, tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    assert write_records(records, read_folder(drawn, dev_fraction=0.3), toy.vocabulary, max_words=3)
+    task = DecoderTask(toy_bundle, records, toy.config, CaptionerTrainingConfig(), replicas_of(1))
+    decoder = plain_decoder(task.decoder, toy.config.encoder.feature_units)
+    bundle = replace(toy, weights=bundle_weights(task.encoder, decoder, np.float32))
+    loss = evaluate_bundle(bundle, records, "dev").loss
+    assert loss is not None
+    assert task.evaluate()["loss"] == pytest.approx(loss.nats, rel=1e-4)
 
 
 def test_untrained_weights_are_about_as_perplexed_as_there_are_words(toy: Bundle, records: Path) -> None:
