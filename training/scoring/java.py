@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,7 +42,13 @@ SPICE_DIRECTORY = Path(pycocoevalcap.spice.__path__[0])
 """Where pycocoevalcap has SPICE's program, and where its download puts the parser."""
 
 PARSER = ("lib/stanford-corenlp-3.6.0.jar", "lib/stanford-corenlp-3.6.0-models.jar")
-"""The parser that SPICE needs and that pycocoevalcap lacks, in that directory."""
+"""The parser that SPICE needs and that pycocoevalcap lacks, in that directory: its program, then its models."""
+
+PARSER_URL = "http://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"
+"""Where the parser is."""
+
+_TRACE = re.compile(r"at \S+\(.*\)|\.\.\. \d+ more")
+"""A line of a Java program's traceback that says where, not what."""
 
 
 class JavaScores(NamedTuple):
@@ -152,11 +159,12 @@ def spice_scores(
         Anderson et al. 2016 (arXiv:1607.08822): the F-measure over all tuples, averaged over the images.
     """
     _check_java("SPICE")
-    missing = [name for name in PARSER if not (directory / name).is_file()]
+    missing = [Path(name).name for name in PARSER if not (directory / name).is_file()]
     if missing:
         raise DataError(
-            f"expected the parser Stanford CoreNLP 3.6.0 in {directory / 'lib'}, found none; `python -c 'from "
-            "pycocoevalcap.spice.get_stanford_models import get_stanford_models as get; get()'` downloads it (400 MB)"
+            f"expected the parser Stanford CoreNLP 3.6.0 in {directory / 'lib'}, found no {' and no '.join(missing)}; "
+            f"take {'it' if len(missing) == 1 else 'them'} out of {PARSER_URL} (400 MB) and put "
+            f"{'it' if len(missing) == 1 else 'them'} there"
         )
     return {
         key: _spice(truth, captions[key], limit_seconds, directory)
@@ -286,5 +294,5 @@ def _without_bars(sentences: Mapping[str, Sequence[str]]) -> Split:
 
 def _last_line(errors: IO[bytes]) -> str:
     errors.seek(0)
-    lines = errors.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    lines = [line.strip() for line in errors.read().decode(errors="replace").split("\n")]
+    return next((line for line in reversed(lines) if line and not _TRACE.fullmatch(line)), "")

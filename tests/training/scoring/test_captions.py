@@ -1,6 +1,7 @@
 import os
 import shutil
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from model.errors import DataError
 from training.data.language import Language
 from training.scoring.captions import caption_scores, choose_tokenizer, compare_captions
-from training.scoring.java import PARSER, meteor_of, meteor_scores, spice_scores
+from training.scoring.java import PARSER, SPICE_DIRECTORY, meteor_of, meteor_scores, spice_scores
 
 REFERENCES = {
     "a.jpg": ["A dog runs through the grass .", "The dog is running outside ."],
@@ -200,6 +201,10 @@ def test_spice_averages_what_its_program_answers(monkeypatch: pytest.MonkeyPatch
     ("script", "words"),
     [
         ("echo 'UnsupportedClassVersionError' >&2; exit 1", "received: UnsupportedClassVersionError"),
+        (
+            "printf 'Error: no memory\\n\\tat a.B.c(B.java:1)\\n\\t... 3 more\\n' >&2; exit 1",
+            "received: Error: no memory",
+        ),
         ("exit 0", "received: nothing"),
         ("sleep 300", "within 1 s"),
     ],
@@ -216,5 +221,33 @@ def test_spice_is_left_out_with_the_reason_where_its_parser_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_java(monkeypatch, tmp_path, "exit 1")
-    with pytest.raises(DataError, match=r"Stanford CoreNLP 3\.6\.0 in .*lib, found none"):
+    program, models = "stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"
+    with pytest.raises(
+        DataError, match=rf"Stanford CoreNLP 3\.6\.0 in .*lib, found no {program} and no {models}; take them"
+    ):
         spice_scores(TRUTH, {"ours": TRUTH}, directory=tmp_path)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / program).touch()
+    with pytest.raises(DataError, match=rf"lib, found no {models}; take it out of http://nlp\.stanford\.edu/\S+\.zip"):
+        spice_scores(TRUTH, {"ours": TRUTH}, directory=tmp_path)
+
+
+@needs_java
+def test_spice_s_own_program_runs_as_far_as_it_has_a_parser(tmp_path: Path) -> None:
+    shutil.copytree(SPICE_DIRECTORY, tmp_path / "spice")
+    for name in PARSER:
+        with zipfile.ZipFile(tmp_path / "spice" / name, "w") as empty:
+            empty.writestr("nothing", "")
+    expected = r"SPICE's Java program .* received: Caused by: java\.lang\.ClassNotFoundException: edu\.stanford\.nlp\."
+    with pytest.raises(DataError, match=expected):
+        spice_scores(TRUTH, {"ours": TRUTH}, directory=tmp_path / "spice")
+
+
+@needs_java
+@pytest.mark.skipif(
+    not all((SPICE_DIRECTORY / name).is_file() for name in PARSER), reason="SPICE needs Stanford CoreNLP 3.6.0"
+)
+def test_spice_by_its_own_program_tells_a_reference_from_another_thing() -> None:
+    truth = {"a": ["a brown dog runs"], "b": ["a red car"]}
+    found = spice_scores(truth, {"ours": {"a": ["a brown dog runs"], "b": ["two men"]}})["ours"]
+    assert found.images == {"a": 100.0, "b": 0.0}
