@@ -18,7 +18,6 @@ from model.errors import ConfigError, DataError
 from model.manifest import sha256_of
 from model.weights import assign_weights
 from training.encoder.imagenet import load_imagenet
-from training.encoder.norm import trainable_encoder
 from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
 from training.loop.directory import DISTILLED
 from training.progress import note
@@ -125,7 +124,7 @@ def load_encoder(path: Path) -> TrainedEncoder:
         if "encoder" not in place:
             raise DataError(f"{file}: expected an encoder's checkpoint, received a decoder's; give the encoder's run")
         config = parse_encoder(place["encoder"])
-        network = trainable_encoder(config)
+        network = build_encoder(config)
         load_checkpoint(file, named_variables(network, "encoder"))
     return TrainedEncoder(network, config, file)
 
@@ -156,6 +155,6 @@ def load_student(directory: Path) -> tuple[keras.Model, EncoderConfig]:
         ) from error
     if place["step"] < place.get("total", 0):
         note(f"{directory}: the encoder is unfinished, {place['step']} of {place['total']} steps")
-    student = trainable_encoder(config)
+    student = build_encoder(config)
     load_checkpoint(checkpoint, named_variables(student, "encoder"))
     return student, config
