@@ -26,7 +26,7 @@ LOOKED_SECONDS = 5.0
 
 
 def estimate(task: Task) -> str:
-    """Measures a few steps on real batches at learning rate 0, a checkpoint, and the scoring of a few photos.
+    """Measures a few steps on real batches at learning rate 0, the scoring of a few photos, and a checkpoint.
 
     Args:
         task: The task. Its networks keep their weights.
@@ -41,9 +41,10 @@ def estimate(task: Task) -> str:
     variables = dict(optimizer.slots)
     for part, network in spec.networks.items():
         variables |= named_variables(network, part)
-    serialized(variables, {})
+    # In a run's order: a checkpoint is written while what scoring has taken is still held.
     if spec.best_figure is not None:
         task.rehearse()
+    serialized(variables, {})
     sizes = {
         "weights": bytes_of([v for network in spec.networks.values() for v in network.variables]),
         "optimizer": bytes_of(list(optimizer.slots.values())),
