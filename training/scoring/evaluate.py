@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from model.bundle import Bundle
 from model.captioner import Caption, Captioner, ClassPrediction
@@ -20,43 +19,16 @@ from model.engines.protocol import Encoded, Engine
 from model.engines.tensorflow import TensorFlowEngine
 from model.options import Search, SearchOptions
 from model.search import Floats, Ints
-from model.vocabulary import PAD_ID, UNKNOWN_ID, Tokenizer, Vocabulary
 from model.weights import assign_weights
 from training.data.pipeline import split_batches
 from training.data.records import read_max_words
-from training.loss import full_softmax_losses, perplexity_of
 from training.scoring.captions import choose_tokenizer, compare_captions
 from training.scoring.references import language_of
 from training.scoring.topics import topics_of
-
-LOSS_CAPTIONS = 64
-"""Reference captions whose words are scored at once: logits of 64 long captions and 10,000 words take 100 MB."""
+from training.scoring.word_loss import LossMeter, WordLoss
 
 BUNDLES_OWN = SearchOptions()
 """The options of a search as the bundle has them."""
-
-
-class WordLoss(NamedTuple):
-    """The cross-entropy of the reference captions, by the full softmax, as a training run measures that of dev.
-
-    Attributes:
-        nats: Mean over all reference words and ends, in nats per word.
-        words: Words and ends that the mean is over.
-        unknown: Those among them that the vocabulary lacks; they count as the unknown word.
-        max_words: Words after which captions were cut, as the records say; None where they were not.
-        cut: Captions that were cut.
-    """
-
-    nats: float
-    words: int
-    unknown: int
-    max_words: int | None = None
-    cut: int = 0
-
-    @property
-    def perplexity(self) -> float:
-        """Returns exp(nats); infinity where that is no float."""
-        return perplexity_of(self.nats)
 
 
 class BeamResult(NamedTuple):
@@ -207,7 +179,7 @@ def evaluate_bundle(
     assign_weights(decoder, bundle.weights, "decoder")
     engine = _EncodeOnce(TensorFlowEngine(encoder, decoder))
     captioner = Captioner(config, bundle.vocabulary, bundle.classes, engine)
-    meter = _LossMeter(engine, decoder, bundle.vocabulary, read_max_words(records))
+    meter = LossMeter(engine, decoder, bundle.vocabulary, read_max_words(records))
     found = _evaluate(captioner, meter, records, split, searches, batch_size, tokenizer)
     return found._replace(options={name: value for name, value in asdict(options).items() if value is not None})
 
@@ -237,51 +209,6 @@ class _EncodeOnce:
         return self._engine.step(tokens, parents, state)
 
 
-class _LossMeter:
-    """The sum of the loss of reference captions given their images, with teacher forcing."""
-
-    def __init__(self, engine: Engine, decoder: Decoder, vocabulary: Vocabulary, max_words: int | None) -> None:
-        self._engine = engine
-        self._decoder = decoder
-        self._vocabulary = vocabulary
-        self._max_words = max_words
-        self._cut = 0
-        self._nats = 0.0
-        self._words = 0
-        self._unknown = 0
-        features = tf.TensorSpec((None, None), tf.float32)
-        self._loss = tf.function(self._loss_graph, input_signature=[features, tf.TensorSpec((None, None), tf.int32)])
-
-    def add(self, images: npt.NDArray[np.uint8], references: Sequence[Sequence[str]], tokenizer: Tokenizer) -> None:
-        features = np.asarray(self._engine.encode(images).features)  # (B, D)
-        told = [(row, text) for row, texts in enumerate(references) for text in texts]
-        whole = [(row, self._vocabulary.encode(text, tokenizer=tokenizer)) for row, text in told]
-        captions = [(row, self._shortened(ids)) for row, ids in whole]
-        self._cut += sum(len(ids) < len(before) for (_, ids), (_, before) in zip(captions, whole, strict=True))
-        captions.sort(key=lambda caption: len(caption[1]))  # so that little padding is computed
-        for start in range(0, len(captions), LOSS_CAPTIONS):
-            rows, ids = zip(*captions[start : start + LOSS_CAPTIONS], strict=True)
-            tokens = np.full((len(ids), len(ids[-1])), PAD_ID, np.int32)  # (S, T)
-            for index, words in enumerate(ids):
-                tokens[index, : len(words)] = words
-            self._nats += float(self._loss(features[list(rows)], tokens))
-            self._words += int(np.count_nonzero(tokens != PAD_ID))
-            self._unknown += int(np.count_nonzero(tokens == UNKNOWN_ID))
-
-    def result(self) -> WordLoss:
-        return WordLoss(self._nats / self._words, self._words, self._unknown, self._max_words, self._cut)
-
-    def _shortened(self, ids: list[int]) -> list[int]:
-        """Returns a caption's ids cut at the most words, with the end behind them."""
-        return ids if self._max_words is None else [*ids[:-1][: self._max_words], ids[-1]]
-
-    def _loss_graph(self, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        losses = full_softmax_losses(
-            self._decoder.hidden(features, tokens), tokens, self._decoder.output_kernel, self._decoder.output_bias
-        )
-        return tf.reduce_sum(losses)
-
-
 def _searches(own: SearchConfig, options: SearchOptions, beam_sizes: Sequence[int]) -> dict[int, Search]:
     """Returns the search for each beam size; for the bundle's own where there is none."""
     found = [replace(options, beam_size=size).search(own) for size in beam_sizes] or [options.search(own)]
@@ -289,7 +216,7 @@ def _searches(own: SearchConfig, options: SearchOptions, beam_sizes: Sequence[in
 
 
 def _evaluate(
-    captioner: Captioner, meter: _LossMeter | None, records: Path, split: str, searches: Mapping[int, Search],
+    captioner: Captioner, meter: LossMeter | None, records: Path, split: str, searches: Mapping[int, Search],
     batch_size: int, tokenizer: str | None,
 ) -> Evaluation:  # fmt: skip
     language = language_of(records, captioner.config.segmentation)

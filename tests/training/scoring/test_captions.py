@@ -221,7 +221,8 @@ def test_spice_is_left_out_with_the_reason_where_its_parser_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_java(monkeypatch, tmp_path, "exit 1")
-    program, models = "stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"
+    program = "stanford-corenlp-3.6.0.jar"
+    models = "stanford-corenlp-3.6.0-models.jar"
     with pytest.raises(
         DataError, match=rf"Stanford CoreNLP 3\.6\.0 in .*lib, found no {program} and no {models}; take them"
     ):

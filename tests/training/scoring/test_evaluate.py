@@ -25,8 +25,9 @@ from training.config import CaptionerTrainingConfig
 from training.data.records import write_records
 from training.decoder.earlier import plain_decoder
 from training.decoder.tasks import DecoderTask
-from training.scoring.evaluate import WordLoss, evaluate, evaluate_bundle
+from training.scoring.evaluate import evaluate, evaluate_bundle
 from training.scoring.files import read_captions
+from training.scoring.word_loss import WordLoss
 
 OTHER_WORDS = ["here there is a square", "red"]
 """Captions whose vocabulary is not the toy bundle's: its ids mean nothing to the bundle."""

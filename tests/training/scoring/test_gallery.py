@@ -15,8 +15,9 @@ from model.vocabulary import Vocabulary
 from training.commands.score import evaluate as command
 from training.data.captioned import CaptionedImage
 from training.data.records import write_records
-from training.scoring.evaluate import BeamResult, Evaluation, WordLoss, evaluate_bundle
+from training.scoring.evaluate import BeamResult, Evaluation, evaluate_bundle
 from training.scoring.gallery import thumbnail, write_page
+from training.scoring.word_loss import WordLoss
 
 HOSTILE = '"><script>alert(1)</script>&amp;'
 
