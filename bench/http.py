@@ -27,7 +27,6 @@ from bench.plain_flask import CAPTIONS
 from bench.report import Row, compared, compared_in_rounds, middle, percentile, ratio_text, skipped_row
 from bench.servers import Running, bento_server, lit_server, our_server, plain_server
 from bench.sizes import Size
-from server.settings import ServerSettings
 
 PART = "http"
 SIZES: tuple[Size, ...] = ("small", "default bundle")
@@ -66,12 +65,8 @@ class Peer:
     modules: tuple[str, ...] = ()
 
 
-GTHREAD = ("--worker-class", "gthread", "--threads", str(ServerSettings().threads))
-"""gunicorn's options; as many threads as our server has by default."""
-
 PEERS = (
     Peer("Flask, sync worker", lambda bundle: plain_server(bundle, ())),
-    Peer("Flask, gthread", lambda bundle: plain_server(bundle, GTHREAD)),
     Peer("Flask, a sync worker on each core", lambda bundle: plain_server(bundle, ("--workers", str(cores())), 1)),
     Peer("LitServe, a worker on each core", lambda bundle: lit_server(bundle, cores(), 1), ("litserve",)),
     Peer("BentoML, a worker on each core", lambda bundle: bento_server(bundle, cores(), 1), ("bentoml",)),

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.asked import FORM, OURS
-from bench.process import TOLD_CHARACTERS, memory_mib
+from bench.process import TOLD_CHARACTERS, family, memory_mib
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -150,11 +151,14 @@ def _is_ready(port: int, path: str) -> bool:
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
+    """Ends a server with all that it started: some leave their workers behind."""
+    started = family(process.pid)
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    for one in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
 
 
 def _free_port() -> int:
