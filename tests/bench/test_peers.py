@@ -226,7 +226,9 @@ def test_only_contenders_of_other_libraries_can_be_missing() -> None:
 
 def test_engines_are_compared_within_their_rounds() -> None:
     peer = next(contender for contender in CONTENDERS if contender.key == "keras")
-    rounds = [{REFERENCE: slow * 4.0, peer: slow * 6.0, OURS: slow} for slow in (1.0, 3.0, 1.0)]
+    rounds: list[dict[Contender, Any]] = [
+        {REFERENCE: slow * 4.0, peer: slow * 6.0, OURS: slow} for slow in (1.0, 3.0, 1.0)
+    ]
 
     def row(contender: Contender, result: Any) -> Row:
         return Row("engines", contender.what, result, 25)
