@@ -89,6 +89,7 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.charts build/bench.json build/charts
 
 # All in one first, so that the parts agree.
 lock:

@@ -34,7 +34,8 @@ class Tolerance:
 
 
 FLOAT32 = Tolerance(features=1e-3, probabilities=1e-3, log_probs=5e-3)
-INT8 = Tolerance(features=0.15, probabilities=0.1, log_probs=0.5)
+INT8 = Tolerance(features=0.15, probabilities=0.1, log_probs=0.75)
+"""For the worst case, random weights at full size, which are hard to round; the report says how far each engine is."""
 
 
 def record(engine: Engine, words: Array | None = None) -> Record:
