@@ -53,7 +53,8 @@ def measure(photos: int = PHOTOS, runs: int = RUNS) -> list[Row]:
     """
     small = prepared("bundle", "small")
     with tempfile.TemporaryDirectory() as name:
-        folder, few = Path(name) / "photos", Path(name) / "few"
+        folder = Path(name) / "photos"
+        few = Path(name) / "few"
         for path, count in ((folder, photos), (few, -(-photos // LESS))):
             path.mkdir()
             for number in range(count):
