@@ -23,6 +23,7 @@ from model.scripts import gaps, join
 from server.logs import configure_logs
 from training.data.language import DEFAULT_LANGUAGE, find_language, tokenizer_of
 from training.data.photo_cache import fill
+from training.provenance import read_runs, recorded
 from training.scoring.captions import caption_scores, choose_tokenizer
 
 BARE = Machine(has_gpu=False, cpu_flags=frozenset())
@@ -63,6 +64,11 @@ CASES: dict[str, tuple[Callable[[Path, Any], object], str]] = {
         lambda path, name: fill(path / "cache", "a network", {}, lambda _images: {}, [], (name,)),
         "view: expected whole or mirrored",
     ),
+    "read_runs part": (read_runs, "part: expected encoder or captioner"),
+    "recorded part": (
+        lambda path, name: recorded(path / "run", ["one"], part=name).__enter__(),
+        "part: expected encoder or captioner",
+    ),
     "configure_logs log_format": (
         lambda _, name: configure_logs(name),
         "log_format: expected auto, json or text",
@@ -84,6 +90,7 @@ ELSEWHERE = {
     "encode_maps views": "handed to `PhotoCache.read`",
     "greedy_captions segmentation": "handed to `join`",
     "language_of segmentation": "compared with that of the records",
+    "stage part": "handed to `read_runs`",
     "shape_of kind": "read from JSON, whose names msgspec checks",
 }
 """Functions that take names and check them elsewhere."""

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from model.atomic import atomic_file
 from model.bundle import CONFIG
 from model.errors import CaptionerError
 from model.manifest import MANIFEST, sha256_of
+from model.ranges import check_choice
 
 NOTE = "run.json"
 
@@ -34,6 +35,7 @@ def recorded(
         after: Run directory that the command continues from, or a bundle; its commands come first in a new note.
         part: Which part of the bundle the command trains further.
     """
+    check_choice("part", part, get_args(Part))
     started = time.monotonic()
     try:
         yield
@@ -57,6 +59,7 @@ def read_runs(directory: Path, part: Part = "encoder") -> list[dict[str, Any]]:
 
     For a bundle: the commands that made one part of it. The first has the seconds of all.
     """
+    check_choice("part", part, get_args(Part))
     if (directory / NOTE).exists():
         return list(json.loads((directory / NOTE).read_text()))
     if not (directory / MANIFEST).exists():

@@ -130,14 +130,14 @@ def captioner(
     from training.loop.replicas import Replicas
 
     _check_sources(encoder, imagenet, together=together)
-    architecture = PRESETS[preset]() if start_from is None else shaped_like(start_from, PRESETS[preset]())
-    architecture = replace(architecture, decoder=chosen(architecture.decoder, options))
     config = chosen(CAPTIONERS[preset], options)
     config = replace(config, optimizer=chosen(config.optimizer, options), source_weights=read_weights(weights))
     frozen = {"weight": weights or None, "start_from": start_from, "maps": maps}
     rules = [Rule(name, not together, "no --together") for name in frozen]
     samples = Rule("negative_samples", config.loss == "sampled", "--loss sampled")
     refuse_unused({**options, **frozen}, [*rules, samples, *of_optimizer(config.optimizer)])
+    architecture = PRESETS[preset]() if start_from is None else shaped_like(start_from, PRESETS[preset]())
+    architecture = replace(architecture, decoder=chosen(architecture.decoder, options))
     replicas = Replicas.start(chosen(DEVICES[preset], options))
     source = encoder if imagenet is None else imagenet_file(imagenet, replicas)
     options |= {"encoder": encoder, "records": records, "captioner_run": start_from}

@@ -65,7 +65,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def healthy(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Healthy]:
     root = tmp_path_factory.mktemp("healthy")
-    stages = train_stages(root, photos, ENCODER, 6, TRAINING)
+    stages = train_stages(root, photos, ENCODER, 12, TRAINING)
     note(stages.captioner, stages.records, stages.encoder)
     assembled = assemble(stages.encoder, stages.captioner, stages.records, CLASSES)
     assembled = replace(assembled, config=replace(assembled.config, search=SearchConfig(beam_size=2, max_words=10)))
