@@ -39,6 +39,8 @@ SOAK_CLIENTS = 4
 SOAK = (500, 5500)
 """Answers after which the worker's memory is read."""
 ALONE_IMAGES = 400
+CACHE_CLIENTS = (1, 16)
+CACHE_ANSWERS = 1000
 CHECKED = 4
 """Photos whose answers are compared."""
 
@@ -111,7 +113,19 @@ def _size_rows(size: Size) -> list[Row]:
     for loads in found.values():
         rows += [replace(middle([load.ready for load in loads]), runs=ROUNDS), middle([load.memory for load in loads])]
     reasons = {peer.what: absent(peer.modules) for peer in PEERS}
+    rows += _cache_rows(size, bundle)
     return rows + [skipped_row(PART, f"{size}: {what}", why) for what, why in reasons.items() if why is not None]
+
+
+def _cache_rows(size: Size, bundle: Path) -> list[Row]:
+    """Measures photos that are sent again to a server with an answer cache, against one without."""
+    levels: dict[str, list[Row]] = {}
+    for what, options in {"no cache": (), "every answer cached": ("--cache-megabytes", "1")}.items():
+        with our_server(bundle, *options) as running:
+            loads = [_loaded(running, clients, CACHE_ANSWERS, WARM_UP) for clients in CACHE_CLIENTS]
+        levels[what] = [level_row(what, load, prefix=f"{size}: the same photos, ") for load in loads]
+    plain, kept = levels.values()
+    return [*plain, *(replace(compared(hit, row), against="no cache") for hit, row in zip(kept, plain, strict=True))]
 
 
 def _load(size: Size, what: str, server: AbstractContextManager[Running], expected: Answers) -> Load:

@@ -232,7 +232,7 @@ class SelfCriticalConfig:
     )
     unsupported: float = setting(
         0.0,
-        "Taken off the CIDEr (0 to 10) of a caption, times the share of its words that no reference says.",
+        "Taken off the CIDEr (0 to 10) of a caption, times the share of its words that no reference says so often.",
         NOT_NEGATIVE,
     )
     seed: int = setting(1, "Seed of order and drawn captions.", SEEDS)

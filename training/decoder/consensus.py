@@ -1,7 +1,9 @@
-"""The reward of self-critical training: CIDEr-D of single captions, less what words cost that no reference says."""
+"""The reward of self-critical training: CIDEr-D of single captions, less what words cost that references do not say."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,7 @@ class Consensus:
 
     def __init__(self, references: Sequence[Sequence[Sequence[str]]]) -> None:
         counted = [[_count_grams(words) for words in image] for image in references]
+        self._said = [reduce(or_, (Counter(words) for words in image), Counter[str]()) for image in references]
         self._frequency = Counter(gram for image in counted for gram in set().union(*image))
         self._images = np.log(len(references))
         self._vectors = [[self._vector(counts) for counts in image] for image in counted]
@@ -46,12 +49,14 @@ class Consensus:
     def reward(self, image: int, words: Sequence[str], unsupported: float = 0.0) -> float:
         """Returns the CIDEr-D of a caption of an image, less a cost times the share of words that no reference says.
 
+        A word said more often than in any one reference counts as one that none says, so that no thing is named twice.
+
         Source:
-            Rohrbach et al. 2018 (CHAIR, arXiv:1809.02156) count objects that are not there; here all words count.
+            The share is 1 less the modified unigram precision of BLEU (Papineni et al. 2002, sec. 2.1). Rohrbach et al.
+            2018 (CHAIR, arXiv:1809.02156) count objects that are not there; here all words count.
         """
-        known = {gram[0] for grams, _, _ in self._vectors[image] for gram in grams if len(gram) == 1}
-        share = sum(word not in known for word in words) / max(1, len(words))
-        return self.score(image, words) - unsupported * share
+        beyond = Counter(words) - self._said[image]
+        return self.score(image, words) - unsupported * beyond.total() / max(1, len(words))
 
     def _vector(self, counts: Mapping[Gram, int]) -> tuple[dict[Gram, float], npt.NDArray[np.float64], int]:
         """Returns the TF-IDF weight of each n-gram, the norm for each n (4,), and the length that CIDEr-D compares."""

@@ -64,10 +64,19 @@ def test_the_reward_is_the_cider_of_pycocoevalcap() -> None:
 
 @pytest.mark.parametrize(
     ("image", "caption", "share"),
-    [(0, "a wet dog", 0), (0, "a cat and dog", 0.5), (1, "dog dog", 1), (1, "the dog and a cat", 0.6), (1, "", 0)],
+    [
+        (0, "a wet dog", 0),
+        (0, "a cat and dog", 0.5),
+        (1, "dog dog", 1),
+        (1, "the dog and a cat", 0.6),
+        (1, "", 0),
+        (0, "a dog and a dog", 0.6),
+        (0, "the dog the", 0),
+        (0, "the the the dog", 0.25),
+    ],
 )
-def test_words_that_no_reference_says_cost_their_share(image: int, caption: str, share: float) -> None:
-    consensus = Consensus([[["a", "dog"], ["the", "wet", "dog"]], [["a", "cat"]]])
+def test_words_that_no_reference_says_so_often_cost_their_share(image: int, caption: str, share: float) -> None:
+    consensus = Consensus([[["a", "dog"], ["the", "wet", "dog"], ["the", "dog", "the"]], [["a", "cat"]]])
     words = caption.split()
     assert consensus.reward(image, words) == consensus.score(image, words)
     assert consensus.score(image, words) - consensus.reward(image, words, 2.0) == pytest.approx(2 * share)

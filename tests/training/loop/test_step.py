@@ -1,90 +1,22 @@
 """The replica law: one, two and four replicas take the same step on the same global batch."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
 from model.config import DecoderConfig, EncoderConfig
 from model.decoder import Decoder
 from model.errors import DataError
+from tests.training.loop.steps import PLAIN, RATE, Array, Build, Loss, assert_same, regression, squared_errors, take
 from tests.training.stages import SIZES, replicas_of
 from training.config import OptimizerConfig
 from training.encoder.norm import trainable_encoder
 from training.loop.optimizer import Optimizer
-from training.loop.replicas import Replicas
-from training.loop.step import LossScale, Stepper, StepResult, Sums, evaluator
+from training.loop.step import Stepper, Sums, evaluator
 from training.loss import full_softmax_losses, sampled_softmax_losses, word_mask
-
-Array = npt.NDArray[Any]
-Loss = Callable[[Any, tf.Tensor], Sums]
-Build = Callable[[int], tuple[list[keras.Variable], Loss]]
-"""Makes the variables for a number of replicas, in the scope of their strategy, and the loss on them."""
-
-PLAIN = OptimizerConfig(
-    name="sgd", learning_rate=0.1, schedule="constant", momentum=0.0, weight_decay=0.0, clip_norm=0.0
-)
-RATE = 0.1
-
-
-class Taken(NamedTuple):
-    """A step that was taken: its result, the variables after it, and who took it."""
-
-    result: StepResult
-    values: list[Array]
-    optimizer: Optimizer
-    stepper: Stepper
-
-
-def take(
-    replicas: Replicas, build: Build, batch: Sequence[Array], config: OptimizerConfig = PLAIN, *, steps: int = 1,
-    loss_scale: dict[str, float] | None = None,
-) -> Taken:  # fmt: skip
-    """Takes steps on one batch, the same each time."""
-    keras.utils.set_random_seed(3)
-    with replicas.strategy.scope():
-        variables, loss = build(replicas.count)
-        optimizer = Optimizer(variables, config)
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(batch)).batch(len(batch[0])).repeat(steps)
-    batches = replicas.distribute(lambda share: share(dataset))
-    stepper = Stepper(replicas, loss, optimizer, batches.element_spec, loss_scale)
-    for number, part in enumerate(batches):
-        result = stepper.step(part, number, RATE, gradients=True)
-    return Taken(result, values_of(variables), optimizer, stepper)
-
-
-def values_of(variables: Sequence[keras.Variable]) -> list[Array]:
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-
-
-def assert_same(found: Taken, expected: Taken, tolerance: float = 1e-5) -> None:
-    """Compares gradients, each within a share of its largest number, and figures."""
-    assert len(found.result.gradients) == len(expected.result.gradients) > 0
-    for one, other in zip(found.result.gradients, expected.result.gradients, strict=True):
-        largest = np.abs(other.numpy()).max()
-        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=tolerance, atol=tolerance * largest)
-    assert found.result.figures == pytest.approx(expected.result.figures, rel=tolerance)
-    assert found.result.finite
-
-
-def regression(size: int = 8) -> tuple[Array, Array]:
-    random = np.random.default_rng(size)
-    return random.normal(size=(size, 3)).astype(np.float32), random.normal(size=(size, 1)).astype(np.float32)
-
-
-def squared_errors(_count: int) -> tuple[list[keras.Variable], Loss]:
-    weights = keras.Variable(np.array([[0.5], [-1.0], [2.0]], np.float32), name="weights")
-
-    def loss(batch: tuple[tf.Tensor, tf.Tensor], _step: tf.Tensor) -> Sums:
-        inputs, targets = batch
-        errors = tf.matmul(inputs, weights.value) - targets
-        return Sums(tf.reduce_sum(errors**2), tf.cast(tf.shape(inputs)[0], tf.float32))
-
-    return [weights], loss
 
 
 def vgg(*, batch_norm: bool) -> Build:
@@ -259,73 +191,6 @@ def test_the_averaged_gradient_is_what_is_clipped(count: int) -> None:
     above = OptimizerConfig(name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=norm * 1.01)
     untouched = take(replicas_of(count), squared_errors, regression(), above).result
     np.testing.assert_allclose(untouched.gradients[0].numpy(), whole.gradients[0].numpy(), rtol=1e-5)
-
-
-def half_precision(size: float) -> Build:
-    """Builds a loss in float16 whose gradient is `size` for a variable of one number that starts at 1."""
-
-    def build(_count: int) -> tuple[list[keras.Variable], Loss]:
-        weight = keras.Variable(np.ones((1, 1), np.float32))
-
-        def loss(batch: tuple[tf.Tensor], _step: tf.Tensor) -> Sums:
-            (inputs,) = batch
-            products = tf.matmul(tf.cast(inputs * size, tf.float16), tf.cast(weight.value, tf.float16))
-            return Sums(tf.reduce_sum(tf.cast(products, tf.float32)), tf.cast(tf.size(inputs), tf.float32))
-
-        return [weight], loss
-
-    return build
-
-
-ONES = (np.ones((2, 1), np.float32),)
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_an_overflow_of_float16_halves_the_scale_and_is_no_step(count: int) -> None:
-    first = take(replicas_of(count, precision="float16"), half_precision(2.0), ONES)  # 2**15 * 2 > 65504
-    assert first.result.finite
-    assert (first.stepper.loss_scale.value, first.stepper.loss_scale.good_steps) == (2.0**14, 0)
-    assert first.values[0] == 1
-    later = take(replicas_of(count, precision="float16"), half_precision(2.0), ONES, steps=3)
-    assert later.stepper.loss_scale.value in (2.0**14, 2.0**13)  # the replica of two records sums them first
-    assert later.stepper.loss_scale.good_steps > 0
-    assert later.values[0] == pytest.approx(1 - RATE * 2 * later.stepper.loss_scale.good_steps, rel=1e-6)
-    assert later.result.gradients[0].numpy() == pytest.approx(2.0)
-
-
-@pytest.mark.parametrize(
-    ("scale", "steps", "found"),
-    [(2.0**15, 1, (2.0**15, 1999)), (2.0**15, 2, (2.0**16, 0)), (2.0**15, 3, (2.0**16, 1)), (2.0**24, 2, (2.0**24, 0))],
-)
-def test_the_scale_grows_after_many_good_steps_up_to_its_limit(
-    scale: float, steps: int, found: tuple[float, int]
-) -> None:
-    saved = {"scale": scale, "good_steps": LossScale.GROWTH_STEPS - 2}
-    replicas = replicas_of(1, precision="float16")
-    grown = take(replicas, squared_errors, regression(), steps=steps, loss_scale=saved).stepper.loss_scale
-    assert (grown.value, grown.good_steps) == found
-
-
-def test_a_gradient_too_small_for_float16_is_kept_by_the_scale() -> None:
-    size = 2.0**-26  # float16's least number is 2**-24
-    scaled = take(replicas_of(1, precision="float16"), half_precision(size * 2**10), ONES).result
-    assert scaled.gradients[0].numpy() == pytest.approx(size * 2**10, rel=1e-6)
-
-
-@pytest.mark.parametrize("scale", [1.0, 2.0**5, 2.0**12])
-def test_gradients_do_not_depend_on_the_scale(scale: float) -> None:
-    replicas = replicas_of(2, precision="float16")
-    (inputs, targets) = regression()
-    with replicas.strategy.scope():
-        variables, loss = squared_errors(2)
-        optimizer = Optimizer(variables, PLAIN)
-    batches = replicas.distribute(lambda share: share(tf.data.Dataset.from_tensors((inputs, targets))))
-    stepper = Stepper(replicas, loss, optimizer, batches.element_spec)
-    stepper.loss_scale.value = scale
-    found = stepper.step(next(iter(batches)), 0, RATE, gradients=True)
-    expected = take(replicas_of(1), squared_errors, (inputs, targets)).result
-    np.testing.assert_allclose(found.gradients[0].numpy(), expected.gradients[0].numpy(), rtol=1e-5)
-    assert found.figures == pytest.approx(expected.figures, rel=1e-5)
 
 
 @pytest.mark.slow
