@@ -27,8 +27,8 @@ PART = "explain"
 PHOTOS = 200
 DRAWN = 60
 STEPS = 14
-WORDS = 2
-"""Words judged for each photo by deletion and insertion: each takes as long as captioning 28 photos."""
+WORDS = 4
+"""Most words judged for each photo by deletion and insertion: each takes as long as captioning 28 photos."""
 
 RUNS = 25
 RESAMPLES = 2000
