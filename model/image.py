@@ -98,15 +98,17 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
         image = opened(header)
         if image.size != (header.width, header.height):
             raise ValueError(f"expected {header.width}x{header.height} pixels, as counted, received {image.size}")
+        extent = None
         if header.format == "JPEG":
             # Lets libjpeg decode at 1/2, 1/4 or 1/8 where that still leaves twice the pixels needed.
-            image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
+            drafted = image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
+            extent = drafted and drafted[1][2:]
         deep = is_deep(image)
         size = image.size
         image.load()
         if image.size != size:
             raise ValueError(f"expected {size} pixels, as announced, received {image.size}")
-        square = to_square(in_real_range(image, header) if deep else image)
+        square = to_square(in_real_range(image, header) if deep else image, extent=extent)
         if image.mode in _RGB_MODES:
             # A profile of three colours says nothing of grey or CMYK.
             square = to_srgb(square, header.profile)
@@ -188,12 +190,16 @@ def _too_large(received: str, max_pixels: int) -> str:
     return f"expected at most {max_pixels} pixels (width times height), received {received}; scale the image down"
 
 
-def to_square(image: Image.Image, *, band_pixels: int = BAND_PIXELS) -> Image.Image:
+def to_square(
+    image: Image.Image, *, band_pixels: int = BAND_PIXELS, extent: tuple[float, float] | None = None
+) -> Image.Image:
     """Converts an image to RGB and resizes it to (224, 224), without turning it upright.
 
     Args:
         image: In any mode, decoded.
         band_pixels: Most pixels that are converted at once. The result hardly depends on it: see `_resized`.
+        extent: Width and height of the picture, of one without transparency whose last pixels it fills in part; None if
+            it fills all.
     """
     if image.mode.startswith("I") or image.mode == "F":
         return _wide_to_rgb(image, band_pixels)
@@ -205,10 +211,10 @@ def to_square(image: Image.Image, *, band_pixels: int = BAND_PIXELS) -> Image.Im
             .convert("RGBA")
         )
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return _resized(image, "RGB", band_pixels)
+    return _resized(image, "RGB", band_pixels, extent)
 
 
-def _resized(image: Image.Image, mode: str, band_pixels: int) -> Image.Image:
+def _resized(image: Image.Image, mode: str, band_pixels: int, extent: tuple[float, float] | None = None) -> Image.Image:
     """Converts an image to a mode and resizes it, in bands of lines where it is large, so that no whole copy is made.
 
     The result equals converting and resizing the whole image to the bit, as long as Pillow resizes each line before it
@@ -216,16 +222,17 @@ def _resized(image: Image.Image, mode: str, band_pixels: int) -> Image.Image:
     differ by one level, or by a few with transparency. An image that becomes wider is not cut into bands.
     """
     width, height = image.size
+    filled_width, filled_height = extent or image.size
     size = (IMAGE_PIXELS, IMAGE_PIXELS)
     bilinear = Image.Resampling.BILINEAR
     if width < IMAGE_PIXELS or width * height <= band_pixels:
-        return _converted(image, mode).resize(size, bilinear)
+        return _converted(image, mode).resize(size, bilinear, (0, 0, filled_width, filled_height))
     narrow = Image.new(mode, (IMAGE_PIXELS, height))
     lines = max(1, band_pixels // width)
     for top in range(0, height, lines):
         band = _converted(image.crop((0, top, width, min(top + lines, height))), mode)
-        narrow.paste(band.resize((IMAGE_PIXELS, band.height), bilinear), (0, top))
-    return narrow.resize(size, bilinear)
+        narrow.paste(band.resize((IMAGE_PIXELS, band.height), bilinear, (0, 0, filled_width, band.height)), (0, top))
+    return narrow.resize(size, bilinear, (0, 0, IMAGE_PIXELS, filled_height))
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
