@@ -23,7 +23,6 @@ LONGER_FILES = {
     "tests/server/test_api.py": "one table of good and bad requests",
     "tests/training/encoder/test_distill.py": "one small run, and everything that must hold for it",
     "tests/training/encoder/test_imagenet.py": "the files that it damages are all made from one layout",
-    "tests/training/loop/test_step.py": "one law, for every way to split a batch",
 }
 """Files above the limit, with the reason. No function is above it."""
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from bench.explain import Judge, cost_rows, perturbed_rows, pointing_rows, read_photos
+from bench.explain import WORDS, Judge, cost_rows, perturbed_rows, pointing_rows, read_photos
 from bench.perturbing import area, at_random, by_map, deleted, from_the_centre, inserted
 from bench.pointing import LEFT, RIGHT, drawn_questions, grid_questions, points_into, share_in
 from model.captioner import Captioner
@@ -91,7 +91,7 @@ def test_a_tiny_captioner_is_judged(toy_bundle: Path, tmp_path: Path) -> None:
         Image.fromarray(noise(number)).save(tmp_path / f"{number}.png")
     photos = read_photos(tmp_path, 5)
     told = [judge.caption(photo) for photo in photos]
-    expected = sum(min(2, len(caption.places)) for caption in told)
+    expected = sum(min(WORDS, len(caption.places)) for caption in told)
     rows = perturbed_rows(judge, told)
     assert [row.what.partition(",")[0] for row in rows] == [
         f"{way}: {who}" for way in ("deletion", "insertion") for who in ("maps", "random", "centre")
