@@ -102,7 +102,7 @@ def read_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
         if header.format == "JPEG":
             # Lets libjpeg decode at 1/2, 1/4 or 1/8 where that still leaves twice the pixels needed.
             drafted = image.draft(None, (2 * IMAGE_PIXELS, 2 * IMAGE_PIXELS))
-            extent = drafted and drafted[1][2:]
+            extent = None if drafted is None else drafted[1][2:]
         deep = is_deep(image)
         size = image.size
         image.load()

@@ -20,13 +20,10 @@ from model.engines.tensorflow import TensorFlowEngine
 from model.vocabulary import PAD_ID, UNKNOWN_ID
 from model.weights import assign_weights
 from training.data.pipeline import split_batches
-from training.scoring.references import language_of
+from training.scoring.references import language_of, padded_batches
 
 BINS = 15
 """Bins of the calibration error, as many as Guo et al. take."""
-
-CAPTIONS = 64
-"""Reference captions whose words are scored at once."""
 
 _STEPS = 60
 
@@ -186,13 +183,8 @@ class _WordMeter:
     def add(self, features: npt.NDArray[np.float32], references: Sequence[Sequence[Sequence[int]]]) -> None:
         """Adds the words of photos' reference captions."""
         captions = [(row, ids) for row, told in enumerate(references) for ids in told]
-        captions.sort(key=lambda caption: len(caption[1]))  # so that little padding is computed
-        for start in range(0, len(captions), CAPTIONS):
-            rows, told = zip(*captions[start : start + CAPTIONS], strict=True)
-            tokens = np.full((len(told), len(told[-1])), PAD_ID, np.int32)  # (S, T)
-            for index, ids in enumerate(told):
-                tokens[index, : len(ids)] = ids
-            logs, words = (value.numpy() for value in self._best(features[list(rows)], tokens))
+        for rows, tokens in padded_batches(captions):
+            logs, words = (value.numpy() for value in self._best(features[rows], tokens))
             is_word = tokens != PAD_ID
             self._logs.append(logs[is_word])
             self._right.append((words == tokens)[is_word])

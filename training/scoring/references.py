@@ -1,16 +1,23 @@
 """The captions of records, without their photos."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
 from model.errors import DataError
 from model.scripts import Segmentation
+from model.vocabulary import PAD_ID
 from training.data.damage import damaged_records
 from training.data.language import Language
 from training.data.records import check_kind, read_language, shard_paths
 from training.progress import progress
+
+CAPTIONS = 64
+"""Reference captions whose words are scored at once: logits of 64 long captions and 10,000 words take 100 MB."""
 
 
 def language_of(records: Path, segmentation: Segmentation) -> Language:
@@ -56,3 +63,21 @@ def read_record_captions(directory: Path, split: str) -> dict[str, list[str]]:
         except tf.errors.OpError as error:
             raise damaged_records(directory, split, error) from error
     return found
+
+
+def padded_batches(captions: Iterable[tuple[int, Sequence[int]]]) -> Iterator[tuple[list[int], npt.NDArray[np.int32]]]:
+    """Yields reference captions in batches to be scored, the shortest first, so that little padding is computed.
+
+    Args:
+        captions: Row of the photo and token ids of each.
+
+    Yields:
+        Rows, at most CAPTIONS of them, and their captions, shape (S, T), padded.
+    """
+    ordered = sorted(captions, key=lambda caption: len(caption[1]))
+    for start in range(0, len(ordered), CAPTIONS):
+        part = ordered[start : start + CAPTIONS]
+        tokens = np.full((len(part), len(part[-1][1])), PAD_ID, np.int32)
+        for index, (_, ids) in enumerate(part):
+            tokens[index, : len(ids)] = ids
+        yield [row for row, _ in part], tokens

@@ -11,9 +11,7 @@ from model.decoder import Decoder
 from model.engines.protocol import Engine
 from model.vocabulary import PAD_ID, UNKNOWN_ID, Tokenizer, Vocabulary
 from training.loss import full_softmax_losses, perplexity_of
-
-LOSS_CAPTIONS = 64
-"""Reference captions whose words are scored at once: logits of 64 long captions and 10,000 words take 100 MB."""
+from training.scoring.references import padded_batches
 
 
 class WordLoss(NamedTuple):
@@ -68,13 +66,8 @@ class LossMeter:
         whole = [(row, self._vocabulary.encode(text, tokenizer=tokenizer)) for row, text in told]
         captions = [(row, self._shortened(ids)) for row, ids in whole]
         self._cut += sum(len(ids) < len(before) for (_, ids), (_, before) in zip(captions, whole, strict=True))
-        captions.sort(key=lambda caption: len(caption[1]))  # so that little padding is computed
-        for start in range(0, len(captions), LOSS_CAPTIONS):
-            rows, ids = zip(*captions[start : start + LOSS_CAPTIONS], strict=True)
-            tokens = np.full((len(ids), len(ids[-1])), PAD_ID, np.int32)  # (S, T)
-            for index, words in enumerate(ids):
-                tokens[index, : len(words)] = words
-            self._nats += float(self._loss(features[list(rows)], tokens))
+        for rows, tokens in padded_batches(captions):
+            self._nats += float(self._loss(features[rows], tokens))
             self._words += int(np.count_nonzero(tokens != PAD_ID))
             self._unknown += int(np.count_nonzero(tokens == UNKNOWN_ID))
 
