@@ -1,10 +1,14 @@
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -30,6 +34,7 @@ from training.data.records import (
     write_class_records,
     write_records,
 )
+from training.data.shards import THREADS
 
 CLASSES = tuple(ClassName(f"n{index}", f"class {index}") for index in range(5))
 
@@ -268,17 +273,23 @@ def test_no_index_stays_while_a_shard_is_replaced(drawn: Path, tmp_path: Path) -
 
 def test_a_stop_that_was_asked_for_leaves_no_index_and_the_next_run_goes_on(drawn: Path, tmp_path: Path) -> None:
     class Stopping(LabelledImage):
-        """Stands for a person who presses Ctrl-C while this image is read."""
+        """Stands for a person who presses Ctrl-C while the images are read; each is read when that was seen."""
 
         def read_bytes(self) -> bytes:
-            signal.raise_signal(signal.SIGINT)
+            receive = signal.getsignal(signal.SIGINT)
+            assert isinstance(receive, MethodType)
+            stop = receive.__self__
+            if pressed.acquire(blocking=False):
+                os.kill(os.getpid(), signal.SIGINT)
+            wait_until(lambda: stop.requested)
             return super().read_bytes()
 
-    images = labelled(drawn)
-    stopping = [Stopping(images[0].path, images[0].name, images[0].label, "train"), *images[1:]]
+    pressed = threading.Lock()
+    images = [replace(image, name=f"{n}-{image.name}") for n in range(THREADS) for image in labelled(drawn)]
+    stopping = [Stopping(image.path, image.name, image.label, image.split) for image in images]
     assert write_class_records(tmp_path, stopping, CLASSES, shard_images=1) is None
     with pytest.raises(DataError, match="finished records"):
         read_index(tmp_path)
-    assert len(list(tmp_path.glob("*.tfrecord"))) < len(images)
+    assert len(list(tmp_path.glob("*.tfrecord"))) <= THREADS
     write_class_records(tmp_path, images, CLASSES, shard_images=1)
     assert [name for name, _ in examples(tmp_path, "train")] == [image.name for image in images]
