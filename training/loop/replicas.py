@@ -14,9 +14,11 @@ from training.config import DeviceConfig, PipelineConfig
 from training.data.pipeline import Share
 from training.loop.deadline import TimedBatches, within
 from training.loop.devices import configure_devices
-from training.loop.workers import Cluster, answers, is_address, meet, read_cluster
+from training.loop.workers import Cluster, answers, is_address, lost, meet, read_cluster
 
 SUM = tf.distribute.ReduceOp.SUM
+LOST_SECONDS = 10
+"""How long to look for the worker that a connection was lost with."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,9 @@ class Replicas:
         try:
             yield
         except tf.errors.OpError as error:
-            gone = [address for address in self.addresses if not answers(address)]
-            lost = self.workers > 1 and isinstance(error, tf.errors.UnavailableError)
-            if not gone and not lost:
+            broken = self.workers > 1 and isinstance(error, tf.errors.UnavailableError)
+            gone = lost(self.addresses, LOST_SECONDS if broken else 0)
+            if not gone and not broken:
                 raise
             raise DataError(
                 f"expected all {self.workers} workers to the end, lost: {', '.join(gone) or error.message}; "

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from model.errors import ConfigError
@@ -74,6 +75,22 @@ def meet(cluster: Cluster, seconds: int) -> None:
                     f"{', '.join(missing)}; start them, check the addresses, or give a longer --worker-timeout-seconds"
                 )
             time.sleep(0.1)
+
+
+def lost(addresses: Sequence[str], seconds: float) -> list[str]:
+    """Returns the addresses where nothing listens any more, after waiting for a first one.
+
+    The kernel closes what a killed process had open one after the other, its connections perhaps before its listener:
+    for a moment others can reach a worker whose connections are gone.
+
+    Args:
+        addresses: Those of the workers, `host:port`.
+        seconds: How long to wait.
+    """
+    deadline = time.monotonic() + seconds
+    while not (gone := [address for address in addresses if not answers(address)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return gone
 
 
 def answers(address: str) -> bool:

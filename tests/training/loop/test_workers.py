@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.training.processes import Command, wait_until
 from training.data.labelled import LabelledImage
 from training.data.records import write_class_records
 from training.loop.checkpoint import BEST, read_progress
+from training.loop.workers import lost
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -112,6 +114,14 @@ def test_a_worker_that_is_killed_ends_the_other_which_names_it(start: Start, tmp
     assert workers[0].ended() == 1
     assert f"Error: expected all 2 workers to the end, lost: {addresses[1]}; " in workers[0].error()
     assert not (tmp_path / "other").exists()  # the chief alone writes
+
+
+def test_a_listener_that_closes_after_its_connections_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as alive, socket.create_server(("127.0.0.1", 0)) as dying:
+        addresses = [f"127.0.0.1:{entry.getsockname()[1]}" for entry in (alive, dying)]
+        assert lost(addresses, 0) == []
+        threading.Timer(0.5, dying.shutdown, [socket.SHUT_RDWR]).start()
+        assert lost(addresses, 60) == [addresses[1]]
 
 
 def test_a_worker_that_never_comes_is_named_after_the_time_given(start: Start, tmp_path: Path) -> None:
