@@ -6,7 +6,8 @@ from collections.abc import Container
 
 import numpy as np
 
-from model.config import BLOCKS, IMAGE_PIXELS, CaptionerConfig, EncoderConfig
+from model.blocks import BLOCKS
+from model.config import IMAGE_PIXELS, CaptionerConfig, EncoderConfig
 from model.tensors import Weights, identity_kernel
 
 KERNEL = 3 * 3

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from model.backward import ClassGradient, DecoderGradient
-from model.config import BLOCKS, FEATURES, CaptionerConfig, EncoderConfig
+from model.blocks import BLOCKS
+from model.config import FEATURES, CaptionerConfig, EncoderConfig
 
 Floats = npt.NDArray[np.float32]
 

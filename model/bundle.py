@@ -13,7 +13,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from model.atomic import atomic_directory
-from model.config import BLOCKS, IMAGE_PIXELS, CaptionerConfig, DecoderConfig, EncoderConfig
+from model.blocks import BLOCKS
+from model.config import IMAGE_PIXELS, CaptionerConfig, DecoderConfig, EncoderConfig
 from model.errors import BundleError, ConfigError, VocabularyError
 from model.familiarity import FAMILIARITY, Familiarity
 from model.manifest import MANIFEST, verify_manifest, write_manifest

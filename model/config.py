@@ -7,8 +7,9 @@ import json
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, Self, get_args
 
+from model.blocks import BLOCKS
 from model.errors import ConfigError
 from model.ranges import check, check_between, check_choice, check_fraction, check_least
 from model.scripts import SEGMENTATIONS, Segmentation
@@ -20,29 +21,9 @@ IMAGE_PIXELS = 224
 """Height and width of every image that enters the encoder, in pixels."""
 
 
-class Block(NamedTuple):
-    """One block of convolutions, at width 1."""
-
-    name: str
-    convolutions: int
-    channels: int
-
-    def scaled(self, width: float) -> int:
-        """Returns the channels at a width in (0, 1], at least 1."""
-        return max(1, round(self.channels * width))
-
-
-BLOCKS = (
-    Block("block1", 2, 64),
-    Block("block2", 2, 128),
-    Block("block3", 4, 256),
-    Block("block4", 4, 512),
-    Block("block5", 4, 512),
-)
-"""Configuration E of the VGG paper: 16 convolutions 3x3, a 2x2 max pool after each block."""
-
 Normalization = Literal["caffe", "unit"]
 Pooling = Literal["flatten", "average"]
+Activation = Literal["relu", "relu6"]
 Features = Literal["fc2", "average", "average_max", "grid", "average_fc2"]
 
 FEATURES: Mapping[Features, tuple[int, int]] = types.MappingProxyType(
@@ -87,6 +68,8 @@ class EncoderConfig:
             the ReLU (training only; a bundle has it folded into the kernel).
         pooling: `flatten` feeds the FC layers the whole last feature map, `average` its mean over positions.
         dropout: Fraction of FC units dropped while training, in [0, 1).
+        activation: What follows every convolution: `relu`, or `relu6`, which is min(max(x, 0), 6). The FC layers have
+            `relu`.
         features: What the decoder reads: `fc2`, the second FC layer; `average`, the mean of the last feature map over
             positions; `average_max`, that and the largest values; `grid`, the means of its four quarters, which
             overlap; `average_fc2`, the mean and the second FC layer.
@@ -96,8 +79,8 @@ class EncoderConfig:
 
     Source:
         Simonyan & Zisserman 2014, configuration E (arXiv:1409.1556). Deviations, all off by default: `widths`,
-        `unit`, `input_pooling`, `batch_norm`, `average`, `features`, and `residual`, which is the identity branch of
-        RepVGG (Ding et al. 2021, arXiv:2101.03697).
+        `unit`, `input_pooling`, `batch_norm`, `average`, `features`, `relu6`, and `residual`, which is the identity
+        branch of RepVGG (Ding et al. 2021, arXiv:2101.03697).
     """
 
     widths: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
@@ -109,6 +92,7 @@ class EncoderConfig:
     residual: bool = False
     pooling: Pooling = "flatten"
     dropout: float = 0.5
+    activation: Activation = "relu"
     features: Features = "fc2"
 
     def __post_init__(self) -> None:
@@ -120,6 +104,7 @@ class EncoderConfig:
         check_choice("encoder.input_pooling", self.input_pooling, INPUT_POOLINGS)
         check_choice("encoder.pooling", self.pooling, get_args(Pooling))
         check_fraction("encoder.dropout", self.dropout)
+        check_choice("encoder.activation", self.activation, get_args(Activation))
         check_choice("encoder.features", self.features, list(FEATURES))
         if self.features == "grid":
             check_choice("encoder.input_pooling", self.input_pooling, GRID_POOLINGS, " with the feature grid")
@@ -204,6 +189,9 @@ class SearchConfig:
             words and the end, 0 to MAX_LENGTH_PENALTY; 0 ranks by probability alone.
         no_repeat_ngram: A caption says no sequence of so many words twice, 1 to MAX_WORDS; 0 allows all. Words are
             said again nevertheless where no other of an engine's best words is left.
+        repeatable_words: How many words of the vocabulary, the most frequent ones, a caption may say more than once; it
+            says each other word once at most, with the same exception. 0 allows all. "A hat and a hat" is hardly ever
+            right, "a dog and a dog's toy" may be.
 
     Raises:
         ConfigError: A value is outside its range.
@@ -213,12 +201,14 @@ class SearchConfig:
     max_words: int = 20
     length_penalty: float = 0.0
     no_repeat_ngram: int = 0
+    repeatable_words: int = 0
 
     def __post_init__(self) -> None:
         check_between("search.beam_size", self.beam_size, 1, MAX_BEAM_SIZE)
         check_between("search.max_words", self.max_words, 1, MAX_WORDS)
         check_between("search.length_penalty", self.length_penalty, 0, MAX_LENGTH_PENALTY)
         check_between("search.no_repeat_ngram", self.no_repeat_ngram, 0, MAX_WORDS)
+        check_least("search.repeatable_words", self.repeatable_words, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,9 +282,10 @@ class CaptionerConfig:
 def parse_encoder(value: object) -> EncoderConfig:
     """Builds an encoder's configuration from parsed JSON, as strictly as `CaptionerConfig.from_json`.
 
-    Run directories do not record a version, so fields that version 1 lacks may be missing.
+    Run directories do not record a version, so fields that earlier versions lack may be missing.
 
     Raises:
         ConfigError: A field is unknown, missing, mistyped or out of its range.
     """
-    return parse(EncoderConfig, {**ADDED[2]["encoder"], **value} if isinstance(value, dict) else value, "encoder")
+    added = {name: meant for parts in ADDED.values() for name, meant in parts.get("encoder", {}).items()}
+    return parse(EncoderConfig, {**added, **value} if isinstance(value, dict) else value, "encoder")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.options import Search
+from model.vocabulary import SPECIAL
 
 _Floats = npt.NDArray[np.float32]
 _Ints = npt.NDArray[np.int32]
@@ -30,6 +31,9 @@ def allowed(log_probs: _Floats, ids: _Ints, said: _Ints, search: Search, end_id:
     if 0 < search.no_repeat_ngram <= said.shape[1]:
         repeats = _repeats(ids, said, search.no_repeat_ngram)
         log_probs = log_probs if repeats is None else _without(log_probs, repeats)
+    if search.repeatable_words:
+        rare = ids >= len(SPECIAL) + search.repeatable_words  # ids go by falling frequency
+        log_probs = _without(log_probs, rare & (ids[:, :, None] == said[:, None]).any(axis=2))
     return log_probs
 
 

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from model.config import BLOCKS, IMAGE_PIXELS, EncoderConfig
+from model.blocks import BLOCKS
+from model.config import IMAGE_PIXELS, EncoderConfig
 
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 """Mean of ImageNet's training images, blue, green, red, in [0, 255]."""
@@ -118,7 +119,8 @@ def _with_relu(config: EncoderConfig, layer: layers.Layer, inputs: Any, make_nor
         values = make_norm(name=f"{layer.name}_bn")(values)
     if config.residual and isinstance(layer, layers.Conv2D) and inputs.shape == values.shape:
         values = layers.Add(name=f"{layer.name}_add")([values, inputs])
-    return layers.Activation("relu", name=f"{layer.name}_relu")(values)
+    function = config.activation if isinstance(layer, layers.Conv2D) else "relu"
+    return layers.Activation(function, name=f"{layer.name}_relu")(values)
 
 
 def fold(encoder: keras.Model) -> dict[str, np.ndarray]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from model.errors import ConfigError
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Version of the bundle format that this code writes. Earlier ones, which lack a few fields, are read too."""
 
-READABLE_VERSIONS = (1, 2, 3, FORMAT_VERSION)
+READABLE_VERSIONS = (1, 2, 3, 4, FORMAT_VERSION)
 
 READABLE_IN_WORDS = f"{', '.join(map(str, READABLE_VERSIONS[:-1]))} or {FORMAT_VERSION}"
 
@@ -25,6 +25,7 @@ ADDED: Mapping[int, Mapping[str, Mapping[str, object]]] = types.MappingProxyType
         },
         3: {WHOLE: {"segmentation": "spaces"}},
         4: {WHOLE: {"confidence_temperature": 1.0}},
+        5: {"encoder": {"activation": "relu"}, "search": {"repeatable_words": 0}},
     }
 )
 """Fields that a version added, by part, with the value that earlier versions imply."""

@@ -10,8 +10,9 @@ from torch import nn
 from bench.arithmetic import identity_convolutions
 from bench.machine import cores
 from bench.peers.once import run_once
+from model.blocks import BLOCKS
 from model.bundle import Bundle
-from model.config import BLOCKS, MAX_BEAM_SIZE, CaptionerConfig, EncoderConfig
+from model.config import MAX_BEAM_SIZE, CaptionerConfig, EncoderConfig
 from model.engines.protocol import Encoded
 from model.search import Floats, Ints
 from model.tensors import Weights
@@ -76,6 +77,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
     def __init__(self, config: EncoderConfig, weights: Weights) -> None:
         super().__init__()
         self._config = config
+        self._activation = nn.functional.relu6 if config.activation == "relu6" else torch.relu
         left_out = identity_convolutions(weights)
         names = [[f"{block.name}_conv{index + 1}" for index in range(block.convolutions)] for block in BLOCKS]
         names = [[name for name in block if name not in left_out] for block in names]
@@ -94,7 +96,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
             values = nn.functional.avg_pool2d(values, self._config.input_pooling)
         for block in self.blocks:
             for convolution in block:
-                values = torch.relu(convolution(values))
+                values = self._activation(convolution(values))
             values = nn.functional.max_pool2d(values, 2)
         maps = values
         average = self._config.pooling == "average"

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from model.attribution import is_behind_the_map
+from model.blocks import BLOCKS
 from model.bundle import Bundle
-from model.config import BLOCKS, MAX_BEAM_SIZE
+from model.config import MAX_BEAM_SIZE
 from model.decoder import Decoder
 from model.encoder import build_encoder
 from model.engines.choice import Precision

@@ -87,7 +87,7 @@ def test_the_files_can_be_read_without_this_project(toy: Bundle, toy_bundle: Pat
     assert json.loads((toy_bundle / "config.json").read_text())["name"] == "toy"
     assert json.loads((toy_bundle / "classes.json").read_text())[1] == {"id": "n00000001", "label": "class_1"}
     manifest = json.loads((toy_bundle / "manifest.json").read_text())
-    assert manifest["format_version"] == 4
+    assert manifest["format_version"] == 5
     assert set(manifest["files"]) == FILES - {"manifest.json"}
 
 

@@ -143,10 +143,10 @@ def test_a_manifest_that_is_none_is_named(copy: Path, content: bytes) -> None:
     check_refused(copy, r"manifest\.json: expected a bundle's manifest, received something else")
 
 
-@pytest.mark.parametrize("version", [0, 5, True, "1", None, [1]])
+@pytest.mark.parametrize("version", [0, 6, True, "1", None, [1]])
 def test_another_format_version_is_named(copy: Path, version: object) -> None:
     edited("manifest.json", lambda manifest: {**manifest, "format_version": version})(copy)
-    check_refused(copy, "expected bundle format 1, 2, 3 or 4, received .+ with this version")
+    check_refused(copy, "expected bundle format 1, 2, 3, 4 or 5, received .+ with this version")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -172,7 +172,7 @@ def test_a_manifest_cannot_name_a_file_outside_the_bundle(copy: Path, name: str)
     [
         (written("config.json", b"{"), "text that is not JSON"),
         (written("config.json", b"\xff\xfe"), r"config\.json: expected UTF-8 text"),
-        (with_config("", format_version=5), "format_version: expected 1, 2, 3 or 4, received 5"),
+        (with_config("", format_version=6), "format_version: expected 1, 2, 3, 4 or 5, received 6"),
         (with_config("", format_version=2), "segmentation is not a field of format_version 2"),
         (with_config("", segmentation="jieba"), "segmentation: expected spaces or icu, received 'jieba'"),
         (with_config("", colour="red"), "colour is not a known field"),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.blocks import BLOCKS
 from model.config import (
-    BLOCKS,
     FEATURES,
     CaptionerConfig,
     DecoderConfig,
@@ -59,6 +59,7 @@ SEARCHES = st.builds(
     max_words=st.integers(1, 100),
     length_penalty=st.floats(0, 2),
     no_repeat_ngram=st.integers(0, 100),
+    repeatable_words=st.integers(0, 10_000),
 )
 CONFIGS = st.builds(
     CaptionerConfig,
@@ -192,7 +193,7 @@ def test_a_mistyped_field_is_named(path: str, value: object) -> None:
     [
         ("name", ""),
         ("version", ""),
-        ("format_version", 5),
+        ("format_version", 6),
         ("segmentation", "jieba"),
         ("format_version", 0),
         ("encoder.features", "fc1"),
@@ -221,6 +222,7 @@ def test_a_mistyped_field_is_named(path: str, value: object) -> None:
         ("search.length_penalty", float("inf")),
         ("search.no_repeat_ngram", -1),
         ("search.no_repeat_ngram", 101),
+        ("search.repeatable_words", -1),
     ],
 )
 def test_a_field_out_of_range_is_named(path: str, value: object) -> None:

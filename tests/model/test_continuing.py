@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.search import Floats
+from model.vocabulary import SPECIAL
 from tests.model.speakers import END, TABLE, Distribution, Said, by_chance, by_table, every_caption, search, texts
 
 COLUMNS: list[tuple[dict[str, Any], list[str]]] = [
@@ -28,10 +29,11 @@ COLUMNS: list[tuple[dict[str, Any], list[str]]] = [
 ]
 """Options, and the captions that a speaker of `TABLE` says with them."""
 
-PLAIN: dict[str, Any] = {"min_words": 0, "no_repeat_ngram": 0, "groups": 1}
+PLAIN: dict[str, Any] = {"min_words": 0, "no_repeat_ngram": 0, "repeatable_words": 0, "groups": 1}
 SOME: list[dict[str, Any]] = [
     {"min_words": 3},
     {"no_repeat_ngram": 1},
+    {"repeatable_words": 2},
     {"min_words": 3, "no_repeat_ngram": 1},
     {"groups": 3, "diversity": 0.5},
     {"groups": 3, "diversity": 0.5, "min_words": 2, "no_repeat_ngram": 2, "penalty": 0.7},
@@ -175,6 +177,23 @@ def test_the_best_captions_without_repeats_are_found(
     assert not any(repeats(caption.tokens, length) for caption in found)
     if len(every) <= 10:  # so that no hypothesis loses its place
         assert [caption.tokens for caption in found] == every
+
+
+def test_rare_words_are_said_once_and_frequent_ones_again() -> None:
+    """Ids go by falling frequency, behind the special ones."""
+    said_again: set[int] = set()
+    for seed in range(40):
+        after = by_chance(seed, 8)
+        (plain,) = search(after, words=6)
+        (found,) = search(after, words=6, repeatable_words=2)
+        assert found
+        again = {word for caption in found for word in caption.tokens if caption.tokens.count(word) > 1}
+        assert max(again, default=0) < len(SPECIAL) + 2
+        said_again |= again
+        rare = [[word for word in caption.tokens if word >= len(SPECIAL) + 2] for caption in plain]
+        if all(len(set(words)) == len(words) for words in rare):
+            assert search(after, words=6, repeatable_words=8) == [plain]
+    assert len(SPECIAL) + 1 in said_again
 
 
 def test_what_must_not_be_repeated_is_repeated_where_nothing_else_is_left() -> None:

@@ -26,7 +26,7 @@ def of_version(version: int, **decoder: object) -> dict[str, Any]:
 def test_a_configuration_of_version_1_means_what_it_meant() -> None:
     config = CaptionerConfig.from_json(json.dumps(of_version(1)))
     assert config == small()
-    assert (config.format_version, config.encoder.features, config.decoder.image_every_step) == (4, "fc2", False)
+    assert (config.format_version, config.encoder.features, config.decoder.image_every_step) == (5, "fc2", False)
     assert parse_encoder(of_version(1)["encoder"]) == small().encoder
 
 

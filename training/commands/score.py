@@ -167,6 +167,19 @@ def recognize(bundle: Path, folder: Path) -> None:
     show_default=str(SearchConfig().no_repeat_ngram),
     help="Captions say no sequence of so many words twice; 0 allows all.",
 )
+@option(
+    "--repeatable-words",
+    type=click.IntRange(0),
+    show_default=str(SearchConfig().repeatable_words),
+    help="Captions say only so many words, the most frequent ones, more than once; 0 allows all.",
+)
+@option(
+    "--activations-kept",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Share of each convolution's outputs that stays as it is. The largest are cut off, so that the CPU engine "
+    "quantises the others in finer steps: 0.9999 cuts one in ten thousand. 1 cuts nothing.",
+)
 @reported
 def export(
     records: Path,
@@ -179,6 +192,7 @@ def export(
     data: str,
     good_at: str,
     bad_at: str,
+    activations_kept: float,
     **search: Any,
 ) -> None:
     """Writes the bundle: float16 weights, the CPU engine's files, scores on dev, and how it was made.
@@ -190,13 +204,17 @@ def export(
       showtell-train export --records runs/records --encoder model/bundles/default --captioner runs/captioner \\
           --out my-bundle --name my-captioner
     """  # noqa: D301 - \b tells click not to wrap
+    from training.shipping.convert import calibration_photos
     from training.shipping.export import assemble, checked_search
     from training.shipping.export import export as run
+    from training.shipping.limiting import limit_activations
 
     names = classes if classes is not None else encoder / CLASSES
     if not names.is_file():
         raise click.UsageError(f"expected --classes, since {encoder} has no {CLASSES}; give the names of its classes")
     bundle = assemble(encoder, captioner_run, records, read_classes(names))
+    if activations_kept < 1:
+        bundle = limit_activations(bundle, calibration_photos(records), activations_kept)
     defaults = checked_search(bundle.config.search, records, search)
     made = {
         "prepare": stage(records),
