@@ -45,7 +45,9 @@ def pack(
       showtell-train pack --records runs/records --photos data/imagenet_samples --held-out held_out.txt \\
           --classes imagenet_class_index.json --out runs/packed
     """  # noqa: D301 - \b tells click not to wrap
+    from model.vocabulary import Vocabulary
     from training.data.packed import pack as run
+    from training.data.records import VOCABULARY
     from training.decoder.features import captioned_photos
 
     names = frozenset(name for file in held_out for name in read_lines(file))
@@ -53,6 +55,7 @@ def pack(
         run(
             out,
             captioned_photos(records),
+            Vocabulary.load(records / VOCABULARY),
             find_photos(photos) if photos else [],
             names,
             known_classes(classes),
@@ -62,8 +65,14 @@ def pack(
 
 @click.command()
 @option("--packed", type=EXISTING, required=True, help="Directory from `pack`.")
-@option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of a later stage.")
-@option("--captioner", "captioner_run", type=EXISTING, required=True, help="Run of `captioner` on that encoder.")
+@option("--encoder", type=EXISTING, required=True, help="Run of `grow` or of a later stage, or a bundle.")
+@option(
+    "--captioner",
+    "captioner_run",
+    type=EXISTING,
+    required=True,
+    help="Run of `captioner` on that encoder, or a bundle.",
+)
 @option("--teacher", type=EXISTING, required=True, help="Safetensors file of EfficientNet-Lite2, with PyTorch's names.")
 @option(
     "--precision",
@@ -83,14 +92,19 @@ def joint(
 ) -> None:  # fmt: skip
     """Trains encoder, class layers and decoder at once, from photos, beside a teacher that sees every view.
 
-    It is made for a GPU: a full-size step of 256 views takes 0.2 s on an H200, and minutes on two processor cores. It
-    runs on any Keras backend; with JAX, TensorFlow need not be installed. The run directory is both --encoder and
-    --captioner of later commands.
+    It is made for a GPU: a full-size step of 256 views takes minutes on two processor cores. It runs on any Keras
+    backend; with JAX, TensorFlow need not be installed. The words are those of --packed; words that the captioner
+    does not know start fresh. The run directory is both --encoder and --captioner of later commands, a second `joint`
+    with --samples among them, which is self-critical training of all networks.
 
     \b
-    Example:
-      KERAS_BACKEND=jax showtell-train joint --packed runs/packed --encoder runs/top --captioner runs/captioner \\
+    Examples:
+      export KERAS_BACKEND=jax
+      showtell-train joint --packed runs/packed --encoder model/bundles/default --captioner model/bundles/default \\
           --teacher efficientnet_lite2.safetensors --precision bfloat16 --out runs/joint
+      showtell-train joint --packed runs/packed --encoder runs/joint --captioner runs/joint --samples 5 --steps 300 \\
+          --teacher efficientnet_lite2.safetensors --precision bfloat16 --learning-rate 2e-4 \\
+          --encoder-learning-rate 2e-5 --out runs/rewarded
     """  # noqa: D301 - \b tells click not to wrap
     from training.decoder.joint_run import joint as run
     from training.loop.directory import restart

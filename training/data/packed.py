@@ -14,15 +14,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from model.atomic import atomic_file
+from model.bundle import VOCABULARY
 from model.config import IMAGE_PIXELS
 from model.errors import DataError, ImageError
 from model.image import read_image
+from model.vocabulary import Vocabulary
 from training.data.labelled import UNKNOWN, class_of
 from training.data.photo_cache import photo_key
 from training.progress import progress
 
 TABLE = "table.npz"
 PIXELS = "photos.bin"
+
+MOST_CAPTIONS = 5
+"""Most captions of a photo that are kept, as many as data sets have of each: all photos are padded to the most."""
 
 SPLITS = ("train", "dev", "held_out")
 """Splits by their number: `held_out` has classes and no captions, and is not trained on."""
@@ -56,6 +61,7 @@ class Packed:
         weights: How much each of its captions counts; 0 where there is none. Shape (P,), float32.
         labels: Its class, or `UNKNOWN`. Shape (P,), int32.
         pixels: The photos. Shape (P, 224, 224, 3), uint8.
+        vocabulary: Words of the ids.
     """
 
     names: Sequence[str]
@@ -64,6 +70,7 @@ class Packed:
     weights: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int32]
     pixels: npt.NDArray[np.uint8]
+    vocabulary: Vocabulary
 
     def rows(self, split: str, *, captioned: bool = False) -> npt.NDArray[np.int64]:
         """Returns the rows of a split, of all photos or of those with captions."""
@@ -72,14 +79,15 @@ class Packed:
 
 
 def pack(
-    directory: Path, captioned: Sequence[tuple[bytes, Sentences]], photos: Sequence[Path], held_out: frozenset[str],
-    classes: Mapping[str, int], quality: int,
+    directory: Path, captioned: Sequence[tuple[bytes, Sentences]], vocabulary: Vocabulary, photos: Sequence[Path],
+    held_out: frozenset[str], classes: Mapping[str, int], quality: int,
 ) -> None:  # fmt: skip
     """Writes a packed data set. A photo that is there twice is kept once.
 
     Args:
         directory: Where it goes.
         captioned: Files of captioned photos with their captions.
+        vocabulary: Words of these.
         photos: Further photos; those whose file is a captioned one's tell its class alone.
         held_out: File names among them that are not trained on.
         classes: Class by WordNet id.
@@ -121,6 +129,8 @@ def pack(
             raise DataError(
                 f"expected photos that can be read, {len(unreadable)} cannot; exclude or remove them:\n{some}"
             )
+    with atomic_file(directory / VOCABULARY) as temporary:
+        vocabulary.save(temporary)
     _write_table(directory / TABLE, list(entries.values()), sizes)
 
 
@@ -135,7 +145,7 @@ def _encoded(content: bytes | Path, quality: int) -> bytes | str:
 
 
 def _write_table(path: Path, entries: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> None:
-    captions = [() if entry["captions"] is None else entry["captions"].tokens for entry in entries]
+    captions = [() if entry["captions"] is None else entry["captions"].tokens[:MOST_CAPTIONS] for entry in entries]
     longest = max((len(ids) for texts in captions for ids in texts), default=1)
     tokens = np.zeros((len(entries), max(1, *map(len, captions)), longest), np.int32)
     for row, texts in enumerate(captions):
@@ -164,6 +174,7 @@ def read_packed(directory: Path) -> Packed:
             names = json.loads(str(file["names"]))
             table = {name: file[name] for name in ("splits", "tokens", "weights", "labels", "ends")}
         content = np.memmap(directory / PIXELS, np.uint8, "r")
+        vocabulary = Vocabulary.load(directory / VOCABULARY)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{directory}: expected packed photos, received: {error}; pack them again") from error
     ends = table.pop("ends")
@@ -179,4 +190,4 @@ def read_packed(directory: Path) -> Packed:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in progress(pool.map(decode, range(len(names))), "reading photos", total=len(names), unit="photo"):
             pass
-    return Packed(names, pixels=pixels, **table)
+    return Packed(names, pixels=pixels, vocabulary=vocabulary, **table)

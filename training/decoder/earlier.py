@@ -1,4 +1,4 @@
-"""Decoders to go on from, of a run or a bundle: loading one, checking what belongs to it, giving it other words."""
+"""Decoders to go on from, of a run or a bundle: loading one, giving it other words. Keras 3 alone, any backend."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,19 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.bundle import WEIGHTS, load_bundle
+from model.bundle import CONFIG, VOCABULARY, WEIGHTS, load_bundle
 from model.config import CaptionerConfig, DecoderConfig
 from model.decoder import Decoder
 from model.errors import DataError
 from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import assign_weights
-from training.data.records import VOCABULARY, check_kind, read_max_words
-from training.decoder.features import input_key
-from training.loop.checkpoint import BEST, load_checkpoint, named_variables, read_progress
+from training.loop.checkpoint import BEST, load_checkpoint, named_variables
 from training.progress import note
 from training.standardized import StandardizedDense
-
-CONFIG = "config.json"
 
 _WORD_AXES = {"embeddings": 0, "kernel": 1, "bias": 0}
 """Axis of the words in each variable of the embedding and of the output layer."""
@@ -110,39 +106,6 @@ def shaped_like(captioner_run: Path, preset: CaptionerConfig) -> CaptionerConfig
     found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text()).decoder
     own = preset.decoder
     return replace(preset, decoder=replace(found, dropout=own.dropout, word_dropout=own.word_dropout))
-
-
-def check_belongs(captioner_run: Path, encoder_run: Path, records: Path) -> None:
-    """Checks that a decoder was trained on these records with this encoder, or together with it.
-
-    Raises:
-        DataError: It was not, or there is no trained decoder yet.
-    """
-    file = decoder_file(captioner_run)
-    check_kind(records, "captions")
-    if (records / VOCABULARY).read_bytes() != (captioner_run / VOCABULARY).read_bytes():
-        raise DataError(
-            f"{captioner_run}: expected the vocabulary of {records}, found another; give the records it was trained on"
-        )
-    known = read_max_words(records)
-    found = CaptionerConfig.from_json((captioner_run / CONFIG).read_text()).search.max_words
-    if known not in (None, found):
-        raise DataError(
-            f"{captioner_run}: expected a decoder of captions of at most {known} words like those of {records}, found "
-            f"one of {found}; give the records it was trained on, or train it anew"
-        )
-    if captioner_run.resolve() == encoder_run.resolve():
-        return
-    if file.name == WEIGHTS:
-        raise DataError(
-            f"{encoder_run}: expected the encoder of the bundle {captioner_run}, which its decoder was trained on; "
-            "give the bundle as both"
-        )
-    if read_progress(file).get("inputs") != input_key(encoder_run, records):
-        raise DataError(
-            f"{captioner_run}: expected a decoder trained on {records} with the encoder of {encoder_run} as it is now; "
-            "give the three that belong together, or train the decoder in a new directory"
-        )
 
 
 def go_on_from(

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from model.bundle import CONFIG
 from model.config import CaptionerConfig
 from model.decoder import Decoder
 from training.config import FinetuneConfig
 from training.data.pipeline import Share, captioned_batches
 from training.data.records import INDEX, VOCABULARY, read_index, read_weights, shard_paths
 from training.data.shards import count_records
-from training.decoder.earlier import CONFIG, check_belongs, decoder_file, load_decoder
+from training.decoder.belonging import check_belongs
+from training.decoder.earlier import decoder_file, load_decoder
 from training.decoder.features import encode_split
 from training.decoder.tasks import CaptionTask, best_figure
 from training.encoder.encoding import encoding_of

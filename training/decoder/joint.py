@@ -8,7 +8,6 @@ Source:
 """
 
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from typing import Any
 
 import keras
@@ -18,22 +17,17 @@ import numpy.typing as npt
 from model.decoder import Decoder
 from model.errors import ConfigError
 from model.vocabulary import PAD_ID
-from training.config import DistillConfig
 from training.data.labelled import UNKNOWN
-from training.data.packed import Packed
 from training.decoder.joint_config import JointConfig
+from training.encoder.cropping import crop
 from training.encoder.distill import FeatureLoss, SoftClassLoss
 from training.encoder.folding import is_identity
-from training.encoder.views import MIXED_EVERY, Photos, view_of
 
 LAST = "block5_pool"
 """Layer whose output all features are computed from."""
 
 LEARNS_ANYWAY = "block5"
 """Block whose identity learns: at 14 x 14 it costs little to compute."""
-
-MIXED_SHARE = 1 / 3
-"""Share of mixtures among the views that are drawn from all photos."""
 
 
 def learning_network(encoder: keras.Model, first: str) -> keras.Model:
@@ -97,14 +91,16 @@ class JointNetwork(keras.Model):  # type: ignore[misc]
         """Returns losses.
 
         Args:
-            inputs: `images` (N, 224, 224, 3), uint8; `tokens` (B, captions, T), int32, and `weights` (B,) of the first
-                B of them; `labels` (N,), int32, `UNKNOWN` where a class is not known.
+            inputs: What `views` reads, for N views; `tokens` (B, captions, T), int32, and `weights` (B,) of the first
+                B of them; `labels` (N,), int32, `UNKNOWN` where a class is not known. In self-critical training also
+                `drawn` (B, samples, T), int32, padded, and `advantages` (B, samples), float32, by which
+                their losses are multiplied.
             training: Whether dropout is on.
 
         Returns:
             `captions` (B,), `features`, `classes` and `labels` (N,): each loss of every photo.
         """
-        images = inputs["images"]
+        images = views(inputs)
         side = self.teacher.input.shape[1]
         larger = keras.ops.image.resize(keras.ops.cast(images, "float32"), (side, side), interpolation="bicubic")
         seen = keras.ops.cast(keras.ops.clip(keras.ops.round(larger), 0, 255), "uint8")
@@ -112,27 +108,61 @@ class JointNetwork(keras.Model):  # type: ignore[misc]
         outputs = self.learner(images, training=training)
         logits = keras.ops.cast(outputs["logits"], "float32")
         return {
-            "captions": self._caption_losses(outputs["features"], inputs["tokens"], inputs["weights"], training),
+            "captions": self._caption_losses(outputs["features"], inputs, training),
             "features": self._feature_loss.call(answers["features"], outputs["taught"]),
             "classes": self._class_loss.call(answers["logits"], logits),
             "labels": _label_losses(logits, inputs["labels"]),
         }
 
-    def _caption_losses(self, features: Any, tokens: Any, weights: Any, training: bool) -> Any:
+    def _caption_losses(self, features: Any, inputs: Mapping[str, Any], training: bool) -> Any:
         """Returns each photo's part of the mean over all words, times the number of photos. Shape (B,)."""
+        config = self.config
+        smoothing = config.label_smoothing if training else 0.0
+        weights = inputs["weights"]
+        tokens = inputs["tokens"]
+        true = self._word_losses(features, tokens, weights, keras.ops.ones_like(tokens[..., 0]), smoothing, training)
+        if "drawn" not in inputs:
+            return true
+        # Without dropout, as they were drawn.
+        drawn = self._word_losses(features, inputs["drawn"], weights, inputs["advantages"], 0.0, training=False)
+        return drawn + config.cross_entropy * true
+
+    def _word_losses(
+        self, features: Any, tokens: Any, weights: Any, factors: Any, smoothing: float, training: bool
+    ) -> Any:
+        """Returns the losses of captions (B, C, T), each times its factor (B, C) and its photo's weight (B,)."""
         photos, captions, length = keras.ops.shape(tokens)
         flat = keras.ops.reshape(tokens, (-1, length))
         repeated = keras.ops.repeat(features[:photos], captions, axis=0)
         hidden = self.decoder.hidden(repeated, flat, training=training)
         scores = keras.ops.matmul(keras.ops.cast(hidden, "float32"), self.decoder.output_kernel)
-        log_probs = keras.ops.log_softmax(scores + self.decoder.output_bias)  # (B * captions, T, V)
+        log_probs = keras.ops.log_softmax(scores + self.decoder.output_bias)  # (B * C, T, V)
         true = keras.ops.squeeze(keras.ops.take_along_axis(log_probs, flat[..., None], axis=-1), -1)
-        smoothing = self.config.label_smoothing if training else 0.0
         losses = -(1 - smoothing) * true - smoothing * keras.ops.mean(log_probs, axis=-1)
         mask = keras.ops.cast(flat != PAD_ID, "float32") * keras.ops.repeat(weights, captions)[:, None]
         words = keras.ops.maximum(keras.ops.sum(mask), 1.0)
-        by_photo = keras.ops.sum(keras.ops.reshape(losses * mask, (photos, -1)), axis=1)
+        losses *= mask * keras.ops.reshape(keras.ops.cast(factors, "float32"), (-1, 1))
+        by_photo = keras.ops.sum(keras.ops.reshape(losses, (photos, -1)), axis=1)
         return by_photo * keras.ops.cast(photos, "float32") / words
+
+
+def views(inputs: Mapping[str, Any]) -> Any:
+    """Makes the views of a step from its photos.
+
+    Args:
+        inputs: `photos` (N + M, 224, 224, 3), uint8, with `boxes` and `mirrored`, see `training.encoder.cropping`; and
+            `shares` (M,), of each of the last M of the N views in its mixture with one of the M photos behind them.
+
+    Returns:
+        Shape (N, 224, 224, 3), uint8.
+    """
+    crops = crop(inputs["photos"], inputs["boxes"], inputs["mirrored"])
+    shares = inputs["shares"][:, None, None, None]
+    mixed = keras.ops.shape(shares)[0]
+    count = keras.ops.shape(crops)[0] - mixed
+    mixtures = shares * crops[count - mixed : count] + (1 - shares) * crops[count:]
+    whole = keras.ops.concatenate([crops[: count - mixed], mixtures])
+    return keras.ops.cast(keras.ops.clip(keras.ops.round(whole), 0, 255), "uint8")
 
 
 def _label_losses(logits: Any, labels: Any) -> Any:
@@ -170,13 +200,13 @@ class RatedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
 
 
 def compile_joint(network: JointNetwork, config: JointConfig) -> None:
-    """Gives the network its losses and its optimizer; convolutions have a learning rate of their own."""
+    """Gives the network its losses and its optimizer; the encoder has a learning rate of its own."""
     warmup = max(1, config.steps // 50)
     schedule = keras.optimizers.schedules.CosineDecay(
         1e-6, max(1, config.steps - warmup), warmup_target=config.learning_rate, warmup_steps=warmup
     )
     slower = config.encoder_learning_rate / config.learning_rate
-    factors = {v.path: slower for v in network.learner.trainable_variables if v.path.startswith("block")}
+    factors = {variable.path: slower for variable in network.learner.trainable_variables}
     optimizer = RatedAdamW(factors, learning_rate=schedule, weight_decay=config.weight_decay, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     weights = {
@@ -186,62 +216,3 @@ def compile_joint(network: JointNetwork, config: JointConfig) -> None:
         optimizer, loss=dict.fromkeys(weights, mean_of_losses), loss_weights=weights,
         jit_compile=keras.backend.backend() == "jax",
     )  # fmt: skip
-
-
-class JointBatches:
-    """The batches of a run, each a function of its number and the seed alone.
-
-    Args:
-        data: The photos.
-        config: Options.
-        pool: Threads that make views.
-    """
-
-    def __init__(self, data: Packed, config: JointConfig, pool: Executor) -> None:
-        self._data = data
-        self._config = config
-        self._pool = pool
-        self._captioned = data.rows("train", captioned=True)
-        self._all = data.rows("train")
-        self._labelled = self._all[data.labels[self._all] != UNKNOWN]
-        self._photos = Photos(data.pixels, self._all)
-
-    def batch(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns inputs, as `JointNetwork.call` reads them, and targets that stand for none."""
-        config = self._config
-        data = self._data
-        random = np.random.default_rng((config.seed, step))
-        captioned = self._cycled(self._captioned, step, config.captioned)
-        count = round(config.labelled_share * config.views) if len(self._labelled) else 0
-        others = np.concatenate(
-            [self._cycled(self._labelled, step, count), self._cycled(self._all, step, config.views - count)]
-        )
-        rows = np.concatenate([captioned, others])
-        first = len(captioned)
-        kinds = random.integers(0, 2**20, len(rows)) * MIXED_EVERY + 1  # never a mixture
-        mixed = random.random(len(rows)) < MIXED_SHARE
-        mixed[: first + count] = False
-        kinds[mixed] += MIXED_EVERY - 2
-        crops = [config.smallest_crop] * first + [config.smallest_view] * len(others)
-        images = np.stack(list(self._pool.map(self._view, rows, kinds, crops)))
-        labels = np.where(mixed, UNKNOWN, data.labels[rows]).astype(np.int32)
-        tokens = data.tokens[captioned]
-        inputs = {"images": images, "tokens": tokens, "weights": data.weights[captioned], "labels": labels}
-        zeros = np.zeros(len(rows), np.float32)
-        targets = {"captions": zeros[:first], "features": zeros, "classes": zeros, "labels": zeros}
-        return inputs, targets
-
-    def _view(self, row: int, kind: int, smallest: float) -> npt.NDArray[np.uint8]:
-        place = int(np.searchsorted(self._all, row))
-        return view_of(self._photos, place, int(kind), DistillConfig(smallest_crop=smallest, seed=self._config.seed))
-
-    def _cycled(self, rows: npt.NDArray[np.int64], step: int, count: int) -> npt.NDArray[np.int64]:
-        """Returns the rows of a step: all of them once, in a random order, before any comes again."""
-        if not count:
-            return rows[:0]
-        positions = np.arange(step * count, (step + 1) * count)
-        orders = {
-            int(turn): np.random.default_rng((self._config.seed, len(rows), int(turn))).permutation(len(rows))
-            for turn in np.unique(positions // len(rows))
-        }
-        return rows[[orders[int(p // len(rows))][int(p % len(rows))] for p in positions]]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from model.errors import ConfigError
 from training.fields import FRACTION, NOT_NEGATIVE, POSITIVE, POSITIVE_FRACTION, SEEDS, check_fields, setting
 
 
@@ -15,9 +16,18 @@ class JointConfig:
     learning_rate: float = setting(
         5e-4, "Highest learning rate of the decoder: linear warm-up over 2 % of the steps, then cosine.", POSITIVE
     )
-    encoder_learning_rate: float = setting(5e-5, "Highest learning rate of the encoder's convolutions.", POSITIVE)
+    encoder_learning_rate: float = setting(5e-5, "Highest learning rate of the encoder and its class layers.", POSITIVE)
     weight_decay: float = setting(0.02, "Decoupled weight decay of all kernels (AdamW).", NOT_NEGATIVE)
     label_smoothing: float = setting(0.1, "Share of the target that is spread over all words.", FRACTION)
+    dropout: float = setting(0.5, "Dropout of the decoder.", FRACTION)
+    samples: int = setting(
+        0,
+        "Captions drawn of each captioned photo, rewarded by CIDEr (self-critical training). 0: none.",
+        NOT_NEGATIVE,
+    )
+    cross_entropy: float = setting(
+        0.1, "With samples: weight of the cross-entropy of the true captions beside them.", NOT_NEGATIVE
+    )
     class_weight: float = setting(
         0.5, "Weight of the teacher's classes; that of its features is the same.", NOT_NEGATIVE
     )
@@ -31,3 +41,5 @@ class JointConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.samples == 1:
+            raise ConfigError("samples: expected 0, or at least 2 to compare with each other, received 1")

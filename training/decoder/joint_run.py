@@ -1,8 +1,6 @@
 """The stage `joint`: its networks loaded, trained and compared in a run directory."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
@@ -12,24 +10,24 @@ import numpy.typing as npt
 from model.atomic import atomic_file
 from model.bundle import CONFIG, VOCABULARY
 from model.config import CaptionerConfig
-from model.decoder import Decoder
 from model.errors import DataError
+from model.presets import with_vocabulary_size
 from training.config import RUN_DEFAULTS, RunConfig
 from training.data.packed import TABLE, Packed, read_packed
-from training.decoder.dev_scores import DevScores
-from training.decoder.joint import JointBatches, JointNetwork, compile_joint
+from training.decoder.dev_scores import BATCH, DevScores
+from training.decoder.earlier import decoder_file, go_on_from, new_decoder
+from training.decoder.joint import JointNetwork, compile_joint
+from training.decoder.joint_batches import JointBatches
 from training.decoder.joint_config import JointConfig
+from training.decoder.joint_rewards import RewardedNetwork
 from training.encoder.lite2 import CLASSES, FEATURES, load_lite2, resized
 from training.encoder.sources import encoder_file, load_encoder
-from training.loop.checkpoint import BEST, load_checkpoint, named_variables
+from training.loop.checkpoint import named_variables
 from training.loop.keras_run import KerasRun, Lesson, check_settings, optimizer_variables
 from training.provenance import key_of
-from training.standardized import StandardizedDense
 
-VARIANCE_PHOTOS = 2000
-"""Photos from which the variance of the teacher's features is computed."""
-
-_BATCH = 200
+TYPICAL_PHOTOS = 2000
+"""Photos from which the variance of features is computed."""
 
 
 def joint(
@@ -41,7 +39,7 @@ def joint(
     Args:
         directory: Run directory; `export` reads encoder and decoder from it.
         encoder_run: Where the encoder comes from; see `training.encoder.sources.encoder_file`.
-        captioner_run: Run directory of a decoder that was trained on its features.
+        captioner_run: Run directory of a decoder that was trained on its features, or a bundle.
         packed: The photos; see `training.data.packed`.
         teacher_file: EfficientNet-Lite2's file.
         config: Options.
@@ -55,41 +53,45 @@ def joint(
     Raises:
         DataError: These do not belong together, or the directory holds another run.
     """
-    captioner_config = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+    earlier = decoder_file(captioner_run)
+    data = read_packed(packed)
+    known = CaptionerConfig.from_json((captioner_run / CONFIG).read_text())
+    captioner_config = with_vocabulary_size(
+        replace(known, decoder=replace(known.decoder, dropout=config.dropout)), len(data.vocabulary)
+    )
     settings = {
         "encoder": asdict(captioner_config.encoder),
         "decoder": asdict(captioner_config.decoder),
         "joint": asdict(config),
-        "inputs": key_of(packed / TABLE, encoder_file(encoder_run), captioner_run / BEST, teacher_file),
+        "inputs": key_of(packed / TABLE, encoder_file(encoder_run), earlier, teacher_file),
         "precision": precision,
     }
     check_settings(directory, settings)
-    data = read_packed(packed)
     if not len(data.rows("dev")) or not len(data.rows("train", captioned=True)):
         raise DataError(f"{packed}: expected captioned photos of train and dev, found none of one; pack other records")
     network = _loaded(encoder_run, captioner_run, captioner_config, teacher_file, config, precision, data)
     compile_joint(network, config)
     directory.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, VOCABULARY):
-        with atomic_file(directory / name) as file:
-            file.write_bytes((captioner_run / name).read_bytes())
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        lesson = Lesson(
-            label="training all together",
-            network=network,
-            variables={
-                **named_variables(network.encoder, "encoder"),
-                **named_variables(network.decoder, "decoder"),
-                **optimizer_variables(network),
-            },
-            batch=JointBatches(data, config, pool).batch,
-            total=config.steps,
-            learning_rate=config.learning_rate,
-            settings=settings,
-            compare=DevScores(network.encoder, network.decoder, data, captioner_config).scores,
-            best_figure="CIDEr",
-        )
-        return KerasRun(directory, lesson, run_config, compare_steps=compare_steps).train()
+    with atomic_file(directory / CONFIG) as file:
+        file.write_text(captioner_config.to_json())
+    with atomic_file(directory / VOCABULARY) as file:
+        data.vocabulary.save(file)
+    lesson = Lesson(
+        label="training all together",
+        network=network,
+        variables={
+            **named_variables(network.encoder, "encoder"),
+            **named_variables(network.decoder, "decoder"),
+            **optimizer_variables(network),
+        },
+        batch=JointBatches(data, config, captioner_config.search.max_words).batch,
+        total=config.steps,
+        learning_rate=config.learning_rate,
+        settings=settings,
+        compare=DevScores(network.encoder, network.decoder, data, captioner_config).scores,
+        best_figure="CIDEr",
+    )
+    return KerasRun(directory, lesson, run_config, compare_steps=compare_steps).train()
 
 
 def _loaded(
@@ -113,18 +115,19 @@ def _loaded(
             f"{encoder_run}: expected an encoder with fc_units={FEATURES} and classes={CLASSES} like its teacher, "
             f"found {found.fc_units} and {found.classes}; give one that `grow` has made"
         )
-    decoder = Decoder(expected.decoder, found.feature_units, StandardizedDense)
-    load_checkpoint(captioner_run / BEST, named_variables(decoder, "decoder"))
-    return JointNetwork(encoder, decoder, teacher, config, _variance(teacher, data))
-
-
-def _variance(teacher: keras.Model, data: Packed) -> npt.NDArray[np.float32]:
-    """Returns the variance of the teacher's features over whole photos."""
     rows = data.rows("train")
-    few = data.pixels[rows[:: max(1, len(rows) // VARIANCE_PHOTOS)]]
-    found = []
-    for start in range(0, len(few), _BATCH):
-        seen = np.stack([resized(image) for image in few[start : start + _BATCH]])
-        found.append(np.asarray(teacher.predict_on_batch(seen)["features"], np.float32))
-    variance: npt.NDArray[np.float32] = np.concatenate(found).var(axis=0)
-    return variance
+    few = data.pixels[rows[:: max(1, len(rows) // TYPICAL_PHOTOS)]]
+    decoder = new_decoder(expected)
+    go_on_from(captioner_run, decoder, expected, data.vocabulary, _features(encoder, few))
+    variance = _features(teacher, np.stack([resized(image) for image in few])).var(axis=0)
+    networks = (encoder, decoder, teacher, config, variance)
+    return RewardedNetwork(*networks, data=data) if config.samples else JointNetwork(*networks)
+
+
+def _features(network: keras.Model, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Returns a network's features of photos, shape (P, D)."""
+    parts = []
+    for start in range(0, len(photos), BATCH):
+        chosen = np.resize(photos[start : start + BATCH], (BATCH, *photos.shape[1:]))  # of one size: JAX compiles anew
+        parts.append(np.asarray(network.predict_on_batch(chosen)["features"], np.float32))
+    return np.concatenate(parts)[: len(photos)]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from model.bundle import CONFIG
 from model.config import CaptionerConfig
 from model.decoder import Decoder
 from model.errors import ConfigError
@@ -17,8 +18,9 @@ from training.config import SelfCriticalConfig
 from training.data.language import tokenizer_of
 from training.data.pipeline import Share
 from training.data.records import INDEX, VOCABULARY, has_split, read_weights
+from training.decoder.belonging import check_belongs
 from training.decoder.consensus import Consensus
-from training.decoder.earlier import CONFIG, check_belongs, decoder_file, load_decoder
+from training.decoder.earlier import decoder_file, load_decoder
 from training.decoder.features import Features, input_key, load_features, weighted
 from training.decoder.tasks import REHEARSED, CaptionTask, best_figure
 from training.encoder.sources import full_precision, load_encoder

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from model.atomic import atomic_file
+from model.bundle import CONFIG
 from model.config import CaptionerConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 from model.engines.tensorflow import TensorFlowEngine
@@ -22,7 +23,7 @@ from training.config import CaptionerTrainingConfig
 from training.data.caption_batches import caption_batches, count_batches
 from training.data.pipeline import Share, split_batches
 from training.data.records import VOCABULARY, has_split, read_language, read_max_words, read_weights
-from training.decoder.earlier import CONFIG, decoder_file, go_on_from, new_decoder
+from training.decoder.earlier import decoder_file, go_on_from, new_decoder
 from training.decoder.features import Features, FeatureSet, input_key, load_features, weighted
 from training.encoder.sources import full_precision, load_encoder
 from training.loop.replicas import Replicas

@@ -69,15 +69,29 @@ def view_of(photos: Photos, row: int, view: int, config: DistillConfig) -> Pixel
 
 def _random_crop(photo: Pixels, smallest: float, random: np.random.Generator) -> Pixels:
     """Cuts out a random part and stretches it to the full size; half of the parts are mirrored."""
-    area = random.uniform(smallest, 1.0)
-    aspect = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
-    width, height = (min(1.0, float(side)) * IMAGE_PIXELS for side in (np.sqrt(area * aspect), np.sqrt(area / aspect)))
-    left = random.uniform(0, IMAGE_PIXELS - width)
-    top = random.uniform(0, IMAGE_PIXELS - height)
+    left, top, width, height = random_boxes(random, np.array([smallest]))[0].tolist()
     size = (IMAGE_PIXELS, IMAGE_PIXELS)
     crop = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
     pixels = np.asarray(crop)
     return pixels[:, ::-1] if random.random() < 0.5 else pixels
+
+
+def random_boxes(random: np.random.Generator, smallest: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Draws parts of photos, of 3:4 to 4:3 where they fit.
+
+    Args:
+        random: Where chance comes from.
+        smallest: Least share of the area of each, in (0, 1]. Shape (N,).
+
+    Returns:
+        Left, top, width and height of each, in pixels. Shape (N, 4).
+    """
+    area = random.uniform(smallest, 1.0)
+    aspect = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3), len(smallest)))
+    width, height = (np.minimum(1.0, np.sqrt(part)) * IMAGE_PIXELS for part in (area * aspect, area / aspect))
+    left = random.uniform(0, IMAGE_PIXELS - width)
+    top = random.uniform(0, IMAGE_PIXELS - height)
+    return np.stack([left, top, width, height], axis=1)
 
 
 def read_photos(path: Path, paths: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.bundle import Bundle, ClassName, save_bundle
+from model.bundle import CONFIG, Bundle, ClassName, save_bundle
 from model.captioner import Captioner, Prediction
 from model.config import CaptionerConfig, SearchConfig
 from model.engines.lite import LiteEngine
@@ -17,7 +17,8 @@ from model.errors import ConfigError
 from model.vocabulary import Vocabulary
 from model.weights import bundle_weights
 from training.data.records import VOCABULARY, has_split, read_max_words
-from training.decoder.earlier import CONFIG, check_belongs, load_decoder, plain_decoder
+from training.decoder.belonging import check_belongs
+from training.decoder.earlier import load_decoder, plain_decoder
 from training.encoder.sources import load_encoder
 from training.progress import note
 from training.scoring.evaluate import Evaluation, evaluate

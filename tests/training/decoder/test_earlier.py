@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.bundle import Bundle, ClassName, save_bundle
+from model.bundle import CONFIG, Bundle, ClassName, save_bundle
 from model.config import CaptionerConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
@@ -20,9 +20,8 @@ from model.vocabulary import SPECIAL, Vocabulary
 from model.weights import bundle_weights
 from training.data.captioned import CaptionedImage
 from training.data.records import VOCABULARY, write_records
+from training.decoder.belonging import check_belongs
 from training.decoder.earlier import (
-    CONFIG,
-    check_belongs,
     go_on_from,
     load_decoder,
     new_decoder,

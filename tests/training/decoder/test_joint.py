@@ -1,8 +1,6 @@
 """Training encoder, class layers and decoder at once."""
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +16,14 @@ from model.encoder import build_encoder
 from model.errors import ConfigError
 from model.search import beam_search
 from model.tensors import identity_kernel
-from model.vocabulary import END_ID
+from model.vocabulary import END_ID, SPECIAL, Vocabulary
 from tests.training.toys import Toys
 from training.cli import main
 from training.data.labelled import UNKNOWN
 from training.data.packed import Packed
 from training.decoder.dev_scores import KerasSteps
-from training.decoder.joint import JointBatches, JointNetwork, RatedAdamW, compile_joint, learning_network
+from training.decoder.joint import JointNetwork, RatedAdamW, compile_joint, learning_network, views
+from training.decoder.joint_batches import JointBatches
 from training.decoder.joint_config import JointConfig
 from training.encoder.sources import load_encoder
 from training.loss import full_softmax_losses, word_mask
@@ -34,6 +33,7 @@ ENCODER = EncoderConfig(
     features="average", dropout=0.0,
 )  # fmt: skip
 DECODER = DecoderConfig(vocabulary_size=9, embedding_units=6, units=7, dropout=0.0, project_features=True)
+LONGEST = 4
 CONFIG = JointConfig(steps=8, captioned=3, views=5, labelled_share=0.4, label_smoothing=0.1)
 
 
@@ -63,12 +63,6 @@ def network(encoder: keras.Model, teacher: keras.Model) -> JointNetwork:
     return JointNetwork(encoder, Decoder(DECODER, ENCODER.feature_units), teacher, CONFIG, np.ones(8, np.float32))
 
 
-@pytest.fixture
-def pool() -> Iterator[Executor]:
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
-
-
 def some_photos(count: int = 12) -> Packed:
     """Returns photos of noise: the first two thirds have captions, every third a class."""
     random = np.random.default_rng(0)
@@ -84,6 +78,7 @@ def some_photos(count: int = 12) -> Packed:
         weights=captioned.astype(np.float32),
         labels=np.where(np.arange(count) % 3 == 0, np.arange(count) % 6, UNKNOWN).astype(np.int32),
         pixels=random.integers(0, 256, (count, 224, 224, 3), np.uint8),
+        vocabulary=Vocabulary([*SPECIAL, *"abcdef"]),
     )
 
 
@@ -111,9 +106,9 @@ def test_an_unknown_first_layer_is_refused(encoder: keras.Model) -> None:
         learning_network(encoder, "fc1")
 
 
-def test_the_loss_of_captions_is_that_of_the_decoders_own_training(network: JointNetwork, pool: Executor) -> None:
-    inputs, _ = JointBatches(some_photos(), CONFIG, pool).batch(0)
-    features = network.encoder(inputs["images"], training=False)["features"][: CONFIG.captioned]
+def test_the_loss_of_captions_is_that_of_the_decoders_own_training(network: JointNetwork) -> None:
+    inputs, _ = JointBatches(some_photos(), CONFIG, LONGEST).batch(0)
+    features = network.encoder(views(inputs), training=False)["features"][: CONFIG.captioned]
     tokens = inputs["tokens"]
     flat = tf.reshape(tokens, (-1, tokens.shape[-1]))
     hidden = network.decoder.hidden(tf.repeat(features, tokens.shape[1], axis=0), flat, training=True)
@@ -125,33 +120,33 @@ def test_the_loss_of_captions_is_that_of_the_decoders_own_training(network: Join
     np.testing.assert_allclose(np.mean(found), expected, rtol=1e-5)
 
 
-def test_unknown_classes_cost_nothing(network: JointNetwork, pool: Executor) -> None:
-    inputs, _ = JointBatches(some_photos(), CONFIG, pool).batch(0)
+def test_unknown_classes_cost_nothing(network: JointNetwork) -> None:
+    inputs, _ = JointBatches(some_photos(), CONFIG, LONGEST).batch(0)
     known = inputs["labels"] != UNKNOWN
     assert known.any()
     assert not known.all()
     losses = np.asarray(network(inputs)["labels"])
-    logits = network.encoder(inputs["images"], training=False)["logits"]
+    logits = network.encoder(views(inputs), training=False)["logits"]
     entropies = -tf.nn.log_softmax(logits).numpy()[np.flatnonzero(known), inputs["labels"][known]]
     assert not losses[~known].any()
     np.testing.assert_allclose(losses.mean(), entropies.mean(), rtol=1e-5)
 
 
-def test_a_student_that_answers_like_its_teacher_has_no_loss(network: JointNetwork, pool: Executor) -> None:
-    inputs, _ = JointBatches(some_photos(), CONFIG, pool).batch(0)
-    small = keras.ops.image.resize(inputs["images"].astype("float32"), (16, 16), interpolation="bicubic")
+def test_a_student_that_answers_like_its_teacher_has_no_loss(network: JointNetwork) -> None:
+    inputs, _ = JointBatches(some_photos(), CONFIG, LONGEST).batch(0)
+    small = keras.ops.image.resize(keras.ops.cast(views(inputs), "float32"), (16, 16), interpolation="bicubic").numpy()
     answers = network.teacher(np.clip(np.rint(small), 0, 255).astype(np.uint8))
     found = network(inputs)
-    outputs = network.learner(inputs["images"])
+    outputs = network.learner(views(inputs))
     expected = np.mean((outputs["taught"] - answers["features"]) ** 2, axis=-1)
     np.testing.assert_allclose(found["features"], expected, rtol=1e-4)
     assert (np.asarray(found["classes"]) >= 0).all()
 
 
-def test_training_lowers_the_losses(network: JointNetwork, pool: Executor) -> None:
+def test_training_lowers_the_losses(network: JointNetwork) -> None:
     config = replace(CONFIG, learning_rate=0.01, encoder_learning_rate=0.001)
     compile_joint(network, config)
-    inputs, targets = JointBatches(some_photos(), config, pool).batch(0)
+    inputs, targets = JointBatches(some_photos(), config, LONGEST).batch(0)
     frozen = [value.numpy() for value in (*network.teacher.weights, *network.encoder.get_layer("block2_conv2").weights)]
     before = network.train_on_batch(inputs, targets, return_dict=True)
     for _ in range(6):
@@ -170,18 +165,18 @@ def test_a_factor_scales_the_steps_of_its_variable() -> None:
     np.testing.assert_allclose([1 - one.numpy()[0], 1 - two.numpy()[0]], [0.05, 0.5], rtol=1e-3)
 
 
-def test_a_batch_is_a_function_of_its_number(pool: Executor) -> None:
+def test_a_batch_is_a_function_of_its_number() -> None:
     data = some_photos()
-    one, two = (JointBatches(data, CONFIG, pool) for _ in range(2))
+    one, two = (JointBatches(data, CONFIG, LONGEST) for _ in range(2))
     one.batch(0)
     for name, values in one.batch(5)[0].items():
         assert np.array_equal(values, two.batch(5)[0][name])
-    assert not np.array_equal(one.batch(4)[0]["images"], one.batch(5)[0]["images"])
+    assert not np.array_equal(one.batch(4)[0]["photos"], one.batch(5)[0]["photos"])
 
 
-def test_every_captioned_photo_comes_once_before_any_again(pool: Executor) -> None:
+def test_every_captioned_photo_comes_once_before_any_again() -> None:
     data = some_photos()
-    batches = JointBatches(data, replace(CONFIG, captioned=4, views=1), pool)
+    batches = JointBatches(data, replace(CONFIG, captioned=4, views=1), LONGEST)
     seen = [tuple(tokens.ravel()) for step in range(2) for tokens in batches.batch(step)[0]["tokens"]]
     assert sorted(seen) == sorted(tuple(data.tokens[row].ravel()) for row in data.rows("train", captioned=True))
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from model.bundle import Bundle, save_bundle
+from model.bundle import CONFIG, Bundle, save_bundle
 from model.config import CaptionerConfig, EncoderConfig, SearchConfig
 from model.vocabulary import Vocabulary
 from tests.training.conftest import COLOURS, SHAPES, draw
@@ -22,7 +22,7 @@ from training.cli import main
 from training.config import CaptionerTrainingConfig, OptimizerConfig
 from training.data.captioned import CaptionedImage
 from training.data.records import write_records
-from training.decoder.earlier import CONFIG, load_decoder
+from training.decoder.earlier import load_decoder
 from training.decoder.features import load_features
 from training.encoder.sources import load_encoder
 from training.loop.checkpoint import BEST, named_variables, read_progress, save_checkpoint
