@@ -9,11 +9,13 @@ import pytest
 
 from model.errors import DataError
 from model.image import read_image
+from model.vocabulary import SPECIAL, Vocabulary
 from training.data.labelled import UNKNOWN, class_of
-from training.data.packed import PIXELS, SPLITS, TABLE, Sentences, pack, read_packed
+from training.data.packed import MOST_CAPTIONS, PIXELS, SPLITS, TABLE, Sentences, pack, read_packed
 
 KNOWN = {"n01440764": 0, "n02099601": 207}
 QUALITY = 95
+WORDS = Vocabulary([*SPECIAL, *"abcdefg"])
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def packed(folder: Path, drawn: Path, to: Path, *, held_out: frozenset[str] = fr
         (photos[0].read_bytes(), Sentences("a:one.jpg", "train", [[4, 5, 1], [6, 1]], 3.0)),
         (photos[3].read_bytes(), Sentences("a:four.jpg", "dev", [[7, 8, 9, 1]], 1.0)),
     ]
-    pack(to, captioned, sorted(folder.rglob("*.jpg")), held_out, KNOWN, QUALITY)
+    pack(to, captioned, WORDS, sorted(folder.rglob("*.jpg")), held_out, KNOWN, QUALITY)
     return to
 
 
@@ -50,8 +52,16 @@ def test_what_is_packed_is_read(folder: Path, drawn: Path, tmp_path: Path) -> No
     assert not found.tokens[2:].any()
     original = read_image(sorted(drawn.glob("*.jpg"))[0].read_bytes()).pixels
     assert np.abs(found.pixels[0].astype(int) - original).mean() < 5
+    assert found.vocabulary == WORDS
     assert found.rows("train").tolist() == [0, 3]
     assert found.rows("train", captioned=True).tolist() == [0]
+
+
+def test_a_photo_has_no_more_captions_than_are_padded_to(drawn: Path, tmp_path: Path) -> None:
+    photo = min(drawn.glob("*.jpg"))
+    texts = [[3 + number, 1] for number in range(MOST_CAPTIONS + 2)]
+    pack(tmp_path, [(photo.read_bytes(), Sentences("a", "train", texts, 1.0))], WORDS, [], frozenset(), {}, QUALITY)
+    assert read_packed(tmp_path).tokens[0].tolist() == texts[:MOST_CAPTIONS]
 
 
 @pytest.mark.parametrize(

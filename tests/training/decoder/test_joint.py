@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
+from model.bundle import VOCABULARY
 from model.config import DecoderConfig, EncoderConfig, SearchConfig
 from model.decoder import Decoder
 from model.encoder import build_encoder
@@ -26,6 +27,7 @@ from training.decoder.joint import JointNetwork, RatedAdamW, compile_joint, lear
 from training.decoder.joint_batches import JointBatches
 from training.decoder.joint_config import JointConfig
 from training.encoder.sources import load_encoder
+from training.loop.directory import METRICS
 from training.loss import full_softmax_losses, word_mask
 
 ENCODER = EncoderConfig(
@@ -212,8 +214,16 @@ def test_the_commands_train_all_and_go_on_after_a_stop(toys: Toys, drawn: Path, 
     result = CliRunner().invoke(main, [str(word) for word in (*words, "--steps", 3)])
     assert result.exit_code == 1
     assert "differs in joint" in result.output
+    rewarded = tmp_path / "rewarded"
+    few = ("--packed", packed, "--teacher", lite2, "--captioned", 3, "--views", 2, "--steps", 1, "--compare-steps", 1)
+    call("joint", *few, "--encoder", out, "--captioner", out, "--samples", 2, "--out", rewarded)
+    assert "reward" in json.loads((rewarded / METRICS).read_text().splitlines()[0])
     classes = tmp_path / "classes.json"
     classes.write_text(json.dumps({str(label): [f"n{label:08}", f"class {label}"] for label in range(1000)}))
-    data = ("--records", toys.records, "--encoder", out, "--captioner", out, "--classes", classes)
+    data = ("--records", toys.records, "--encoder", rewarded, "--captioner", rewarded, "--classes", classes)
     call("export", *data, "--name", "joint", "--out", bundle)
-    assert (bundle / "weights.safetensors").exists()
+    known = Vocabulary.load(packed / VOCABULARY).words
+    Vocabulary([*known[:-1], "zebra"]).save(packed / VOCABULARY)
+    told = call("joint", *few, "--encoder", bundle, "--captioner", bundle, "--out", tmp_path / "further")
+    assert f"{len(known) - len(SPECIAL) - 1} words are known from {bundle}, 1 are new" in told
+    assert Vocabulary.load(tmp_path / "further" / VOCABULARY).words[-1] == "zebra"
