@@ -35,6 +35,7 @@ from training.data.records import (
     write_records,
 )
 from training.data.shards import THREADS
+from training.progress import StopRequest
 
 CLASSES = tuple(ClassName(f"n{index}", f"class {index}") for index in range(5))
 
@@ -279,6 +280,7 @@ def test_a_stop_that_was_asked_for_leaves_no_index_and_the_next_run_goes_on(draw
             receive = signal.getsignal(signal.SIGINT)
             assert isinstance(receive, MethodType)
             stop = receive.__self__
+            assert isinstance(stop, StopRequest)
             if pressed.acquire(blocking=False):
                 os.kill(os.getpid(), signal.SIGINT)
             wait_until(lambda: stop.requested)
