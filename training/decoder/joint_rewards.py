@@ -104,8 +104,8 @@ class RewardedNetwork(JointNetwork):
         seen |= {"shares": inputs["shares"][:0], "chances": chances}
         drawn = np.asarray(self._drawing.predict_on_batch(seen))
         rewards = np.array([[self._reward(row, ids) for ids in texts] for row, texts in zip(rows, drawn, strict=True)])
-        others_mean = (rewards.sum(axis=1, keepdims=True) - rewards) / (rewards.shape[1] - 1)
-        inputs |= {"drawn": drawn, "advantages": (rewards - others_mean).astype(np.float32)}
+        baseline = (rewards.sum(axis=1, keepdims=True) - rewards) / (rewards.shape[1] - 1)
+        inputs |= {"drawn": drawn, "advantages": (rewards - baseline).astype(np.float32)}
         figures = super().train_on_batch(inputs, *others, **options)
         return {**figures, "reward": float(rewards.mean())} if isinstance(figures, dict) else figures
 
